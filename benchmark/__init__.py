@@ -1,0 +1,1 @@
+"""Plans, runs, records and reports the benchmark."""

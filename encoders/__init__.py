@@ -1,0 +1,1 @@
+"""Frozen visual encoders: uint8 images in, features out."""

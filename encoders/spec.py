@@ -1,0 +1,76 @@
+"""What is known of an encoder without loading it: plain data, importable in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Modality = Literal["image", "state", "nothing"]
+FeatureField = Literal["class_token", "grid", "pooled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsSource:
+    """Where the official weights of an encoder are published.
+
+    Attributes:
+        uri: `hf:<repo>/<file>`, `https://...` or `timm:<model>.<tag>`.
+        revision: commit of a hub repository, if one is pinned.
+        sha256: hex digest of the official file, if it is known.
+        mirrors: further URIs that serve the same file.
+    """
+
+    uri: str
+    revision: str | None = None
+    sha256: str | None = None
+    mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec:
+    """One row of the encoder catalog.
+
+    Attributes:
+        name: catalog name; never reused for other weights.
+        entry_point: `module:function` that takes the spec and returns an `Encoder`.
+        objective: what the network was trained for, in the field's words.
+        modality: what `encode` reads: raw images, the simulator's privileged state, or nothing.
+        outputs: the fields of `Features` that `encode` fills.
+        image_size: side of the square input in pixels, after preprocessing.
+        interpolation: `bicubic`, `bilinear` or `area`.
+        mean: per-channel mean subtracted from RGB in [0, 1].
+        std: per-channel standard deviation that divides it.
+        feature_dim: channels of the class token, grid or pooled vector.
+        grid_side: side of the square patch grid, 0 without one.
+        num_params: parameters of the frozen network.
+        default_readout: readout used when none of those asked for applies.
+        weights: where the weights are published; None for encoders that need none.
+        licence: licence of the weights.
+        non_commercial: True where the licence forbids commercial use.
+        pretraining_data: what the network was trained on.
+        paper: where the method is described.
+        options: constructor data of the family.
+    """
+
+    name: str
+    entry_point: str
+    objective: str
+    modality: Modality = "image"
+    outputs: tuple[FeatureField, ...] = ("class_token", "grid")
+    image_size: int = 224
+    interpolation: Literal["bicubic", "bilinear", "area"] = "bicubic"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    feature_dim: int = 0
+    grid_side: int = 0
+    num_params: int = 0
+    default_readout: str = "class_token"
+    weights: WeightsSource | None = None
+    licence: str = "none"
+    non_commercial: bool = False
+    pretraining_data: str = "none"
+    paper: str = ""
+    options: Mapping[str, str | int | float | bool] = field(
+        default_factory=dict[str, "str | int | float | bool"]
+    )

@@ -1,0 +1,1 @@
+"""Tasks: environments, success rules, experts, demonstrations and initial states."""

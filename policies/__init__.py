@@ -1,0 +1,1 @@
+"""Behaviour-cloning heads: features in, actions out."""

@@ -1,0 +1,57 @@
+"""The contract of behaviour-cloning heads: features and proprioception in, actions out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob:
+    """One head to be trained: its demonstrations, T transitions in all, and its seed.
+
+    Attributes:
+        features: frozen readout of every frame; a vector, or a grid where `front` reads grids.
+        proprio: proprioception at the same instants.
+        actions: expert actions in [-1, 1].
+        seed: seeds initialisation, batches and dropout of this head alone.
+        front: a trainable readout that maps `B ...` features to `B D` vectors, trained with the head;
+            None where the features are vectors already.
+    """
+
+    features: Float[Tensor, "T ..."]
+    proprio: Float[Tensor, "T P"]
+    actions: Float[Tensor, "T A"]
+    seed: int
+    front: nn.Module | None = None
+
+
+@runtime_checkable
+class TrainedHead(Protocol):
+    """A head after its last update.
+
+    Attributes:
+        num_params: trained parameters of head and trainable readout, each by name.
+        train_log: losses over the updates, JSON-ready.
+        failure: why training failed (a loss that is not finite), None where it did not.
+        noise_dim: uniform random numbers in [0, 1) that `act` needs for each row; 0 for heads that
+            act deterministically.
+    """
+
+    num_params: Mapping[str, int]
+    train_log: Mapping[str, object]
+    failure: str | None
+    noise_dim: int
+
+    def act(
+        self,
+        features: Float[Tensor, "B ..."],
+        proprio: Float[Tensor, "B P"],
+        noise: Float[Tensor, "B Z"],
+    ) -> Float[Tensor, "B A"]:
+        """Actions in [-1, 1] for a batch of observations; a pure function of its arguments."""
+        ...

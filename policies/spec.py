@@ -1,0 +1,57 @@
+"""What is known of a head without building it: plain data, importable in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec:
+    """One row of the head catalog.
+
+    Attributes:
+        name: catalog name.
+        entry_point: `module:function` that builds the head's network.
+        description: one line for `pvrbench list heads`.
+        options: defaults of the head's own options (hidden widths, activation, number of modes, ...).
+        paper: where the head is described.
+    """
+
+    name: str
+    entry_point: str
+    description: str
+    options: Mapping[str, object] = field(default_factory=dict[str, object])
+    paper: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How heads are trained; everything here is recorded with the result.
+
+    Attributes:
+        num_updates: gradient steps; the parameters after the last one are what is evaluated.
+        batch_size: transitions a step, drawn uniformly with replacement.
+        learning_rate: of the optimiser, without schedule unless `schedule` says otherwise.
+        weight_decay: decoupled weight decay.
+        optimizer: `adam` or `adamw`.
+        schedule: learning-rate schedule over the updates.
+        input_norm: `batch` (BatchNorm on the input, statistics of the training demonstrations frozen
+            after training), `standard` (per-dimension standardisation by the training demonstrations),
+            `global` (one scale for all feature dimensions, so low-variance components stay small) or `none`.
+        action_norm: scale actions by the training demonstrations (`standard`) or leave them (`none`).
+        dropout: probability in the hidden layers.
+        use_proprio: append proprioception to the readout vector.
+    """
+
+    num_updates: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    optimizer: Literal["adam", "adamw"]
+    schedule: Literal["constant", "cosine"]
+    input_norm: Literal["batch", "standard", "global", "none"]
+    action_norm: Literal["standard", "none"]
+    dropout: float
+    use_proprio: bool
