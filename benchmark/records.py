@@ -1,0 +1,345 @@
+"""One immutable JSON record per cell: the schema, atomic writing and validated reading. No torch, no simulator."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+SCHEMA_VERSION = 1
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class RecordError(ValueError):
+    """A record cannot be read, or cannot be written beside what is there; the text says which and why."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Cell(_Frozen):
+    """The unit of work, storage and statistics; two cells that differ only in these fields are comparable.
+
+    Attributes:
+        task: catalog name, `<suite>/<task>`.
+        camera: camera of the task.
+        encoder: catalog name, plugin name or `module:attribute` reference.
+        readout: what is taken from the encoder's features.
+        head: behaviour-cloning head.
+        num_demos: demonstrations trained on; smaller subsets are prefixes of larger ones.
+        seed: seeds the choice of demonstrations, the initialisation and the batches.
+    """
+
+    task: str
+    camera: str
+    encoder: str
+    readout: str
+    head: str
+    num_demos: Count
+    seed: Count
+
+    @property
+    def key(self) -> str:
+        """Short content hash that names the cell."""
+        return digest_of(self.model_dump())[:12]
+
+    @property
+    def slug(self) -> str:
+        """File-name stem: readable, unique by its hash."""
+        words = (
+            self.task,
+            self.camera,
+            self.encoder,
+            self.readout,
+            self.head,
+            f"n{self.num_demos}",
+            f"s{self.seed}",
+        )
+        return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)[:150] + f"-{self.key}"
+
+
+class Settings(_Frozen):
+    """All that is fixed by the configuration and changes numbers; records are compared only where these agree.
+
+    Attributes:
+        preset: the protocol's name.
+        render: `full` or `lean`, see `envs.spec.View`.
+        image_px: side of the rendered image.
+        split: which initial states were evaluated.
+        num_episodes: initial states evaluated.
+        horizon: control steps after which an episode has failed.
+        success_rule: `any_step` (the episode ends at its first success) or `last_step`.
+        demo_pool: demonstrations from which each seed draws its own nested subsets.
+        history: frames given to the head.
+        fusion: how they are combined.
+        budget_dim: common width to which features are projected before the head; None leaves them.
+        head_options: the head's own options.
+        train: optimiser settings.
+        deviations: where the protocol departs from the published one it is named after.
+    """
+
+    preset: str
+    render: Literal["full", "lean"]
+    image_px: Count
+    split: Literal["selection", "test"]
+    num_episodes: Count
+    horizon: Count
+    success_rule: Literal["any_step", "last_step"]
+    demo_pool: Count
+    history: Count
+    fusion: str
+    budget_dim: Count | None
+    head_options: Mapping[str, JsonValue]
+    train: Mapping[str, JsonValue]
+    deviations: tuple[str, ...]
+
+
+class Digests(_Frozen):
+    """Content hashes of everything that went in; two machines that disagree here must not be compared.
+
+    Attributes:
+        initial_states: the evaluated initial states.
+        demos: the demonstration file.
+        encoder: weights, preprocessing and options.
+        simulator: versions of the packages that make physics and pictures.
+    """
+
+    initial_states: str
+    demos: str
+    encoder: str
+    simulator: Mapping[str, str]
+
+
+class Provenance(_Frozen):
+    """Where a number comes from.
+
+    Attributes:
+        version: of this project.
+        commit: git commit, with `-dirty` where files were changed; empty outside a checkout.
+        python: version of the interpreter.
+        packages: versions of the packages that compute.
+        platform: operating system and processor.
+        device: where the encoder and the heads ran.
+        gl: OpenGL renderer that made the images; empty where none were made.
+        encoder: licence, pretraining data and paper of the encoder.
+    """
+
+    version: str
+    commit: str
+    python: str
+    packages: Mapping[str, str]
+    platform: str
+    device: str
+    gl: str
+    encoder: Mapping[str, JsonValue]
+
+
+class Cost(_Frozen):
+    """What the policy costs; None where it was not measured.
+
+    Attributes:
+        encoder_params: frozen parameters.
+        readout_params: trained parameters of the readout.
+        head_params: trained parameters of the head.
+        flops_per_frame: of the encoder, multiply and add counted separately.
+        feature_dim: width of the vector that enters the head, proprioception not counted.
+    """
+
+    encoder_params: Count
+    readout_params: Count
+    head_params: Count
+    flops_per_frame: Count | None
+    feature_dim: Count
+
+
+class Episode(_Frozen):
+    """One evaluation episode.
+
+    Attributes:
+        index: position of the initial state in the evaluated split.
+        seed: the reset seed of that initial state.
+        success: by the success rule of the settings.
+        num_steps: control steps until the first success or the horizon.
+        failure: why the simulator gave up; None where it did not. Such an episode counts as failed.
+    """
+
+    index: Count
+    seed: Count
+    success: bool
+    num_steps: Count
+    failure: str | None = None
+
+
+class CheckpointScore(_Frozen):
+    """Success of an intermediate checkpoint: only for the legacy maximum, which is never the headline."""
+
+    num_updates: Count
+    num_successes: Count
+    num_episodes: Count
+
+
+class CellRecord(_Frozen):
+    """The result of one cell. `timing` and `recorded_at` alone may differ between repetitions.
+
+    Attributes:
+        schema_version: of this layout.
+        cell: what was run.
+        settings: under which protocol.
+        digests: on which inputs.
+        provenance: by which software and hardware.
+        cost: parameters and operations.
+        train_log: losses over the updates.
+        failure: why the cell has no episodes (its training diverged, say); None where it has.
+        episodes: every evaluation episode, in the order of the initial states.
+        checkpoints: intermediate evaluations for the legacy checkpoint rule.
+        timing: seconds and rates, by name.
+        recorded_at: UTC time, ISO 8601.
+        digest: hash over all of the above but timing and time; a record edited by hand does not match it.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    cell: Cell
+    settings: Settings
+    digests: Digests
+    provenance: Provenance
+    cost: Cost
+    train_log: Mapping[str, JsonValue]
+    failure: str | None
+    episodes: tuple[Episode, ...]
+    checkpoints: tuple[CheckpointScore, ...] = ()
+    timing: Mapping[str, float]
+    recorded_at: str
+    digest: str = ""
+
+    def sealed(self) -> CellRecord:
+        """The same record with its digest filled in."""
+        return self.model_copy(update={"digest": self.content_digest()})
+
+    def content_digest(self) -> str:
+        """Hash over everything that must repeat."""
+        return digest_of(self.model_dump(mode="json", exclude={"timing", "recorded_at", "digest"}))
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 hex digest of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that was not taken as a record, and why."""
+
+    path: Path
+    reason: str
+
+
+class RecordStore:
+    """The records of one run directory; append-only, safe for several writers.
+
+    Args:
+        run_dir: the run's folder; records lie in `run_dir/records`.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.records_dir = run_dir / "records"
+
+    def path_of(self, cell: Cell) -> Path:
+        """Where the record of a cell lies or would lie."""
+        return self.records_dir / f"{cell.slug}.json"
+
+    def write(self, record: CellRecord) -> Path:
+        """Writes a record so that it is there whole or not at all.
+
+        Raises:
+            RecordError: the folder cannot be written, or another record of the cell is there already.
+        """
+        path = self.path_of(record.cell)
+        text = json.dumps(record.sealed().model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
+        try:
+            if path.exists() and read_record(path).content_digest() != record.content_digest():
+                raise RecordError(f"{path} holds another result of this cell; records are never overwritten.")
+            write_atomically(path, text + "\n")
+        except OSError as error:
+            raise RecordError(
+                f"Cannot write {path}: {error.strerror}. Choose another folder with run_dir=..."
+            ) from error
+        return path
+
+    def read(self) -> tuple[list[CellRecord], list[Refusal]]:
+        """All sound records, sorted by file name, and what was refused."""
+        return read_files(sorted(self.records_dir.glob("*.json")))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file by rename, flushed to disk, so that a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_files(paths: Iterable[Path]) -> tuple[list[CellRecord], list[Refusal]]:
+    """Reads record files; what is not a sound record is refused by name, the rest is returned."""
+    records: list[CellRecord] = []
+    refusals: list[Refusal] = []
+    seen: dict[str, Path] = {}
+    for path in paths:
+        try:
+            record = read_record(path)
+            key = digest_of([record.cell.model_dump(), record.settings.model_dump(mode="json")])
+            if key in seen:
+                raise RecordError(f"repeats the cell and settings of {seen[key].name}")
+        except RecordError as error:
+            refusals.append(Refusal(path, str(error)))
+        else:
+            seen[key] = path
+            records.append(record)
+    return records, refusals
+
+
+def read_record(path: Path) -> CellRecord:
+    """Reads and validates one record.
+
+    Raises:
+        RecordError: the file is truncated, of another schema, edited by hand or holds non-finite numbers.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"cannot be read: {error}") from error
+    except json.JSONDecodeError as error:
+        raise RecordError(f"is not whole JSON (line {error.lineno}: {error.msg})") from error
+    version: object = value.get("schema_version") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    if version != SCHEMA_VERSION:
+        raise RecordError(f"has schema version {version!r}; this program reads {SCHEMA_VERSION}")
+    try:
+        record = CellRecord.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"does not follow the schema at {where or 'the top'}: {first['msg']}") from error
+    if record.digest != record.content_digest():
+        raise RecordError("was changed after it was written (its digest does not match its content)")
+    return record
+
+
+def _refuse_constant(name: str) -> float:
+    raise RecordError(f"holds the non-finite number {name}")
