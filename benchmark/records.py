@@ -1,4 +1,4 @@
-"""One immutable JSON record per cell: the schema, atomic writing and validated reading. No torch, no simulator."""
+"""One immutable JSON record per cell: schema, atomic writing, validated reading. No torch, no simulator."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Cell(_Frozen):
 
 
 class Settings(_Frozen):
-    """All that is fixed by the configuration and changes numbers; records are compared only where these agree.
+    """All that the configuration fixes and that changes numbers; only where these agree are records compared.
 
     Attributes:
         preset: the protocol's name.
@@ -304,14 +304,15 @@ def read_files(paths: Iterable[Path]) -> tuple[list[CellRecord], list[Refusal]]:
     for path in paths:
         try:
             record = read_record(path)
-            key = digest_of([record.cell.model_dump(), record.settings.model_dump(mode="json")])
-            if key in seen:
-                raise RecordError(f"repeats the cell and settings of {seen[key].name}")
         except RecordError as error:
             refusals.append(Refusal(path, str(error)))
-        else:
-            seen[key] = path
-            records.append(record)
+            continue
+        key = digest_of([record.cell.model_dump(), record.settings.model_dump(mode="json")])
+        if key in seen:
+            refusals.append(Refusal(path, f"repeats the cell and settings of {seen[key].name}"))
+            continue
+        seen[key] = path
+        records.append(record)
     return records, refusals
 
 
