@@ -131,6 +131,7 @@ class Provenance(_Frozen):
         platform: operating system and processor.
         device: where the encoder and the heads ran.
         gl: OpenGL renderer that made the images; empty where none were made.
+        tile: frames in one encoder call; it enters the last bits of the features.
         encoder: licence, pretraining data and paper of the encoder.
     """
 
@@ -141,6 +142,7 @@ class Provenance(_Frozen):
     platform: str
     device: str
     gl: str
+    tile: Count
     encoder: Mapping[str, JsonValue]
 
 

@@ -1,0 +1,42 @@
+# Two commands matter: `make quickstart` and `make test`. Both set up what they need in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help quickstart test check setup system doctor bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+quickstart: setup ## Set up, check the machine, then run the quickstart comparison (minutes on two cores)
+	@$(BIN)/pvrbench doctor
+	$(BIN)/pvrbench run preset=quickstart
+
+test: setup ## Set up, then run the tests (offline, no GPU)
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+check: setup ## Lint, types and architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+doctor: setup ## Render a frame in each suite and say what is missing
+	$(BIN)/pvrbench doctor
+
+bench: setup ## Measure speed as ratios, written to results/performance
+	$(BIN)/python tests/performance/run.py
+
+setup: system $(STAMP) ## Make .venv with pinned dependencies
+
+system:
+	@PYTHON=$(PYTHON) sh .ci/system-packages
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,gymnasium]'
+	@touch $(STAMP)
+
+clean: ## Remove the virtual environment and caches of the tools
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache *.egg-info

@@ -1,0 +1,204 @@
+"""Bodies of the verbs: each takes the parsed arguments and returns the exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.config import BenchmarkConfig
+from benchmark.plan import Plan, make_plan
+from benchmark.registry import encoders, heads, readouts, tasks
+
+
+class AddVerb(Protocol):
+    """Adds a verb to the command line."""
+
+    def __call__(self, name: str, help_text: str, body: object, **kwargs: str) -> ArgumentParser:
+        """Returns the verb's parser, to which arguments are added."""
+        ...
+
+
+def print_json(value: object) -> None:
+    """Prints a value as JSON."""
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def run_dir_of(config: BenchmarkConfig) -> Path:
+    """Where the run of a configuration is written."""
+    if config.run_dir is not None:
+        return Path(config.run_dir).expanduser()
+    return Path("results") / "runs" / (config.name or config.preset)
+
+
+def run(options: Namespace) -> int:
+    """Runs what is not recorded yet, then reports."""
+    config: BenchmarkConfig = options.config
+    plan = make_plan(config)
+    console = Console(stderr=False)
+    show_plan(console, plan)
+    from benchmark.display import ProgressDisplay
+    from benchmark.runner import run_plan
+
+    run_dir = run_dir_of(config)
+    with ProgressDisplay(console, len(plan.cells)) as display:
+        summary = run_plan(plan, run_dir, display)
+    console.print(
+        f"{summary.num_recorded} cells recorded, {summary.num_skipped} were there already. "
+        f"Demonstration frames: {summary.frames_encoded} encoded, {summary.frames_cached} from the cache.",
+        highlight=False,
+    )
+    if summary.num_recorded + summary.num_skipped:
+        write_and_show_report(console, [run_dir], run_dir / "report")
+    for name, reason in summary.errors.items():
+        sys.stderr.write(f"error: {name}: {reason}\n")
+    if summary.errors:
+        sys.stderr.write(f"Tracebacks are in {run_dir / 'errors'}; the same command tries these again.\n")
+    return 1 if summary.errors else 0
+
+
+def write_and_show_report(console: Console, run_dirs: Sequence[Path], output_dir: Path) -> None:
+    """Writes figures, tables and page, and prints the ranking."""
+    from benchmark.report import write_report
+
+    report = write_report(run_dirs, output_dir)
+    console.print(report.table)
+    console.print(f"Figures, tables and page: {output_dir}", highlight=False)
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """Prints a plan in a few lines."""
+    config = plan.config
+    console.print(
+        f"{len(plan.cells)} cells: {len({group.task.name for group in plan.groups})} tasks, "
+        f"{len({group.encoder.name for group in plan.groups})} encoders, N in {list(config.num_demos)}, "
+        f"{len(config.seeds)} seeds, {config.num_episodes} episodes each "
+        f"({len(plan.cells) * config.num_episodes} episodes); "
+        f"{config.image_px} px, {config.render} rendering, {config.split} states.",
+        highlight=False,
+    )
+    for note in plan.notes:
+        console.print(f"note: {note}", highlight=False)
+
+
+def plan(options: Namespace) -> int:
+    """Shows what a run would do."""
+    made = make_plan(options.config)
+    if options.json:
+        print_json(
+            {
+                "config": made.config.model_dump(mode="json"),
+                "notes": made.notes,
+                "cells": [cell.model_dump() for cell in made.cells],
+            }
+        )
+        return 0
+    console = Console()
+    show_plan(console, made)
+    table = Table("task", "camera", "encoder", "readouts", "cells", box=None)
+    for group in made.groups:
+        names = ", ".join(dict.fromkeys(cell.readout for cell in group.cells))
+        table.add_row(group.task.name, group.camera, group.encoder.name, names, str(len(group.cells)))
+    console.print(table)
+    console.print(f"Would be written to {run_dir_of(made.config)}.", highlight=False)
+    return 0
+
+
+def report(options: Namespace) -> int:
+    """Reports one or more runs."""
+    run_dirs = [Path(text) for text in options.run_dirs]
+    for run_dir in run_dirs:
+        if not (run_dir / "records").is_dir():
+            raise ValueError(f"{run_dir} holds no records. Give the folder of a run, such as results/runs/quickstart.")
+    output = Path(options.output) if options.output else run_dirs[0] / "report"
+    if options.json:
+        from benchmark.report import write_report
+
+        print_json(write_report(run_dirs, output).summary)
+        return 0
+    write_and_show_report(Console(), run_dirs, output)
+    return 0
+
+
+def list_names(options: Namespace) -> int:
+    """Lists a catalog."""
+    if options.kind == "presets":
+        from benchmark.cli import preset_names
+
+        rows: dict[str, dict[str, object]] = {name: {} for name in preset_names()}
+    else:
+        catalogs: dict[str, Mapping[str, object]] = {
+            "encoders": encoders(),
+            "tasks": tasks(),
+            "heads": heads(),
+            "readouts": readouts(),
+        }
+        rows = {name: asdict(spec) for name, spec in catalogs[options.kind].items()}  # pyright: ignore[reportArgumentType]
+    if options.json:
+        print_json(rows)
+        return 0
+    columns = {
+        "encoders": ("objective", "image_size", "num_params", "licence"),
+        "tasks": ("description", "horizon", "cameras"),
+        "heads": ("description",),
+        "readouts": ("description",),
+        "presets": (),
+    }[options.kind]
+    table = Table(options.kind, *columns, box=None)
+    for name, row in rows.items():
+        table.add_row(name, *(_cell_text(row.get(column)) for column in columns))
+    Console().print(table, highlight=False)
+    return 0
+
+
+def _cell_text(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return f"{value / 1e6:.1f}M" if isinstance(value, int) and value > 10_000 else str(value)
+
+
+def doctor(options: Namespace) -> int:
+    """Checks the machine."""
+    from benchmark.doctor import examine, render_findings
+
+    findings = examine()
+    if options.json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        Console().print(render_findings(findings), highlight=False)
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def add_tools(verb: AddVerb) -> None:
+    """Adds the verbs that work on demonstrations, weights, caches and single parts."""
+    cache = verb("cache", "Show, check or empty the feature cache.", cache_command)
+    cache.add_argument("action", choices=["info", "verify", "clear"])
+
+
+def cache_command(options: Namespace) -> int:
+    """Shows, verifies or clears the feature cache."""
+    from benchmark.cache import FeatureCache, cache_root
+    from benchmark.cli import compose_config
+
+    config = compose_config([])
+    cache = FeatureCache(cache_root(config.engine.cache_dir) / "features", int(config.engine.cache_gib * 2**30))
+    match options.action:
+        case "info":
+            info = cache.info()
+            text = f"{info.num_entries} entries, {info.size_bytes / 2**20:.1f} of {info.limit_bytes / 2**20:.0f} MiB"
+            sys.stdout.write(f"{info.path}: {text}\n")
+            return 0
+        case "verify":
+            damaged = cache.verify()
+            sys.stdout.write("".join(f"damaged: {path}\n" for path in damaged) or "all entries are sound\n")
+            return 1 if damaged else 0
+        case _:
+            sys.stdout.write(f"{cache.clear()} entries removed\n")
+            return 0

@@ -1,0 +1,158 @@
+"""The typed, frozen configuration of a run. Defaults live in `benchmark/conf`, limits live here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+
+from policies.spec import TrainSettings
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the text names the key, what was given and what is expected."""
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str | int) else value
+
+
+Positive = Annotated[int, Field(ge=1)]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EngineConfig(_Frozen):
+    """How a run uses the machine; nothing here may change an episode's outcome.
+
+    Attributes:
+        device: `auto`, `cpu` or a CUDA device.
+        num_workers: simulator processes; 0 takes one for each core.
+        envs_per_worker: environments in each of them; 0 chooses two tiles' worth in all.
+        tile: frames in one encoder call; every call is padded to it. It enters the last bits of the
+            features, so it is recorded with them.
+        hang_s: seconds after which a silent simulator process is taken to hang.
+        videos: write one episode's video for each task, encoder and readout.
+        cache_dir: demonstrations, frames and features; null takes `PVRBENCH_CACHE` or `~/.cache/pvrbench`.
+        cache_gib: size above which the feature cache drops what was used longest ago.
+    """
+
+    device: str
+    num_workers: Annotated[int, Field(ge=0)]
+    envs_per_worker: Annotated[int, Field(ge=0)]
+    tile: Positive
+    hang_s: Annotated[float, Field(gt=0)]
+    videos: bool
+    cache_dir: str | None
+    cache_gib: Annotated[float, Field(gt=0)]
+
+
+class TrainConfig(_Frozen):
+    """Optimisation of the heads, see `policies.spec.TrainSettings`."""
+
+    num_updates: Positive
+    batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    optimizer: Literal["adam", "adamw"]
+    schedule: Literal["constant", "cosine"]
+    input_norm: Literal["batch", "standard", "global", "none"]
+    action_norm: Literal["standard", "none"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    use_proprio: bool
+
+    def settings(self) -> TrainSettings:
+        """The same values as the policies take them."""
+        return TrainSettings(**self.model_dump())
+
+
+class BenchmarkConfig(_Frozen):
+    """One run: the axes of the cells, the protocol and the engine.
+
+    Attributes:
+        preset: name of the protocol.
+        name: name of the run; null takes the preset's.
+        run_dir: where the run is written; null takes `results/runs/<name>`.
+        tasks: task names or task sets.
+        cameras: cameras of the tasks; `default` is each task's first.
+        encoders: catalog names, plugin names or `module:attribute` references.
+        readouts: readouts; those that an encoder has no features for are left out for it.
+        heads: behaviour-cloning heads.
+        num_demos: numbers of demonstrations.
+        seeds: one policy is trained for each.
+        num_episodes: held-out initial states on which each policy is evaluated.
+        split: `test`, or `selection` for choosing settings.
+        demo_pool: demonstrations collected for each task; a seed draws nested subsets from them.
+        render: `full` or `lean`.
+        image_px: side of the rendered image.
+        horizon: control steps; null takes each task's own.
+        success_rule: `any_step` or `last_step`.
+        history: frames given to the head.
+        fusion: `none`, `concat` or `flare`.
+        budget_dim: common feature width, null for none.
+        head_options: options handed to every head.
+        train: optimiser settings.
+        checkpoint_evaluations: intermediate evaluations for the legacy maximum; 0 for none.
+        deviations: departures from the published protocol.
+        engine: use of the machine.
+    """
+
+    preset: str
+    name: str | None
+    run_dir: str | None
+    tasks: Names
+    cameras: Names
+    encoders: Names
+    readouts: Names
+    heads: Names
+    num_demos: Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    num_episodes: Positive
+    split: Literal["selection", "test"]
+    demo_pool: Positive
+    render: Literal["full", "lean"]
+    image_px: Annotated[int, Field(ge=16, le=1024)]
+    horizon: Positive | None
+    success_rule: Literal["any_step", "last_step"]
+    history: Positive
+    fusion: Literal["none", "concat", "flare"]
+    budget_dim: Positive | None
+    head_options: Mapping[str, JsonValue]
+    train: TrainConfig
+    checkpoint_evaluations: Annotated[int, Field(ge=0)]
+    deviations: tuple[str, ...]
+    engine: EngineConfig
+
+
+def validate_config(values: Mapping[str, object]) -> BenchmarkConfig:
+    """Checks composed values once.
+
+    Raises:
+        ConfigError: a value is missing, of the wrong type or outside its limits.
+    """
+    try:
+        config = BenchmarkConfig.model_validate(values)
+    except ValidationError as error:
+        lines = (_complaint(detail["loc"], detail["msg"], detail.get("input")) for detail in error.errors())
+        raise ConfigError("; ".join(lines)) from error
+    too_many = [number for number in config.num_demos if number > config.demo_pool]
+    if too_many:
+        raise ConfigError(
+            f"num_demos={max(too_many)} is more than the {config.demo_pool} demonstrations of the pool. "
+            f"Ask for fewer, or collect more with demo_pool={max(too_many)}."
+        )
+    if (config.history > 1) != (config.fusion != "none"):
+        raise ConfigError(
+            f"history={config.history} and fusion={config.fusion} do not go together. "
+            "Several frames need fusion=concat or fusion=flare; one frame needs fusion=none."
+        )
+    return config
+
+
+def _complaint(loc: tuple[int | str, ...], message: str, given: object) -> str:
+    where = ".".join(str(part) for part in loc)
+    return f"{where}={given!r} is not valid: {message[0].lower()}{message[1:]}"

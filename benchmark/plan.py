@@ -1,0 +1,171 @@
+"""Configuration -> cells, grouped by what they share; pure, and checked whole before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from benchmark.config import BenchmarkConfig, ConfigError
+from benchmark.records import Cell, Settings
+from benchmark.registry import encoders, expand_tasks, heads, readouts, tasks, unknown
+from encoders.readout_catalog import ReadoutSpec, applies
+from encoders.spec import EncoderSpec
+from envs.spec import TaskSpec, View
+from policies.spec import HeadSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CellGroup:
+    """The cells that share task, camera and encoder: they share demonstrations, features and rollouts.
+
+    Attributes:
+        task: the task, with the horizon of the protocol.
+        view: how its images are made; None where the encoder sees none.
+        camera: the camera of the cells, whether or not it is looked through.
+        encoder: the encoder.
+        settings: protocol of each cell, by head name.
+        cells: the cells, sorted by readout, head, number of demonstrations and seed.
+    """
+
+    task: TaskSpec
+    view: View | None
+    camera: str
+    encoder: EncoderSpec
+    settings: Mapping[str, Settings]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a run will do.
+
+    Attributes:
+        config: what was asked for.
+        groups: the work, one encoder on one task each; groups of one task and view are neighbours.
+        readouts: specs of the readouts in use, by name.
+        heads: specs of the heads in use, by name.
+        notes: what was left out or replaced, and why; shown to the user.
+    """
+
+    config: BenchmarkConfig
+    groups: tuple[CellGroup, ...]
+    readouts: Mapping[str, ReadoutSpec]
+    heads: Mapping[str, HeadSpec]
+    notes: tuple[str, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells, in the order of the groups."""
+        return tuple(cell for group in self.groups for cell in group.cells)
+
+
+def make_plan(config: BenchmarkConfig) -> Plan:
+    """Expands a configuration into cell groups.
+
+    Raises:
+        UnknownNameError: an encoder, task, head or readout is in no catalog.
+        ConfigError: a camera or a combination is not to be had.
+    """
+    task_specs = [_with_horizon(tasks()[name], config) for name in expand_tasks(config.tasks)]
+    encoder_specs = [encoders()[name] for name in dict.fromkeys(config.encoders)]
+    readout_specs = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
+    head_specs = {name: heads()[name] for name in dict.fromkeys(config.heads)}
+    for name in config.head_options:
+        for head in head_specs.values():
+            if name not in head.options:
+                raise ConfigError(unknown(f"option of head {head.name!r}:", name, head.options))
+    notes: list[str] = []
+    chosen = {spec.name: _readouts_for(spec, readout_specs, notes) for spec in encoder_specs}
+    groups: list[CellGroup] = []
+    for task in task_specs:
+        settings = {name: _settings(config, task, head) for name, head in head_specs.items()}
+        for camera in _cameras(config, task):
+            # Groups that look through the camera come first, those that render nothing last, so that
+            # one set of environments serves neighbours.
+            for spec in sorted(encoder_specs, key=lambda spec: spec.modality != "image"):
+                if spec.modality == "state" and task.state_dim == 0:
+                    raise ConfigError(
+                        f"Encoder {spec.name!r} reads the simulator's state, and task {task.name!r} offers none. "
+                        "Leave the one or the other out."
+                    )
+                view = View(camera=camera, image_px=config.image_px, render=config.render)
+                cells = tuple(
+                    Cell(
+                        task=task.name,
+                        camera=camera,
+                        encoder=spec.name,
+                        readout=readout,
+                        head=head,
+                        num_demos=num_demos,
+                        seed=seed,
+                    )
+                    for readout in chosen[spec.name]
+                    for head in head_specs
+                    for num_demos in sorted(set(config.num_demos))
+                    for seed in dict.fromkeys(config.seeds)
+                )
+                seen = view if spec.modality == "image" else None
+                groups.append(
+                    CellGroup(task=task, view=seen, camera=camera, encoder=spec, settings=settings, cells=cells)
+                )
+    used = {name for names in chosen.values() for name in names}
+    return Plan(
+        config=config,
+        groups=tuple(groups),
+        readouts={name: readouts()[name] for name in sorted(used)},
+        heads=head_specs,
+        notes=tuple(notes),
+    )
+
+
+def _with_horizon(task: TaskSpec, config: BenchmarkConfig) -> TaskSpec:
+    return task if config.horizon is None else replace(task, horizon=config.horizon)
+
+
+def _readouts_for(encoder: EncoderSpec, asked: Mapping[str, ReadoutSpec], notes: list[str]) -> tuple[str, ...]:
+    fitting = tuple(name for name, readout in asked.items() if applies(readout, encoder))
+    left_out = [name for name in asked if name not in fitting]
+    if not fitting:
+        fitting = (encoder.default_readout,)
+        if encoder.modality == "image":
+            notes.append(
+                f"{encoder.name} has no features for {', '.join(left_out)}; {encoder.default_readout} is used."
+            )
+    elif left_out and encoder.modality == "image":
+        notes.append(f"{encoder.name} has no features for {', '.join(left_out)}; left out.")
+    return fitting
+
+
+def _cameras(config: BenchmarkConfig, task: TaskSpec) -> tuple[str, ...]:
+    cameras = tuple(dict.fromkeys(task.cameras[0] if name == "default" else name for name in config.cameras))
+    for camera in cameras:
+        if camera not in task.cameras:
+            raise ConfigError(
+                f"Task {task.name!r} has no camera {camera!r}. It has {', '.join(task.cameras)}; "
+                "`default` takes the first."
+            )
+    return cameras
+
+
+def _settings(config: BenchmarkConfig, task: TaskSpec, head: HeadSpec) -> Settings:
+    return Settings(
+        preset=config.preset,
+        render=config.render,
+        image_px=config.image_px,
+        split=config.split,
+        num_episodes=config.num_episodes,
+        horizon=task.horizon,
+        success_rule=config.success_rule,
+        demo_pool=config.demo_pool,
+        history=config.history,
+        fusion=config.fusion,
+        budget_dim=config.budget_dim,
+        head_options={**head_options(head), **config.head_options},
+        train=config.train.model_dump(),
+        deviations=config.deviations,
+    )
+
+
+def head_options(head: HeadSpec) -> dict[str, object]:
+    """The head's own options as JSON values."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in head.options.items()}

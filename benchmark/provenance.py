@@ -1,0 +1,94 @@
+"""Where a number comes from: versions, commit, hardware. Read once for a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmark.records import Provenance
+from encoders.spec import EncoderSpec
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "diffusers",
+    "numpy",
+    "mujoco",
+    "metaworld",
+    "robosuite",
+    "gymnasium",
+)
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of the installed distributions among `names`; those that are absent are left out."""
+    versions: dict[str, str] = {}
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def source_commit() -> str:
+    """Commit of this project's checkout, `-dirty` where tracked files differ; empty outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    commit = _git(root, "rev-parse", "HEAD")
+    return f"{commit}-dirty" if commit and _git(root, "status", "--porcelain", "-uno") else commit
+
+
+def provenance(device: str, gl: str, tile: int, encoder: EncoderSpec) -> Provenance:
+    """The provenance of the cells of one encoder.
+
+    Args:
+        device: where encoder and heads run, in words.
+        gl: OpenGL renderer; empty where no images were made.
+        tile: frames in one encoder call.
+        encoder: the encoder.
+    """
+    return Provenance(
+        version=package_versions(["pvrbench"]).get("pvrbench", "0"),
+        commit=source_commit(),
+        python=platform.python_version(),
+        packages=package_versions(PACKAGES),
+        platform=f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
+        device=device,
+        gl=gl,
+        tile=tile,
+        encoder={
+            "objective": encoder.objective,
+            "licence": encoder.licence,
+            "non_commercial": encoder.non_commercial,
+            "pretraining_data": encoder.pretraining_data,
+            "paper": encoder.paper,
+            "image_size": encoder.image_size,
+            "weights": encoder.weights.uri if encoder.weights else None,
+            "options": dict(encoder.options),
+        },
+    )
+
+
+def processor() -> str:
+    """Model name of the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""

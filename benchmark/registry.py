@@ -1,0 +1,98 @@
+"""Catalogs: name -> spec, from shipped rows, installed plugins and `module:attribute` references."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from encoders.catalog import ENCODERS
+from encoders.custom import spec_for as encoder_spec_for
+from encoders.readout_catalog import READOUTS, ReadoutSpec
+from encoders.spec import EncoderSpec
+from envs.catalog import TASK_SETS, TASKS
+from envs.spec import TaskSpec
+from policies.catalog import HEADS
+from policies.spec import HeadSpec
+
+S = TypeVar("S")
+
+
+class UnknownNameError(ValueError):
+    """A name stands in no catalog; the text offers the nearest one."""
+
+
+class Catalog(Mapping[str, S], Generic[S]):
+    """Read-only mapping from name to spec.
+
+    Rows of installed plugins (entry points whose name is the catalog name and whose object is a spec)
+    stand beside the shipped ones and cannot replace them.
+
+    Args:
+        kind: what is listed, for error texts: `encoder`, `task`, ...
+        rows: the shipped specs.
+        resolve: makes a spec from a reference that is no name (`my_package.module:MyEncoder`); raises
+            ValueError where it cannot.
+    """
+
+    def __init__(self, kind: str, rows: Mapping[str, S], resolve: Callable[[str], S] | None = None) -> None:
+        self.kind = kind
+        self._rows = rows
+        self._resolve = resolve
+        self._plugins = {point.name: point for point in entry_points(group=f"pvrbench.{kind}s")}
+
+    def __getitem__(self, name: str) -> S:
+        """The spec of a name or reference.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        if name in self._rows:
+            return self._rows[name]
+        if name in self._plugins:
+            return self._plugins[name].load()
+        if self._resolve is not None and ":" in name:
+            return self._resolve(name)
+        raise UnknownNameError(unknown(self.kind, name, self))
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._rows
+        yield from (name for name in sorted(self._plugins) if name not in self._rows)
+
+    def __len__(self) -> int:
+        return len({*self._rows, *self._plugins})
+
+
+def unknown(kind: str, name: str, names: Iterable[str]) -> str:
+    """The error text for a name that is not among `names`."""
+    names = list(names)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"`pvrbench list {kind}s` shows all {len(names)}."
+    return f"Unknown {kind} {name!r}. {hint}"
+
+
+def encoders() -> Catalog[EncoderSpec]:
+    """All encoders, plugins among them; also takes `module:attribute` and checkpoint URIs."""
+    return Catalog("encoder", ENCODERS, encoder_spec_for)
+
+
+def tasks() -> Catalog[TaskSpec]:
+    """All tasks."""
+    return Catalog("task", TASKS)
+
+
+def heads() -> Catalog[HeadSpec]:
+    """All behaviour-cloning heads."""
+    return Catalog("head", HEADS)
+
+
+def readouts() -> Catalog[ReadoutSpec]:
+    """All readouts."""
+    return Catalog("readout", READOUTS)
+
+
+def expand_tasks(names: Iterable[str]) -> tuple[str, ...]:
+    """Replaces the name of a task set (`metaworld5`) by its members; keeps order, drops repeats."""
+    expanded = (member for name in names for member in TASK_SETS.get(name, (name,)))
+    return tuple(dict.fromkeys(expanded))

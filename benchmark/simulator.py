@@ -1,0 +1,228 @@
+"""Simulator processes: several environments each, frames in shared memory, crashes and hangs contained."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pkgutil
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from envs.base import Array, Observation, SimulationError, Task, TaskEnv
+from envs.spec import TaskSpec, View
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import RawArray as RawArrayType  # noqa: F401
+
+
+class SimulatorStartError(RuntimeError):
+    """An environment could not be made at all; the text is the reason the simulator gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a slot answers to a reset or a step.
+
+    Attributes:
+        slot: which environment.
+        success: whether the task is solved now; False after a reset.
+        proprio: proprioception.
+        state: privileged state.
+        failure: why the simulator gave up on this episode, if it did.
+        lost: True where the whole process died or hung, so that the episode may be tried once more.
+    """
+
+    slot: int
+    success: bool
+    proprio: Float32[Array, " P"]
+    state: Float32[Array, " S"]
+    failure: str | None = None
+    lost: bool = False
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    awaited: dict[int, float]
+
+
+class SimulatorPool:
+    """Environments of one task and view, spread over processes; a slot is one environment.
+
+    Commands are sent to slots without waiting; `receive` gives the answers in the order in which they
+    come. Use as a context manager.
+
+    Args:
+        task: the task.
+        view: how images are made; None renders nothing.
+        num_workers: processes.
+        envs_per_worker: environments in each.
+        hang_s: a process that leaves a command unanswered for so long is killed and replaced.
+    """
+
+    def __init__(
+        self, task: TaskSpec, view: View | None, num_workers: int, envs_per_worker: int, hang_s: float
+    ) -> None:
+        self.task, self.view, self.hang_s = task, view, hang_s
+        self.envs_per_worker = envs_per_worker
+        self.num_slots = num_workers * envs_per_worker
+        side = view.image_px if view else 0
+        self._context = multiprocessing.get_context("spawn")
+        self._memory: Any = self._context.RawArray("B", max(1, self.num_slots * side * side * 3))
+        self.frames: UInt8[Array, "slots H W 3"] = _as_frames(self._memory, self.num_slots, side)
+        self._workers = [self._start(index) for index in range(num_workers)]
+
+    def __enter__(self) -> SimulatorPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            if worker.process.is_alive() and not worker.awaited:
+                _try_send(worker.connection, None)
+            else:
+                worker.process.kill()
+        for worker in self._workers:
+            worker.process.join(timeout=10)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.connection.close()
+
+    def reset(self, slot: int, seed: int) -> None:
+        """Starts an episode in a slot."""
+        self._send(slot, seed)
+
+    def step(self, slot: int, action: Float32[Array, " A"]) -> None:
+        """Applies one action in a slot."""
+        self._send(slot, action)
+
+    def receive(self) -> list[Reply]:
+        """Waits for at least one answer and returns all that are there.
+
+        Raises:
+            SimulatorStartError: an environment could not be made.
+        """
+        while True:
+            replies: list[Reply] = []
+            ready = set(wait([worker.connection for worker in self._workers], timeout=1.0))
+            for index, worker in enumerate(self._workers):
+                if worker.connection in ready:
+                    replies += self._read(index)
+                elif worker.awaited and time.monotonic() - min(worker.awaited.values()) > self.hang_s:
+                    replies += self._replace(index, f"no answer for {self.hang_s:.0f} s")
+            if replies:
+                return replies
+
+    def _send(self, slot: int, command: object) -> None:
+        worker = self._workers[slot // self.envs_per_worker]
+        worker.awaited[slot] = time.monotonic()
+        _try_send(worker.connection, (slot, command))
+
+    def _read(self, index: int) -> list[Reply]:
+        worker = self._workers[index]
+        replies: list[Reply] = []
+        try:
+            while worker.connection.poll():
+                reply = worker.connection.recv()
+                if isinstance(reply, str):
+                    raise SimulatorStartError(reply)
+                worker.awaited.pop(reply.slot, None)
+                # Several environments share a process: while one is at work the others are not silent.
+                worker.awaited = dict.fromkeys(worker.awaited, time.monotonic())
+                replies.append(reply)
+        except (EOFError, ConnectionResetError):
+            worker.process.join(timeout=5)
+            replies += self._replace(index, f"the simulator process ended with code {worker.process.exitcode}")
+        return replies
+
+    def _replace(self, index: int, reason: str) -> list[Reply]:
+        worker = self._workers[index]
+        worker.process.kill()
+        worker.process.join()
+        worker.connection.close()
+        self._workers[index] = self._start(index)
+        nothing = np.zeros(0, np.float32)
+        return [
+            Reply(slot=slot, success=False, proprio=nothing, state=nothing, failure=reason, lost=True)
+            for slot in worker.awaited
+        ]
+
+    def _start(self, index: int) -> _Worker:
+        parent, child = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve,
+            args=(child, self.task, self.view, self._memory, self.num_slots),
+            daemon=True,
+            name=f"simulator-{index}",
+        )
+        process.start()
+        child.close()
+        return _Worker(process, parent, {})
+
+
+def _as_frames(memory: Any, num_slots: int, side: int) -> UInt8[Array, "slots H W 3"]:
+    count = num_slots * side * side * 3
+    return np.frombuffer(memory, dtype=np.uint8, count=count).reshape(num_slots, side, side, 3)
+
+
+def _try_send(connection: Connection, message: object) -> None:
+    try:
+        connection.send(message)
+    except (BrokenPipeError, OSError):
+        return  # the process has died; `receive` notices and replaces it
+
+
+def _serve(connection: Connection, spec: TaskSpec, view: View | None, memory: Any, num_slots: int) -> None:
+    """Body of a simulator process: answers resets and steps until told to end."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        frames = _as_frames(memory, num_slots, view.image_px if view else 0)
+        task = cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
+        envs: dict[int, TaskEnv] = {}
+        while (message := _next(connection)) is not None:
+            slot, command = message
+            if slot not in envs:
+                envs[slot] = task.make_env(view)
+            connection.send(_answer(envs[slot], slot, command, frames))
+        for env in envs.values():
+            env.close()
+    except KeyboardInterrupt:
+        return
+    except Exception as error:  # noqa: BLE001 - the process boundary: the parent raises it by name
+        detail = traceback.format_exc(limit=-1).strip().splitlines()[-1]
+        _try_send(connection, str(error) or detail)
+
+
+def _next(connection: Connection) -> tuple[int, object] | None:
+    try:
+        return connection.recv()
+    except (EOFError, ConnectionResetError):
+        return None  # the parent is gone
+
+
+def _answer(env: TaskEnv, slot: int, command: object, frames: UInt8[Array, "slots H W 3"]) -> Reply:
+    try:
+        if isinstance(command, int):
+            observation, success = env.reset(command), False
+        else:
+            result = env.step(cast("Float32[Array, ' A']", command))
+            observation, success = result.observation, result.success
+    except SimulationError as error:
+        nothing = np.zeros(0, np.float32)
+        return Reply(slot=slot, success=False, proprio=nothing, state=nothing, failure=str(error))
+    return _show(observation, slot, frames, success=success)
+
+
+def _show(observation: Observation, slot: int, frames: UInt8[Array, "slots H W 3"], *, success: bool) -> Reply:
+    if frames.size:
+        frames[slot] = observation["image"]
+    return Reply(slot=slot, success=success, proprio=observation["proprio"], state=observation["state"])
