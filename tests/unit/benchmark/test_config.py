@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmark.cli import compose_config, preset_names
+from benchmark.config import ConfigError
+from benchmark.plan import make_plan
+from benchmark.registry import UnknownNameError
+
+SMALL = ["tasks=[metaworld/assembly-v3]", "encoders=[oracle,pixels_14]", "readouts=[grid4]", "num_demos=[5,10]"]
+
+
+def test_lists_with_slashes_and_references_are_read_as_printed() -> None:
+    config = compose_config(["preset=quickstart", *SMALL, "seeds=[0,1,2]", "num_episodes=50"])
+    assert config.preset == "quickstart"
+    assert config.tasks == ("metaworld/assembly-v3",)
+    assert config.num_demos == (5, 10)
+    assert config.num_episodes == 50
+
+
+def test_one_name_may_stand_for_a_list() -> None:
+    config = compose_config(["tasks=metaworld5", "encoders=oracle", "num_demos=5"])
+    assert len({cell.task for cell in make_plan(config).cells}) == 5
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_is_valid(preset: str) -> None:
+    assert compose_config([f"preset={preset}"]).preset == preset
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("preset=quickstrat", "Unknown preset 'quickstrat'. Did you mean 'quickstart'?"),
+        ("num_demo=[5]", "Unknown setting 'num_demo'. Did you mean 'num_demos'?"),
+        ("num_demos=[-5]", "num_demos.0=-5 is not valid"),
+        ("num_demos=[]", "num_demos=[] is not valid"),
+        ("num_demos=[80]", "num_demos=80 is more than the 50 demonstrations of the pool"),
+        ("render=ful", "render='ful' is not valid: input should be 'full' or 'lean'"),
+        ("train.learning_rate=nan", "train.learning_rate=nan is not valid"),
+        ("history=3", "history=3 and fusion=none do not go together"),
+        ("num_demos", "'num_demos' is not a setting. Write key=value"),
+        ("tasks=[metaworld/assembly-v3", "Cannot read the settings"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose_config([override])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("encoders=[pixel_14]", "Unknown encoder 'pixel_14'. Did you mean 'pixels_14'?"),
+        ("tasks=[metaworld/asembly-v3]", "Unknown task 'metaworld/asembly-v3'. Did you mean 'metaworld/assembly-v3'?"),
+        ("heads=[gnm]", "Unknown head 'gnm'. Did you mean 'gmm'?"),
+        ("readouts=[class_tokn]", "Unknown readout 'class_tokn'. Did you mean 'class_token'?"),
+    ],
+)
+def test_unknown_names_are_answered_with_the_nearest(override: str, message: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        make_plan(compose_config([*SMALL, override]))
+    assert message in str(caught.value)
+
+
+def test_a_camera_that_a_task_lacks_is_named() -> None:
+    with pytest.raises(ConfigError, match="has no camera 'moon'"):
+        make_plan(compose_config([*SMALL, "cameras=[moon]"]))
+
+
+def test_the_plan_is_the_product_of_the_axes_and_drops_what_does_not_apply() -> None:
+    plan = make_plan(compose_config([*SMALL, "readouts=[class_token,grid4]", "seeds=[0,1]"]))
+    by_encoder = {group.encoder.name: group.cells for group in plan.groups}
+    assert len(by_encoder["pixels_14"]) == 4  # 2 N x 2 seeds, grid4 only
+    assert {cell.readout for cell in by_encoder["oracle"]} == {"pooled"}
+    assert any("pixels_14 has no features for class_token" in note for note in plan.notes)
+    assert len(set(plan.cells)) == len(plan.cells) == 8
+
+
+def test_the_order_of_names_does_not_change_a_cell() -> None:
+    one = make_plan(compose_config(SMALL)).cells
+    other = make_plan(compose_config([*SMALL, "encoders=[pixels_14,oracle]"])).cells
+    assert {cell.key for cell in one} == {cell.key for cell in other}
