@@ -34,7 +34,7 @@ class Finding:
 # The frame is rendered in a process of its own: broken OpenGL drivers abort rather than raise.
 RENDER = """
 import sys
-from benchmark.runner import load_task
+from benchmark.workplace import load_task
 from benchmark.registry import tasks
 from envs.spec import View
 from envs.rendering import gl_renderer

@@ -1,0 +1,111 @@
+"""Evaluates the trained heads of one group and writes each cell's record when its last episode is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import cast
+
+import torch
+
+from benchmark.features import TileEncoder
+from benchmark.plan import CellGroup, Plan
+from benchmark.provenance import processor, provenance
+from benchmark.records import Cell, CellRecord, Cost, Digests, Episode
+from benchmark.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
+from benchmark.simulator import SimulatorPool
+from benchmark.workplace import Workplace
+from encoders.cost import flops_per_frame
+from envs.base import InitialStates
+from envs.rendering import gl_renderer
+from policies.base import TrainedHead
+
+
+def evaluate_group(
+    plan: Plan,
+    work: Workplace,
+    group: CellGroup,
+    pool: SimulatorPool,
+    states: InitialStates,
+    recorder: Recorder,
+) -> None:
+    """Rolls out every trained head of a group on every initial state, and records cell by cell.
+
+    Args:
+        plan: the plan.
+        work: what the run shares.
+        group: the cells that are to be recorded.
+        pool: running environments of the group's task and view.
+        states: the initial states, in order.
+        recorder: takes the finished episodes of each cell.
+    """
+    config = work.config
+    sound = [cell for cell in group.cells if recorder.trained[cell].failure is None]
+    for cell in group.cells:
+        if cell not in sound:
+            recorder.record(cell, (), f"training failed: {recorder.trained[cell].failure}")
+    policies = [Policy(plan.readouts[cell.readout], recorder.trained[cell], cell.seed) for cell in sound]
+    rule = EvaluationRule(group.task.horizon, config.success_rule == "last_step", config.history, config.fusion)
+    jobs = [(policy, index, seed) for policy in range(len(sound)) for index, seed in enumerate(states.seeds)]
+    finished: dict[int, list[Episode]] = {policy: [] for policy in range(len(sound))}
+
+    def take(outcome: Outcome) -> None:
+        work.listener.advance(1)
+        episodes = finished[outcome.policy]
+        episodes.append(outcome.episode)
+        cell = sound[outcome.policy]
+        if outcome.frames and work.videos is not None:
+            work.videos.write(cell, outcome.episode, outcome.frames, group.task.control_hz)
+        if len(episodes) == len(states.seeds):
+            recorder.record(cell, sorted(episodes, key=lambda episode: episode.index), None)
+
+    largest = max(config.num_demos), config.seeds[0]
+    filmed = frozenset(job for job in jobs if job[1] == 0 and (sound[job[0]].num_demos, sound[job[0]].seed) == largest)
+    work.listener.stage(f"{group.task.name}: {group.encoder.name}: evaluating", len(jobs))
+    evaluation = Evaluation(policies, jobs, rule, filmed if work.videos is not None else frozenset())
+    evaluate(pool, recorder.encoder, evaluation, take)
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Writes the record of each cell of a group as soon as its last episode is over."""
+
+    work: Workplace
+    group: CellGroup
+    encoder: TileEncoder
+    digests: Digests
+    trained: Mapping[Cell, TrainedHead]
+    timing: Mapping[str, float]
+    num_written: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def record(self, cell: Cell, episodes: Sequence[Episode], failure: str | None) -> None:
+        """Writes the record of one cell."""
+        head = self.trained[cell]
+        spec, work = self.group.encoder, self.work
+        device = processor() if work.device == "cpu" else torch.cuda.get_device_name(work.device)
+        gl = gl_renderer() if self.group.view is not None else ""
+        params = dict(head.num_params)
+        record = CellRecord(
+            cell=cell,
+            settings=self.group.settings[cell.head],
+            digests=self.digests,
+            provenance=provenance(device, gl, work.config.engine.tile, spec),
+            cost=Cost(
+                encoder_params=spec.num_params,
+                readout_params=params.get("front", 0),
+                head_params=params.get("head", 0),
+                flops_per_frame=flops_per_frame(self.encoder.encoder),
+                feature_dim=int(cast("int", head.train_log.get("feature_dim", 0))),
+            ),
+            train_log=cast("Mapping[str, float]", dict(head.train_log)),
+            failure=failure,
+            episodes=tuple(episodes),
+            timing={**self.timing, "since_evaluation_began_s": time.monotonic() - self.started},
+            recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        work.store.write(record)
+        self.num_written += 1
+        work.listener.finished(1)
