@@ -42,10 +42,25 @@ class TrainedHead(Protocol):
             act deterministically.
     """
 
-    num_params: Mapping[str, int]
-    train_log: Mapping[str, object]
-    failure: str | None
-    noise_dim: int
+    @property
+    def num_params(self) -> Mapping[str, int]:
+        """Trained parameters of `head` and `front`."""
+        ...
+
+    @property
+    def train_log(self) -> Mapping[str, object]:
+        """Losses over the updates."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why training failed."""
+        ...
+
+    @property
+    def noise_dim(self) -> int:
+        """Uniform random numbers a row."""
+        ...
 
     def act(
         self,

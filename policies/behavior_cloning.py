@@ -1,0 +1,356 @@
+"""Behaviour cloning of many heads at once, each as if it were trained alone.
+
+Heads with inputs and outputs of one shape are stacked: one batched product a layer serves all. Initialisation, batches
+and dropout of each head come from generators seeded by that head, and a batched product computes each member the same
+way whatever its companions, so a head's parameters are the same bits alone or in company.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from policies.base import TrainedHead, TrainJob
+from policies.network import ACTIVATIONS, Layer, Output, forward, initial_layers
+from policies.normalization import Scaling, identity, input_scaling, standard
+from policies.spec import HeadSpec, TrainSettings
+
+# `act` works in blocks of so many rows, padded: the last bits of a product depend on its number of rows.
+ROW_TILE = 8
+
+NUM_LOGGED = 50
+
+BATCH_NORM_EPS = 1e-5
+BATCH_NORM_MOMENTUM = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm:
+    """BatchNorm over the head's input after training: running statistics and learned affine map, of one network."""
+
+    scale: Float[Tensor, " I"]
+    shift: Float[Tensor, " I"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClonedHead:
+    """A trained head, see `policies.base.TrainedHead`."""
+
+    layers: tuple[Layer, ...]
+    activation: str
+    output: Output
+    inputs: Scaling
+    actions: Scaling
+    batch_norm: BatchNorm | None
+    front: nn.Module | None
+    num_params: Mapping[str, int]
+    train_log: Mapping[str, object]
+    failure: str | None = None
+    use_proprio: bool
+    noise_dim: int = 0
+
+    def act(
+        self, features: Float[Tensor, "B ..."], proprio: Float[Tensor, "B P"], noise: Float[Tensor, "B Z"]
+    ) -> Float[Tensor, "B A"]:
+        """Actions in [-1, 1]; a row's action does not depend on the other rows, to the last bit."""
+        blocks = [
+            self._act_block(*(_padded(part[start : start + ROW_TILE]) for part in (features, proprio, noise)))
+            for start in range(0, len(features), ROW_TILE)
+        ]
+        return torch.cat(blocks)[: len(features)]
+
+    @torch.no_grad()
+    def _act_block(
+        self, features: Float[Tensor, "B ..."], proprio: Float[Tensor, "B P"], noise: Float[Tensor, "B Z"]
+    ) -> Float[Tensor, "B A"]:
+        vectors = features if self.front is None else self.front(features)
+        inputs = self.inputs.apply(torch.cat([vectors, proprio], dim=1) if self.use_proprio else vectors)
+        if self.batch_norm is not None:
+            inputs = inputs * self.batch_norm.scale + self.batch_norm.shift
+        outputs = forward(self.layers, inputs[None], ACTIVATIONS[self.activation])[0]
+        return self.actions.invert(self.output.act(outputs, noise)).clamp(-1, 1)
+
+
+def act_together(
+    heads: Sequence[TrainedHead],
+    head_index: Int[Tensor, " B"],
+    features: Float[Tensor, "B ..."],
+    proprio: Float[Tensor, "B P"],
+    noise: Float[Tensor, "B Z"],
+) -> Float[Tensor, "B A"]:
+    """Actions of many heads, each for its own rows; equal to what each head's `act` gives.
+
+    Args:
+        heads: the heads.
+        head_index: which head acts for a row.
+        features: readouts.
+        proprio: proprioception.
+        noise: uniform random numbers; a head reads the first `noise_dim` columns.
+    """
+    parts: list[Tensor] = []
+    rows: list[Tensor] = []
+    for index, head in enumerate(heads):
+        mine = (head_index == index).nonzero()[:, 0]
+        if len(mine):
+            parts.append(head.act(features[mine], proprio[mine], noise[mine, : head.noise_dim]))
+            rows.append(mine)
+    return torch.cat(parts)[torch.cat(rows).argsort()]
+
+
+def train_heads(
+    spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings, device: str = "cpu"
+) -> list[TrainedHead]:
+    """Trains one head for each job, those of one shape in one batched computation.
+
+    Args:
+        spec: the head, its options included.
+        jobs: demonstrations and seed of each head.
+        settings: optimisation; the parameters after the last update are returned.
+        device: where to train.
+
+    Returns:
+        The heads in the order of the jobs. One whose loss left the finite numbers has its `failure` set.
+
+    Raises:
+        ValueError: a job's features, proprioception or actions are not finite, or of different lengths.
+    """
+    groups: dict[object, list[int]] = {}
+    for index, job in enumerate(jobs):
+        _check(job)
+        groups.setdefault(_shape(job), []).append(index)
+    trained: dict[int, TrainedHead] = {}
+    for members in groups.values():
+        stack = _Stack(spec, [jobs[index] for index in members], settings, device)
+        stack.train()
+        trained.update(zip(members, stack.heads(), strict=True))
+    return [trained[index] for index in range(len(jobs))]
+
+
+def _check(job: TrainJob) -> None:
+    for name, values in (("features", job.features), ("proprio", job.proprio), ("actions", job.actions)):
+        if len(values) != len(job.features) or not len(values):
+            raise ValueError(
+                f"A head was given {len(job.features)} features and {len(values)} {name}; they must match."
+            )
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError(
+                f"The {name} of a training set hold NaN or infinity. Check the encoder or the demonstrations."
+            )
+
+
+def _shape(job: TrainJob) -> object:
+    front = None
+    if job.front is not None:
+        front = (type(job.front), tuple((name, tuple(value.shape)) for name, value in job.front.state_dict().items()))
+    return tuple(job.features.shape[1:]), job.proprio.shape[1], job.actions.shape[1], front
+
+
+class _Stack:
+    """Heads of one shape in training."""
+
+    def __init__(self, spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings, device: str) -> None:
+        self.options, self.settings, self.device = spec.options, settings, device
+        self.jobs = jobs
+        self.output = cast("Callable[[Mapping[str, object]], Output]", pkgutil.resolve_name(spec.entry_point))(
+            spec.options
+        )
+        self.activation = cast("str", spec.options["activation"])
+        self.generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
+        self.action_dim = jobs[0].actions.shape[1]
+        self.actions = [
+            standard(job.actions) if settings.action_norm == "standard" else identity(job.actions) for job in jobs
+        ]
+        self._prepare_fronts()
+        self._prepare_inputs()
+        hidden = cast("Sequence[int]", spec.options["hidden"])
+        widths = [self.input_dim, *hidden, self.output.width(self.action_dim)]
+        scale = cast("float", spec.options["last_layer_scale"])
+        self.layers = [
+            Layer(*(part.to(device).requires_grad_() for part in (layer.weight, layer.bias)))
+            for layer in initial_layers(widths, scale, self.generators)
+        ]
+        self.losses = torch.zeros(settings.num_updates, len(jobs), device=device)
+
+    def _prepare_fronts(self) -> None:
+        """A readout without parameters is applied once; one with parameters is trained with the head."""
+        fronts = [job.front for job in self.jobs]
+        self.fixed: list[nn.Module | None] = [None for _ in fronts]
+        self.front_params: dict[str, Tensor] = {}
+        self.front_buffers: dict[str, Tensor] = {}
+        self.front_model: nn.Module | None = None
+        if fronts[0] is None:
+            return
+        modules = [cast("nn.Module", front).to(self.device) for front in fronts]
+        if not any(True for _ in modules[0].parameters()):
+            self.fixed = list(modules)
+            return
+        params, buffers = stack_module_state(modules)  # pyright: ignore[reportArgumentType]
+        self.front_model = modules[0]
+        self.front_params = {name: value.detach().clone().requires_grad_() for name, value in params.items()}
+        self.front_buffers = dict(buffers)
+
+    def _prepare_inputs(self) -> None:
+        kind, use_proprio = self.settings.input_norm, self.settings.use_proprio
+        self.features: list[Tensor] = []
+        self.proprio: list[Tensor] = []
+        self.inputs: list[Scaling] = []
+        for job, fixed in zip(self.jobs, self.fixed, strict=True):
+            features = job.features.to(self.device)
+            proprio = job.proprio.to(self.device) if use_proprio else job.proprio.new_zeros(len(job.proprio), 0)
+            if self.front_model is None:
+                vectors = features if fixed is None else fixed(features)
+                scaling = input_scaling(vectors, proprio, kind)
+                width = vectors.shape[1]
+                features = (vectors - scaling.mean[:width]) / scaling.std[:width]
+                self.feature_dim = width
+            else:
+                # The readout's output changes as it learns, so only proprioception is scaled beforehand.
+                with torch.no_grad():
+                    self.feature_dim = self.front_model(features[:1]).shape[1]
+                blank = features.new_zeros(1, self.feature_dim)
+                scaling = input_scaling(blank, proprio, "batch" if kind == "batch" else "none")
+            self.features.append(features)
+            self.proprio.append((proprio - scaling.mean[self.feature_dim :]) / scaling.std[self.feature_dim :])
+            self.inputs.append(scaling)
+        self.input_dim = self.feature_dim + self.proprio[0].shape[1]
+        shape = (len(self.jobs), 1, self.input_dim)
+        self.norm_scale = torch.ones(shape, device=self.device, requires_grad=kind == "batch")
+        self.norm_shift = torch.zeros(shape, device=self.device, requires_grad=kind == "batch")
+        self.running_mean = torch.zeros(shape, device=self.device)
+        self.running_var = torch.ones(shape, device=self.device)
+
+    def train(self) -> None:
+        """All updates."""
+        settings = self.settings
+        trainable = [part for layer in self.layers for part in (layer.weight, layer.bias)]
+        trainable += list(self.front_params.values())
+        if settings.input_norm == "batch":
+            trainable += [self.norm_scale, self.norm_shift]
+        kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        schedule = (
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.num_updates)
+            if settings.schedule == "cosine"
+            else None
+        )
+        shape = (settings.num_updates, settings.batch_size)
+        batches = [
+            torch.randint(len(features), shape, generator=generator)
+            for features, generator in zip(self.features, self.generators, strict=True)
+        ]
+        targets = [
+            scaling.apply(job.actions).to(self.device) for scaling, job in zip(self.actions, self.jobs, strict=True)
+        ]
+        for update in range(settings.num_updates):
+            rows = [batch[update].to(self.device) for batch in batches]
+            inputs = self._normalise(self._inputs(rows))
+            outputs = forward(self.layers, inputs, ACTIVATIONS[self.activation], self._drop)
+            loss = self.output.loss(outputs, torch.stack([part[row] for part, row in zip(targets, rows, strict=True)]))
+            self.losses[update] = loss.detach()
+            optimizer.zero_grad(set_to_none=True)
+            # The losses are summed, not averaged: each head's gradient is its own, whatever their number.
+            loss.sum().backward()
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
+
+    def _inputs(self, rows: Sequence[Tensor]) -> Float[Tensor, "K B I"]:
+        features = torch.stack([part[row] for part, row in zip(self.features, rows, strict=True)])
+        proprio = torch.stack([part[row] for part, row in zip(self.proprio, rows, strict=True)])
+        if self.front_model is not None:
+            features = torch.vmap(self._front)(self.front_params, self.front_buffers, features)
+        return torch.cat([features, proprio], dim=2)
+
+    def _front(self, params: dict[str, Tensor], buffers: dict[str, Tensor], features: Tensor) -> Tensor:
+        return functional_call(cast("nn.Module", self.front_model), (params, buffers), (features,))
+
+    def _normalise(self, inputs: Float[Tensor, "K B I"]) -> Float[Tensor, "K B I"]:
+        if self.settings.input_norm != "batch":
+            return inputs
+        mean, var = inputs.mean(dim=1, keepdim=True), inputs.var(dim=1, keepdim=True, unbiased=False)
+        with torch.no_grad():
+            correction = inputs.shape[1] / max(1, inputs.shape[1] - 1)
+            self.running_mean += BATCH_NORM_MOMENTUM * (mean - self.running_mean)
+            self.running_var += BATCH_NORM_MOMENTUM * (var * correction - self.running_var)
+        return (inputs - mean) / (var + BATCH_NORM_EPS).sqrt() * self.norm_scale + self.norm_shift
+
+    def _drop(self, hidden: Float[Tensor, "K B H"]) -> Float[Tensor, "K B H"]:
+        rate = self.settings.dropout
+        if rate == 0:
+            return hidden
+        kept = [torch.rand(hidden.shape[1:], generator=generator) >= rate for generator in self.generators]
+        return hidden * torch.stack(kept).to(self.device) / (1 - rate)
+
+    def heads(self) -> list[TrainedHead]:
+        """The trained heads, taken apart."""
+        return [self._head(index) for index in range(len(self.jobs))]
+
+    def _head(self, index: int) -> ClonedHead:
+        layers = tuple(
+            Layer(layer.weight[index : index + 1].detach().clone(), layer.bias[index : index + 1].detach().clone())
+            for layer in self.layers
+        )
+        front = self._trained_front(index)
+        losses = self.losses[:, index].cpu()
+        diverged = (~torch.isfinite(losses)).nonzero()[:, 0]
+        failure = None
+        if len(diverged):
+            failure = f"the loss was not finite at update {int(diverged[0])} of {self.settings.num_updates}"
+        num_params = {
+            "head": sum(part.numel() for layer in layers for part in (layer.weight, layer.bias))
+            + (2 * self.input_dim if self.settings.input_norm == "batch" else 0),
+            "front": sum(part[index].numel() for part in self.front_params.values()),
+        }
+        return ClonedHead(
+            layers=layers,
+            activation=self.activation,
+            output=self.output,
+            inputs=self.inputs[index],
+            actions=self.actions[index],
+            batch_norm=self._batch_norm(index),
+            front=front,
+            num_params=num_params,
+            train_log=_log(losses, self.feature_dim, failure),
+            failure=failure,
+            noise_dim=self.output.noise_dim(self.action_dim),
+            use_proprio=self.settings.use_proprio,
+        )
+
+    def _trained_front(self, index: int) -> nn.Module | None:
+        if self.front_model is None:
+            return self.fixed[index]
+        module = cast("nn.Module", self.jobs[index].front)
+        state = {name: value[index].detach() for name, value in {**self.front_params, **self.front_buffers}.items()}
+        module.load_state_dict(state, strict=False)
+        return module.eval().requires_grad_(requires_grad=False)
+
+    def _batch_norm(self, index: int) -> BatchNorm | None:
+        if self.settings.input_norm != "batch":
+            return None
+        scale = self.norm_scale[index, 0].detach() / (self.running_var[index, 0] + BATCH_NORM_EPS).sqrt()
+        return BatchNorm(scale, self.norm_shift[index, 0].detach() - self.running_mean[index, 0] * scale)
+
+
+def _log(losses: Float[Tensor, " U"], feature_dim: int, failure: str | None) -> dict[str, object]:
+    """Losses over the updates, JSON-ready; without them where they are not finite."""
+    num_updates = len(losses)
+    log: dict[str, object] = {"num_updates": num_updates, "feature_dim": feature_dim}
+    if failure is None:
+        at = sorted({round(position * (num_updates - 1) / (NUM_LOGGED - 1)) for position in range(NUM_LOGGED)})
+        log["updates"] = [int(update) for update in at]
+        log["losses"] = [float(losses[update]) for update in at]
+        log["final_loss"] = float(losses[-100:].mean())
+    return log
+
+
+def _padded(part: Float[Tensor, "B ..."]) -> Float[Tensor, "R ..."]:
+    if len(part) == ROW_TILE:
+        return part
+    return torch.cat([part, part.new_zeros(ROW_TILE - len(part), *part.shape[1:])])
