@@ -1,0 +1,216 @@
+"""Pictures of MuJoCo scenes, apart from physics: the renderer may use another model than the simulation.
+
+`full` is the simulator's own picture. `lean` is made for machines without a GPU: a copy of the model, used for
+pictures alone, has no shadows, multi-sampling or reflections, and its visual meshes keep a fraction of their faces.
+The physics model is never touched. The two are different observations and are never mixed in one comparison.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from envs.spec import View
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, np.dtype[Any]]
+else:  # jaxtyping wants the bare class
+    Array = np.ndarray
+
+# Fraction of its faces that a visual mesh keeps under `lean`, and the number below which it is left alone.
+KEPT_FACES = 0.09
+MIN_FACES = 120
+
+
+class RenderError(RuntimeError):
+    """No picture can be made on this machine; the text names the packages that are missing."""
+
+
+def configure_gl() -> None:
+    """Chooses off-screen OpenGL; to be called before mujoco is imported for the first time.
+
+    EGL serves machines with and without a GPU. One software renderer a process scales with the cores, many threads
+    in each do not.
+    """
+    if sys.platform.startswith("linux"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+
+
+configure_gl()
+
+import mujoco  # noqa: E402  (the GL backend is chosen before the first import)
+
+_gl_renderer = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCamera:
+    """A camera of the model.
+
+    Attributes:
+        name: its name.
+        upside_down: whether its picture has to be turned by half a turn.
+    """
+
+    name: str
+    upside_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetCamera:
+    """A camera that the model lacks: at a place, looking at another, upright.
+
+    Attributes:
+        pos: where it stands, metres in the world.
+        target: what it looks at.
+    """
+
+    pos: tuple[float, float, float]
+    target: tuple[float, float, float]
+
+
+Camera = ModelCamera | TargetCamera
+
+
+class ViewRenderer:
+    """Renders one view of one model.
+
+    Args:
+        model: the physics model; it is copied where the view asks for changes.
+        view: camera, size and render mode.
+        camera: what the view's camera name means; by default the model's camera of that name.
+
+    Raises:
+        RenderError: OpenGL cannot be had.
+    """
+
+    def __init__(self, model: Any, view: View, camera: Camera | None = None) -> None:
+        global _gl_renderer  # noqa: PLW0603 - the name of the driver is a fact of the process
+        camera = camera or ModelCamera(view.camera)
+        self._upside_down = isinstance(camera, ModelCamera) and camera.upside_down
+        picture_model = _picture_model(model, view)
+        self._camera = camera.name if isinstance(camera, ModelCamera) else _free_camera(camera)
+        try:
+            self._renderer = mujoco.Renderer(picture_model, view.image_px, view.image_px)
+        except Exception as error:
+            raise RenderError(
+                f"Off-screen OpenGL does not work here ({error}). Install software EGL (Debian: apt-get install "
+                "libegl1 libgl1 libgl1-mesa-dri) and set MUJOCO_GL=egl; `pvrbench doctor` checks it."
+            ) from error
+        if not _gl_renderer:
+            _gl_renderer = _driver_name()
+        if view.render == "lean":
+            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+
+    def render(self, data: Any) -> UInt8[Array, "H W 3"]:
+        """The picture of a state of the physics model: upright RGB, a fresh array."""
+        self._renderer.update_scene(data, camera=self._camera)
+        image = self._renderer.render()
+        return np.ascontiguousarray(image[::-1, ::-1]) if self._upside_down else image.copy()
+
+    def close(self) -> None:
+        """Frees the OpenGL context."""
+        self._renderer.close()
+
+
+def gl_renderer() -> str:
+    """Name of the OpenGL renderer of this process; of a throw-away context where none was used yet."""
+    global _gl_renderer  # noqa: PLW0603
+    if not _gl_renderer:
+        model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/></worldbody></mujoco>")
+        renderer = mujoco.Renderer(model, 16, 16)
+        _gl_renderer = _driver_name()
+        renderer.close()
+    return _gl_renderer
+
+
+def _driver_name() -> str:
+    from OpenGL import GL
+
+    name = GL.glGetString(GL.GL_RENDERER)
+    return name.decode() if isinstance(name, bytes) else "unknown"
+
+
+def _free_camera(camera: TargetCamera) -> Any:
+    offset = np.subtract(camera.target, camera.pos)
+    distance = float(np.linalg.norm(offset))
+    free = mujoco.MjvCamera()
+    free.type = mujoco.mjtCamera.mjCAMERA_FREE
+    free.lookat[:] = camera.target
+    free.distance = distance
+    free.azimuth = float(np.degrees(np.arctan2(offset[1], offset[0])))
+    free.elevation = float(np.degrees(np.arcsin(offset[2] / distance)))
+    return free
+
+
+def _picture_model(model: Any, view: View) -> Any:
+    """A copy of the model for pictures: large enough a frame buffer, and lean where that is asked for."""
+    picture = copy.copy(model)
+    picture.vis.global_.offwidth = max(int(model.vis.global_.offwidth), view.image_px)
+    picture.vis.global_.offheight = max(int(model.vis.global_.offheight), view.image_px)
+    if view.render == "lean":
+        picture.vis.quality.offsamples = 0
+        for mesh in sorted(_visual_meshes(picture)):
+            _decimate(picture, mesh)
+    return picture
+
+
+def _visual_meshes(model: Any) -> set[int]:
+    is_mesh = model.geom_type == mujoco.mjtGeom.mjGEOM_MESH
+    return {int(mesh) for mesh in model.geom_dataid[is_mesh] if mesh >= 0}
+
+
+def _decimate(model: Any, mesh: int) -> None:
+    """Replaces a mesh by one of fewer faces, inside the arrays of the compiled model.
+
+    The arrays keep their sizes; only the counts shrink. Vertices are welded first, since the shipped meshes store each
+    of them once for every face that uses it. Meshes with texture coordinates are left alone.
+    """
+    import fast_simplification
+
+    num_faces, num_verts = int(model.mesh_facenum[mesh]), int(model.mesh_vertnum[mesh])
+    if num_faces <= MIN_FACES or model.mesh_texcoordadr[mesh] >= 0:
+        return
+    face_at, vert_at, normal_at = (
+        int(array[mesh]) for array in (model.mesh_faceadr, model.mesh_vertadr, model.mesh_normaladr)
+    )
+    faces = model.mesh_face[face_at : face_at + num_faces]
+    verts = model.mesh_vert[vert_at : vert_at + num_verts]
+    welded, index = np.unique(np.round(verts, 6), axis=0, return_inverse=True)
+    target = max(KEPT_FACES, MIN_FACES / num_faces)
+    points, triangles = fast_simplification.simplify(
+        welded.astype(np.float32), index.reshape(-1)[faces].astype(np.int32), target_reduction=1 - target
+    )
+    normals = _vertex_normals(points, triangles)
+    if (
+        len(triangles) == 0
+        or len(points) > min(num_verts, int(model.mesh_normalnum[mesh]))
+        or len(triangles) > num_faces
+    ):
+        return
+    model.mesh_vert[vert_at : vert_at + len(points)] = points
+    model.mesh_face[face_at : face_at + len(triangles)] = triangles
+    model.mesh_normal[normal_at : normal_at + len(points)] = normals
+    model.mesh_facenormal[face_at : face_at + len(triangles)] = triangles
+    model.mesh_facenum[mesh] = len(triangles)
+    model.mesh_vertnum[mesh] = len(points)
+    model.mesh_normalnum[mesh] = len(points)
+
+
+def _vertex_normals(points: Array, triangles: Array) -> Array:
+    """Unit normals at the vertices, the adjacent faces weighted by their area."""
+    corners = points[triangles]
+    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(points)
+    for corner in range(3):
+        np.add.at(normals, triangles[:, corner], face_normals)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
