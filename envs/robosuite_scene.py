@@ -94,8 +94,63 @@ def _door(scene: Scene) -> Callable[[], Facts]:
     }
 
 
+def _finger_yaw(hand_axes: Float64[Array, "3 3"]) -> float:
+    """Direction in which the fingers close, about the vertical, radians."""
+    return float(np.arctan2(hand_axes[1, 0], hand_axes[0, 0]))
+
+
+def _stack(scene: Scene) -> Callable[[], Facts]:
+    eef, hand, yaw = scene.site_pos(_GRIP_SITE), scene.site_mat(_GRIP_SITE), scene.body_yaw("cubeA_main")
+    red, green = scene.body_pos("cubeA_main"), scene.body_pos("cubeB_main")
+
+    def read() -> Facts:
+        fingers, way = _finger_yaw(hand()), green() - red()
+        # Beside the other cube is where there may be no room for a finger.
+        beside = float(np.arctan2(way[1], way[0])) + np.pi / 2 - fingers
+        return {
+            "cube_pos": red(),
+            "cube_turn": _turn(yaw() - fingers, 4),
+            "base_pos": green(),
+            "eef_to_cube": red() - eef(),
+            "cube_to_base": way,
+            "hand_turn": _turn(beside, 2),
+        }
+
+    return read
+
+
+def _can(scene: Scene) -> Callable[[], Facts]:
+    eef, can, goal = scene.site_pos(_GRIP_SITE), scene.body_pos("Can_main"), scene.body_pos("VisualCan_main")
+    return lambda: {"can_pos": can(), "eef_to_can": can() - eef(), "can_to_goal": goal() - can()}
+
+
+def _square(scene: Scene) -> Callable[[], Facts]:
+    eef, hand = scene.site_pos(_GRIP_SITE), scene.site_mat(_GRIP_SITE)
+    nut, handle = scene.body_pos("SquareNut_main"), scene.site_pos("SquareNut_handle_site")
+    yaw, peg = scene.body_yaw("SquareNut_main"), scene.body_pos("peg1")
+
+    def read() -> Facts:
+        axes, nut_yaw = hand(), yaw()
+        # Across the handle is where the fingers belong; either finger may be on either side.
+        across = nut_yaw + np.pi / 2 - _finger_yaw(axes)
+        return {
+            "nut_pos": nut(),
+            "nut_turn": _turn(nut_yaw, 1),
+            "nut_square_turn": _turn(nut_yaw, 4),
+            "eef_to_handle": handle() - eef(),
+            "nut_to_peg": peg() - nut(),
+            "hand_turn": _turn(across, 2),
+            "hand_tilt": axes[:2, 2].copy(),
+        }
+
+    return read
+
+
 SCENE_FACTS: Mapping[str, Callable[[Scene], Callable[[], Facts]]] = {
     "Lift": _lift,
     "Door": _door,
+    "Stack": _stack,
+    "PickPlaceCan": _can,
+    "NutAssemblySquare": _square,
 }
 """By robosuite's name of the environment: the privileged facts beyond proprioception."""

@@ -20,7 +20,10 @@ else:  # jaxtyping wants the bare class
 
 _FULL_MOVE_M = 0.05
 """Displacement of the hand's goal, in metres, that a full action stands for."""
+_FULL_TURN_RAD = 0.5
+"""Turn of the hand's goal, in radians, that a full action stands for."""
 _OPEN, _CLOSE = -1.0, 1.0
+_UP = np.array([0.0, 0.0, 0.1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,57 +46,156 @@ def draw_style(seed: int) -> Style:
     rng = np.random.default_rng(seed)
     return Style(
         speed=float(rng.uniform(0.75, 1.0)),
-        offset_m=rng.uniform(-0.01, 0.01, 2),
-        clearance_m=float(rng.uniform(0.05, 0.07)),
+        offset_m=rng.uniform(-0.02, 0.02, 2),
+        clearance_m=float(rng.uniform(0.04, 0.08)),
     )
 
 
-Expert = Callable[[Mapping[str, Array], Style], Float64[Array, " 7"]]
+Facts = Mapping[str, Array]
+"""Named vectors of the present state in metres and radians, as the adapter reads them."""
+
+Expert = Callable[[Facts, Style], Float64[Array, " 7"]]
 
 
-def _move(delta_m: Float64[Array, " 3"], speed: float, gripper: float) -> Float64[Array, " 7"]:
-    """An action towards a point at `delta_m` from the hand, no faster than `speed`."""
+def _act(
+    delta_m: Float64[Array, " 3"], style: Style, gripper: float, turn_rad: Float64[Array, " 3"] | None = None
+) -> Float64[Array, " 7"]:
+    """An action towards a point at `delta_m` from the hand and a turn about it, no faster than the style."""
     move = 1.2 * delta_m / _FULL_MOVE_M
-    length = float(np.linalg.norm(move))
-    if length > speed:
-        move = move * (speed / length)
-    return np.concatenate([move, np.zeros(3), [gripper]])
+    move /= max(1.0, float(np.linalg.norm(move)) / style.speed)
+    turn = np.zeros(3) if turn_rad is None else turn_rad / _FULL_TURN_RAD
+    turn /= max(1.0, float(np.linalg.norm(turn)) / (0.5 * style.speed))
+    return np.concatenate([move, turn, [gripper]])
 
 
-def _lift(facts: Mapping[str, Array], style: Style) -> Float64[Array, " 7"]:
+def _from_above(delta_m: Float64[Array, " 3"], style: Style, travel_m: float) -> Float64[Array, " 3"]:
+    """The way to a point that is reached from above: the closer over it, the lower.
+
+    Args:
+        delta_m: from what moves to the point.
+        style: adds its offset while far away.
+        travel_m: height above the point at which the way leads when far away.
+    """
+    away = float(np.linalg.norm(delta_m[:2]))
+    rise = float(np.clip(2.0 * (away - 0.008), 0.0, travel_m))
+    climb = delta_m[2] + rise
+    if away > 0.05 and climb > 0.03:
+        # Too low to pass: nearly straight up first.
+        return np.array([*(0.1 * delta_m[:2]), climb])
+    return delta_m + np.array([*(style.offset_m * min(1.0, away / 0.1)), rise])
+
+
+def _is_near(delta_m: Float64[Array, " 3"], away_m: float, height_m: float) -> bool:
+    return float(np.linalg.norm(delta_m[:2])) < away_m and abs(float(delta_m[2])) < height_m
+
+
+def _width(facts: Facts) -> float:
+    """Distance between the fingers in metres."""
+    return float(facts["gripper_qpos"][0] - facts["gripper_qpos"][1])
+
+
+def _holds_cube(facts: Facts, side_m: float) -> bool:
+    """Whether the fingers have met a cube, which they do earlier when it stands askew."""
+    askew = np.sqrt(max(0.0, 0.5 - 0.5 * float(facts["cube_turn"][0])))
+    return _width(facts) < side_m * np.sqrt(1.0 + askew) + 0.004
+
+
+def _lift(facts: Facts, style: Style) -> Float64[Array, " 7"]:
     delta = facts["eef_to_cube"]
-    away = float(np.linalg.norm(delta[:2]))
-    if away < 0.015 and abs(delta[2]) < 0.014:
-        # The fingers meet the cube earlier when it stands askew; only then is it lifted.
-        askew = np.sqrt(max(0.0, 0.5 - 0.5 * facts["cube_turn"][0]))
-        touch_m = 0.043 * np.sqrt(1.0 + askew)
-        held = facts["gripper_qpos"][0] - facts["gripper_qpos"][1] < touch_m + 0.004
-        return _move(np.array([0.0, 0.0, 0.1]) if held else delta, style.speed, _CLOSE)
-    # A funnel: the closer above the cube, the lower.
-    rise = float(np.clip(2.0 * (away - 0.008), 0.0, style.clearance_m))
-    offset = np.append(style.offset_m * min(1.0, away / 0.05), 0.0)
-    return _move(delta + offset + [0.0, 0.0, rise], style.speed, _OPEN)
+    if not _is_near(delta, 0.015, 0.014):
+        return _act(_from_above(delta, style, style.clearance_m), style, _OPEN)
+    return _act(_UP if _holds_cube(facts, 0.043) else delta, style, _CLOSE)
 
 
-def _door(facts: Mapping[str, Array], style: Style) -> Float64[Array, " 7"]:
-    hinge, latch = facts["door_joints"]
+def _door(facts: Facts, style: Style) -> Float64[Array, " 7"]:
+    hinge, latch = (float(angle) for angle in facts["door_joints"])
     cos, sin = facts["door_turn"]
     outward = np.array([sin, -cos, 0.0])
     # The hand is wide across the fingers: it keeps a little off the panel and still straddles the lever.
     delta = facts["eef_to_handle"] + 0.018 * outward
     away = float(np.linalg.norm(delta[:2]))
-    low_enough = -0.035 if latch > 0.1 else -0.02
-    if away < 0.035 and delta[2] > low_enough:
-        turning = -np.array([np.sin(latch) * cos, np.sin(latch) * sin, np.cos(latch)])
-        pull = 1.0 if hinge > 0.06 else float(np.clip((latch - 1.2) / 0.2, 0.0, 1.0))
-        return _move(0.1 * ((1.0 - pull) * turning + pull * outward), style.speed, _CLOSE)
-    rise = float(np.clip(2.0 * (away - 0.01), 0.0, style.clearance_m + 0.04))
-    if away > 0.05 and delta[2] > -0.07:
-        # Beside the lever and too low: straight up first.
-        return _move(np.array([0.0, 0.0, delta[2] + rise]), style.speed, _OPEN)
-    offset = np.append(style.offset_m * min(1.0, away / 0.05), 0.0)
-    return _move(delta + offset + [0.0, 0.0, rise], style.speed, _OPEN)
+    if away > 0.035 or delta[2] < (-0.035 if latch > 0.1 else -0.02):
+        return _act(_from_above(delta, style, style.clearance_m + 0.04), style, _OPEN)
+    downward = -np.array([np.sin(latch) * cos, np.sin(latch) * sin, np.cos(latch)])
+    pull = 1.0 if hinge > 0.06 else float(np.clip((latch - 1.2) / 0.2, 0.0, 1.0))
+    return _act(0.1 * ((1.0 - pull) * downward + pull * outward), style, _CLOSE)
 
 
-EXPERTS: Mapping[str, Expert] = {"Lift": _lift, "Door": _door}
+def _hand_turn(facts: Facts) -> float:
+    """How far the hand has to turn about the vertical, radians in [-pi/2, pi/2]."""
+    return float(np.arctan2(facts["hand_turn"][1], facts["hand_turn"][0])) / 2.0
+
+
+def _wait(way: Float64[Array, " 3"], delta_m: Float64[Array, " 3"], turn_rad: float) -> Float64[Array, " 3"]:
+    """Keeps a way from above high while the hand still has to turn."""
+    height = float(np.clip(0.2 * (abs(turn_rad) - 0.15), 0.0, 0.06))
+    return np.array([way[0], way[1], max(way[2], delta_m[2] + height)])
+
+
+def _stack(facts: Facts, style: Style) -> Float64[Array, " 7"]:
+    delta, goal = facts["eef_to_cube"], facts["cube_to_base"] + np.array([0.0, 0.0, 0.046])
+    if _is_near(goal, 0.012, 0.006):
+        return _act(_UP if _width(facts) > 0.065 else delta, style, _OPEN)
+    if not _is_near(delta, 0.015, 0.014):
+        # Turned away only where the cubes stand so close that a finger would land on the other one.
+        apart = float(np.linalg.norm(goal[:2]))
+        turn = _hand_turn(facts) * float(np.clip((0.11 - apart) / 0.02, 0.0, 1.0))
+        way = _wait(_from_above(delta, style, style.clearance_m + 0.02), delta, turn)
+        return _act(way, style, _OPEN, np.array([0.0, 0.0, turn]))
+    if not _holds_cube(facts, 0.04):
+        return _act(delta, style, _CLOSE)
+    return _act(_from_above(goal, style, style.clearance_m + 0.02), style, _CLOSE)
+
+
+def _can(facts: Facts, style: Style) -> Float64[Array, " 7"]:
+    delta, goal = facts["eef_to_can"], facts["can_to_goal"] + np.array([0.0, 0.0, 0.01])
+    if _is_near(goal, 0.03, 0.03):
+        return _act(_UP if _width(facts) > 0.065 else delta, style, _OPEN)
+    if not _is_near(delta, 0.018, 0.02):
+        return _act(_from_above(delta, style, style.clearance_m + 0.05), style, _OPEN)
+    if _width(facts) > 0.054:
+        return _act(delta, style, _CLOSE)
+    return _act(_from_above(goal, style, style.clearance_m + 0.09), style, _CLOSE)
+
+
+def _turn_onto_peg(nut_turn: Float64[Array, " 2"]) -> float:
+    """The least turn, in radians, after which the square nut fits the peg and the arm can still reach its handle.
+
+    With the handle on the far side of the peg the hand would be out of the arm's reach.
+    """
+    yaw = float(np.arctan2(nut_turn[1], nut_turn[0]))
+    quarters = round(yaw / (np.pi / 2))
+    if quarters == 0:
+        quarters = 1 if yaw >= 0.0 else -1
+    return quarters * np.pi / 2 - yaw
+
+
+def _square(facts: Facts, style: Style) -> Float64[Array, " 7"]:
+    outward = np.array([*facts["nut_turn"], 0.0])
+    delta = facts["eef_to_handle"] + 0.005 * outward
+    upright = np.array([-facts["hand_tilt"][1], facts["hand_tilt"][0], 0.0])
+    across = _hand_turn(facts)
+    grasp_turn = upright + np.array([0.0, 0.0, across])
+    if not _is_near(delta, 0.015, 0.014):
+        way = _wait(_from_above(delta, style, style.clearance_m), delta, across)
+        return _act(way, style, _OPEN, grasp_turn)
+    if _width(facts) > 0.036:
+        return _act(delta, style, _CLOSE, grasp_turn)
+    quarter = _turn_onto_peg(facts["nut_turn"])
+    peg_turn = upright + np.array([0.0, 0.0, quarter])
+    goal = facts["nut_to_peg"] + np.array([0.0, 0.0, 0.14])
+    away = float(np.linalg.norm(goal[:2]))
+    if (away < 0.005 and abs(quarter) < 0.08) or (goal[2] > 0.03 and away < 0.012):
+        # Over the peg: down along it.
+        return _act(np.array([goal[0], goal[1], -0.03]), style, _CLOSE, peg_turn)
+    return _act(_from_above(goal, style, 0.05), style, _CLOSE, peg_turn)
+
+
+EXPERTS: Mapping[str, Expert] = {
+    "Lift": _lift,
+    "Door": _door,
+    "Stack": _stack,
+    "PickPlaceCan": _can,
+    "NutAssemblySquare": _square,
+}
 """By robosuite's name of the environment."""
