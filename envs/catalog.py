@@ -65,6 +65,11 @@ _ROWS = (
     _metaworld("button-press-topdown-v3", "press the button from above"),
     _metaworld("drawer-open-v3", "open the drawer"),
     _metaworld("hammer-v3", "hammer the nail into the wall"),
+    _robosuite("lift", "Lift", "lift the red cube off the table", 100, 17),
+    _robosuite("door", "Door", "turn the handle and open the door", 200, 19),
+    _robosuite("stack", "Stack", "put the red cube on the green one", 200, 25),
+    _robosuite("pick_place_can", "PickPlaceCan", "put the can into its compartment of the other bin", 300, 18),
+    _robosuite("nut_assembly_square", "NutAssemblySquare", "put the square nut on the square peg", 300, 26),
 )
 
 TASKS: Mapping[str, TaskSpec] = {row.name: row for row in _ROWS}

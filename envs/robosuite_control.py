@@ -28,7 +28,7 @@ class ArmControl:
             new controller objects at every reset, and they are read here.
     """
 
-    def __init__(self, env: Any) -> None:  # noqa: ANN401  (robosuite is untyped)
+    def __init__(self, env: Any) -> None:
         self.model: mujoco.MjModel = env.sim.model._model
         self.data: mujoco.MjData = env.sim.data._data
         self.num_substeps = int(env.control_timestep / env.model_timestep)
@@ -71,7 +71,7 @@ class ArmControl:
             data.ctrl[self._arm_ctrl] = np.clip(torques, *self._ctrl_range)
             mujoco.mj_step2(model, data)
 
-    def _torques(self, goal_pos: Any, goal_ori: Any) -> np.ndarray[Any, np.dtype[np.float64]]:  # noqa: ANN401
+    def _torques(self, goal_pos: Any, goal_ori: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Joint torques in N m that pull the hand towards a goal pose given in the world."""
         arm, model, data = self._arm, self.model, self.data
         mujoco.mj_jacSite(model, data, self._jac_pos, self._jac_ori, self._site)

@@ -56,8 +56,8 @@ def load_task(spec: TaskSpec) -> RobosuiteTask:
     return RobosuiteTask(spec)
 
 
-def make_simulator(name: str) -> Any:  # noqa: ANN401  (robosuite is untyped)
-    """robosuite's own environment, unchanged, with nothing switched on that costs time.
+def make_simulator(name: str) -> Any:
+    """Robosuite's own environment, unchanged, with nothing switched on that costs time.
 
     Args:
         name: robosuite's name of the environment, such as `Lift`.

@@ -134,7 +134,9 @@ def _wait(way: Float64[Array, " 3"], delta_m: Float64[Array, " 3"], turn_rad: fl
 
 def _stack(facts: Facts, style: Style) -> Float64[Array, " 7"]:
     delta, goal = facts["eef_to_cube"], facts["cube_to_base"] + np.array([0.0, 0.0, 0.046])
-    if _is_near(goal, 0.012, 0.006):
+    is_held = _holds_cube(facts, 0.04)
+    # Fingers that have begun to open go on, though the cube settles a little.
+    if _is_near(goal, 0.012, 0.009) if is_held else _is_near(goal, 0.02, 0.015):
         return _act(_UP if _width(facts) > 0.065 else delta, style, _OPEN)
     if not _is_near(delta, 0.015, 0.014):
         # Turned away only where the cubes stand so close that a finger would land on the other one.
@@ -142,7 +144,7 @@ def _stack(facts: Facts, style: Style) -> Float64[Array, " 7"]:
         turn = _hand_turn(facts) * float(np.clip((0.11 - apart) / 0.02, 0.0, 1.0))
         way = _wait(_from_above(delta, style, style.clearance_m + 0.02), delta, turn)
         return _act(way, style, _OPEN, np.array([0.0, 0.0, turn]))
-    if not _holds_cube(facts, 0.04):
+    if not is_held:
         return _act(delta, style, _CLOSE)
     return _act(_from_above(goal, style, style.clearance_m + 0.02), style, _CLOSE)
 
