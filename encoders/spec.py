@@ -71,6 +71,4 @@ class EncoderSpec:
     non_commercial: bool = False
     pretraining_data: str = "none"
     paper: str = ""
-    options: Mapping[str, str | int | float | bool] = field(
-        default_factory=dict[str, "str | int | float | bool"]
-    )
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])

@@ -1,0 +1,215 @@
+"""The encoders: one row each. Plain data, importable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from encoders.spec import EncoderSpec, FeatureField, WeightsSource
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+_VIT_OUTPUTS: tuple[FeatureField, ...] = ("class_token", "grid")
+
+
+def _timm(  # noqa: PLR0913 - a row has columns
+    name: str,
+    model: str,
+    objective: str,
+    size: tuple[int, int, int, float],
+    norm: tuple[tuple[float, float, float], tuple[float, float, float]],
+    *,
+    data: str,
+    licence: str,
+    paper: str,
+    outputs: tuple[FeatureField, ...] = _VIT_OUTPUTS,
+    non_commercial: bool = False,
+    options: Mapping[str, str | int | float | bool] | None = None,
+) -> EncoderSpec:
+    """A row with weights on the hub.
+
+    Args:
+        name: catalog name.
+        model: timm's `<architecture>.<tag>`.
+        objective: what it was trained for.
+        size: input side in pixels, side of the grid, channels, millions of parameters.
+        norm: mean and standard deviation of the preprocessing.
+        data: pretraining data.
+        licence: of the weights.
+        paper: reference.
+        outputs: fields of the features.
+        non_commercial: whether the licence forbids commercial use.
+        options: further arguments of the architecture.
+    """
+    image_size, grid_side, feature_dim, millions = size
+    return EncoderSpec(
+        name=name,
+        entry_point="encoders.timm_backbone:load",
+        objective=objective,
+        outputs=outputs,
+        image_size=image_size,
+        mean=norm[0],
+        std=norm[1],
+        feature_dim=feature_dim,
+        grid_side=grid_side,
+        num_params=round(millions * 1e6),
+        default_readout=_default_readout(outputs),
+        weights=WeightsSource(uri=f"timm:{model}"),
+        licence=licence,
+        non_commercial=non_commercial,
+        pretraining_data=data,
+        paper=paper,
+        options={"model": model.partition(".")[0], **(options or {})},
+    )
+
+
+def _default_readout(outputs: tuple[FeatureField, ...]) -> str:
+    return "class_token" if "class_token" in outputs else "mean"
+
+
+def _random(name: str, model: str, size: tuple[int, int, int, float], outputs: tuple[FeatureField, ...]) -> EncoderSpec:
+    image_size, grid_side, feature_dim, millions = size
+    options: dict[str, str | int | float | bool] = {"model": model, "seed": 0}
+    if "vit" in model and image_size != 224:
+        options["img_size"] = image_size
+    return EncoderSpec(
+        name=name,
+        entry_point="encoders.timm_backbone:load",
+        objective="untrained",
+        outputs=outputs,
+        image_size=image_size,
+        mean=_IMAGENET[0],
+        std=_IMAGENET[1],
+        feature_dim=feature_dim,
+        grid_side=grid_side,
+        num_params=round(millions * 1e6),
+        default_readout=_default_readout(outputs),
+        options=options,
+    )
+
+
+def _baseline(name: str, objective: str, **columns: object) -> EncoderSpec:
+    return EncoderSpec(
+        name=name,
+        entry_point="encoders.baseline:load",
+        objective=objective,
+        **{"outputs": ("pooled",), "default_readout": "pooled", **columns},  # pyright: ignore[reportArgumentType]
+    )
+
+
+def _pixels(side: int) -> EncoderSpec:
+    return _baseline(
+        f"pixels_{side}",
+        f"none: the image averaged over {side} x {side} cells",
+        outputs=("grid", "pooled"),
+        image_size=0,
+        feature_dim=3,
+        grid_side=side,
+        options={"kind": "pixels", "side": side},
+    )
+
+
+_MAE = {
+    "objective": "masked pixel reconstruction",
+    "data": "ImageNet-1k without labels",
+    "licence": "CC-BY-NC 4.0",
+    "paper": "He et al. 2022, MAE, arXiv:2111.06377",
+    "non_commercial": True,
+}
+_AUGREG = {
+    "objective": "classification",
+    "data": "ImageNet-21k, then ImageNet-1k",
+    "licence": "Apache-2.0",
+    "paper": "Steiner et al. 2021, arXiv:2106.10270",
+}
+_DEIT = {
+    "objective": "classification",
+    "data": "ImageNet-1k",
+    "licence": "Apache-2.0",
+    "paper": "Touvron et al. 2021, DeiT, arXiv:2012.12877",
+}
+_RESNET = {
+    "objective": "classification",
+    "data": "ImageNet-1k",
+    "licence": "Apache-2.0",
+    "paper": "Wightman et al. 2021, ResNet strikes back, arXiv:2110.00476",
+    "outputs": ("grid",),
+}
+_OPENAI = {
+    "objective": "image-text contrastive",
+    "data": "WIT-400M",
+    "licence": "MIT",
+    "paper": "Radford et al. 2021, CLIP, arXiv:2103.00020",
+}
+_SIGLIP = {
+    "objective": "image-text sigmoid",
+    "data": "WebLI",
+    "licence": "Apache-2.0",
+    "paper": "Zhai et al. 2023, SigLIP, arXiv:2303.15343",
+    "outputs": ("grid", "pooled"),
+    # The published weights were trained with the tanh form of GELU.
+    "options": {"act_layer": "gelu_tanh"},
+}
+_DINO = {
+    "objective": "self-distillation",
+    "data": "ImageNet-1k without labels",
+    "licence": "Apache-2.0",
+    "paper": "Caron et al. 2021, DINO, arXiv:2104.14294",
+}
+_DINOV2 = {
+    "objective": "self-distillation and masked patch prediction",
+    "data": "LVD-142M",
+    "licence": "Apache-2.0",
+    "paper": "Oquab et al. 2023, DINOv2, arXiv:2304.07193",
+    "options": {"img_size": 224},
+}
+
+_ROWS = (
+    _timm("mae_vitb16", "vit_base_patch16_224.mae", size=(224, 14, 768, 85.8), norm=_IMAGENET, **_MAE),
+    _timm("mae_vitl16", "vit_large_patch16_224.mae", size=(224, 14, 1024, 303.3), norm=_IMAGENET, **_MAE),
+    _timm("mae_vith14", "vit_huge_patch14_224.mae", size=(224, 16, 1280, 630.8), norm=_IMAGENET, **_MAE),
+    _timm("sup_vits16", "vit_small_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 384, 21.7), norm=_HALF, **_AUGREG),
+    _timm("sup_vitb16", "vit_base_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 768, 85.8), norm=_HALF, **_AUGREG),
+    _timm("deit_tiny16", "deit_tiny_patch16_224.fb_in1k", size=(224, 14, 192, 5.5), norm=_IMAGENET, **_DEIT),
+    _timm("deit_small16", "deit_small_patch16_224.fb_in1k", size=(224, 14, 384, 21.7), norm=_IMAGENET, **_DEIT),
+    _timm("deit_base16", "deit_base_patch16_224.fb_in1k", size=(224, 14, 768, 85.8), norm=_IMAGENET, **_DEIT),
+    _timm("sup_resnet18", "resnet18.a1_in1k", size=(224, 7, 512, 11.2), norm=_IMAGENET, **_RESNET),
+    _timm("sup_resnet34", "resnet34.a1_in1k", size=(224, 7, 512, 21.3), norm=_IMAGENET, **_RESNET),
+    _timm("sup_resnet50", "resnet50.a1_in1k", size=(224, 7, 2048, 23.5), norm=_IMAGENET, **_RESNET),
+    # The weights were trained with QuickGELU, which the plain timm rows do not have.
+    _timm("clip_vitb32", "vit_base_patch32_clip_quickgelu_224.openai", size=(224, 7, 768, 87.5), norm=_CLIP, **_OPENAI),
+    _timm(
+        "clip_vitb16", "vit_base_patch16_clip_quickgelu_224.openai", size=(224, 14, 768, 85.8), norm=_CLIP, **_OPENAI
+    ),
+    _timm(
+        "clip_vitl14", "vit_large_patch14_clip_quickgelu_224.openai", size=(224, 16, 1024, 303.2), norm=_CLIP, **_OPENAI
+    ),
+    _timm("siglip_vitb16", "vit_base_patch16_siglip_224.webli", size=(224, 14, 768, 92.9), norm=_HALF, **_SIGLIP),
+    _timm("siglip2_vitb16", "vit_base_patch16_siglip_224.v2_webli", size=(224, 14, 768, 92.9), norm=_HALF, **_SIGLIP),
+    _timm("dino_vits16", "vit_small_patch16_224.dino", size=(224, 14, 384, 21.7), norm=_IMAGENET, **_DINO),
+    _timm("dino_vitb16", "vit_base_patch16_224.dino", size=(224, 14, 768, 85.8), norm=_IMAGENET, **_DINO),
+    _timm(
+        "dinov2_vits14", "vit_small_patch14_reg4_dinov2.lvd142m", size=(224, 16, 384, 22.1), norm=_IMAGENET, **_DINOV2
+    ),
+    _timm(
+        "dinov2_vitb14", "vit_base_patch14_reg4_dinov2.lvd142m", size=(224, 16, 768, 86.6), norm=_IMAGENET, **_DINOV2
+    ),
+    _timm(
+        "dinov2_vitl14", "vit_large_patch14_reg4_dinov2.lvd142m", size=(224, 16, 1024, 304.4), norm=_IMAGENET, **_DINOV2
+    ),
+    _random("random_vit_tiny", "vit_tiny_patch16_224", (224, 14, 192, 5.5), _VIT_OUTPUTS),
+    _random("random_vit_tiny_112", "vit_tiny_patch16_224", (112, 7, 192, 5.5), _VIT_OUTPUTS),
+    _random("random_vit_small", "vit_small_patch16_224", (224, 14, 384, 21.7), _VIT_OUTPUTS),
+    _random("random_resnet18", "resnet18", (224, 7, 512, 11.2), ("grid",)),
+    _random("random_resnet18_112", "resnet18", (112, 4, 512, 11.2), ("grid",)),
+    _random("random_resnet50", "resnet50", (224, 7, 2048, 23.5), ("grid",)),
+    _pixels(7),
+    _pixels(14),
+    _pixels(28),
+    _baseline("constant", "none: one vector whatever the image", feature_dim=16, options={"kind": "constant"}),
+    _baseline("proprio", "none: proprioception alone", modality="nothing", options={"kind": "proprio"}),
+    _baseline("oracle", "none: the simulator's state", modality="state", options={"kind": "oracle"}),
+)
+
+ENCODERS: Mapping[str, EncoderSpec] = {row.name: row for row in _ROWS}

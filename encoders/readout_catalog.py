@@ -1,0 +1,99 @@
+"""The readouts: what a head is given of an encoder's features. One row each; importable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from encoders.spec import EncoderSpec, FeatureField
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadoutSpec:
+    """One row of the readout catalog.
+
+    Attributes:
+        name: catalog name.
+        kind: which function of `encoders.readout` does it.
+        description: one line for `pvrbench list readouts`.
+        reads: the fields of the features that it needs.
+        trainable: whether it has parameters that are trained with the head, or statistics fitted to the training set.
+        raw_grid: whether it reads the grid as the encoder made it, rather than the compact one.
+        options: its own settings.
+        paper: where it is described.
+    """
+
+    name: str
+    kind: str
+    description: str
+    reads: tuple[FeatureField, ...]
+    trainable: bool = False
+    raw_grid: bool = False
+    options: Mapping[str, int] = field(default_factory=dict[str, int])
+    paper: str = ""
+
+
+def _grid(side: int) -> ReadoutSpec:
+    return ReadoutSpec(
+        name=f"grid{side}",
+        kind="grid",
+        description=f"patch grid averaged over {side} x {side} cells, flattened",
+        reads=("grid",),
+        options={"side": side},
+    )
+
+
+_ROWS = (
+    ReadoutSpec(name="class_token", kind="class_token", description="class token", reads=("class_token",)),
+    ReadoutSpec(name="mean", kind="mean", description="mean of the patch grid", reads=("grid",)),
+    ReadoutSpec(
+        name="class_mean",
+        kind="class_mean",
+        description="class token and mean of the patch grid, concatenated",
+        reads=("class_token", "grid"),
+    ),
+    ReadoutSpec(
+        name="pooled", kind="pooled", description="the encoder's own pooled vector, where it has one", reads=("pooled",)
+    ),
+    _grid(2),
+    _grid(4),
+    _grid(7),
+    ReadoutSpec(
+        name="grid_pca",
+        kind="grid_pca",
+        description="compact patch grid, 256 principal components of the training demonstrations",
+        reads=("grid",),
+        trainable=True,
+        options={"num_components": 256},
+    ),
+    ReadoutSpec(
+        name="spatial_softmax",
+        kind="spatial_softmax",
+        description="expected image positions of 32 learned keypoints",
+        reads=("grid",),
+        trainable=True,
+        raw_grid=True,
+        options={"num_keypoints": 32},
+        paper="Finn et al. 2016, arXiv:1509.06113; as in robomimic, arXiv:2108.03298",
+    ),
+    ReadoutSpec(
+        name="compression",
+        kind="compression",
+        description="convolution to about 2048 numbers, VC-1's compression layer",
+        reads=("grid",),
+        trainable=True,
+        raw_grid=True,
+        options={"num_outputs": 2048},
+        paper="Majumdar et al. 2023, VC-1, arXiv:2303.18240",
+    ),
+)
+
+READOUTS: Mapping[str, ReadoutSpec] = {row.name: row for row in _ROWS}
+
+
+def applies(readout: ReadoutSpec, encoder: EncoderSpec) -> bool:
+    """Whether an encoder has the features that a readout reads, in the resolution that it asks for."""
+    side = readout.options.get("side", 0)
+    return all(name in encoder.outputs for name in readout.reads) and (
+        encoder.grid_side == 0 or side <= encoder.grid_side
+    )

@@ -1,0 +1,120 @@
+"""Everything that a stock timm architecture holds: published weights, or seeded untrained ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+import timm
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from encoders.base import Features
+from encoders.preprocessing import check_images, preprocess
+from encoders.spec import EncoderSpec
+from encoders.weights import WeightsError, local_path, state_dict
+
+# Options that are ours; the others are handed to `timm.create_model`.
+_OWN = frozenset({"model", "seed", "preprocessing"})
+
+
+class TimmEncoder:
+    """A frozen timm network with its preprocessing.
+
+    Args:
+        spec: the catalog row; `options["model"]` is timm's name of the architecture.
+        model: the network, its weights loaded.
+    """
+
+    def __init__(self, spec: EncoderSpec, model: nn.Module) -> None:
+        self.spec = spec
+        self._model = model.eval().requires_grad_(requires_grad=False)
+        self._num_prefix: int = getattr(model, "num_prefix_tokens", 0)
+        self.digest = _digest(spec, self._model)
+
+    @torch.no_grad()
+    def encode(self, inputs: UInt8[Tensor, "B H W 3"]) -> Features:
+        """Class token and patch grid of raw frames, after the network's final normalisation."""
+        check_images(inputs, self.spec.name)
+        output: Tensor = cast("Any", self._model).forward_features(preprocess(inputs, self.spec))
+        if output.ndim == 4:
+            return Features(grid=output)
+        patches = output[:, self._num_prefix :]
+        side = round(patches.shape[1] ** 0.5)
+        grid = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
+        class_token = output[:, 0] if "class_token" in self.spec.outputs else None
+        pooled = cast("Any", self._model).forward_head(output) if "pooled" in self.spec.outputs else None
+        return Features(class_token=class_token, grid=grid, pooled=pooled)
+
+    def to(self, device: str) -> TimmEncoder:
+        """The encoder with its network on `device`."""
+        self._model.to(device)
+        return self
+
+    @property
+    def network(self) -> nn.Module:
+        """The frozen network."""
+        return self._model
+
+
+def load(spec: EncoderSpec) -> TimmEncoder:
+    """Builds the network of a row and loads its weights, or draws them from `options["seed"]`.
+
+    Raises:
+        WeightsError: the weights cannot be had or do not fit the architecture.
+    """
+    arguments = {name: value for name, value in spec.options.items() if name not in _OWN}
+    model = timm.create_model(str(spec.options["model"]), pretrained=False, num_classes=0, **arguments)
+    if "seed" in spec.options:
+        _draw(model, int(spec.options["seed"]))
+    else:
+        _fill(model, spec)
+    return TimmEncoder(spec, model)
+
+
+def _fill(model: nn.Module, spec: EncoderSpec) -> None:
+    weights = _fitting(model, state_dict(spec))
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    unexpected = [name for name in unexpected if not name.startswith(("head", "fc.", "decoder", "mask_token"))]
+    if missing or unexpected:
+        names = ", ".join(
+            [*(f"missing {name}" for name in missing[:3]), *(f"unexpected {name}" for name in unexpected[:3])]
+        )
+        raise WeightsError(
+            f"The weights at {local_path(spec)} do not fit {spec.options['model']} ({names}). "
+            f"They belong to another encoder than {spec.name!r}; `pvrbench list encoders` shows the rows."
+        )
+
+
+def _fitting(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights as timm would load them: its own filter resamples position embeddings to another input size."""
+    module = __import__(type(model).__module__, fromlist=["checkpoint_filter_fn"])
+    filter_function = getattr(module, "checkpoint_filter_fn", None)
+    return weights if filter_function is None else filter_function(dict(weights), model)
+
+
+def _draw(model: nn.Module, seed: int) -> None:
+    """Fills an untrained network from one generator, module by module, as its kind is usually initialised.
+
+    timm's own initialisation draws from the global generator; this one is the same on every machine.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim >= 2:
+            fan_in = parameter[0].numel()
+            is_token = name.endswith(("pos_embed", "cls_token", "reg_token"))
+            std = 0.02 if is_token else (2.0 if parameter.ndim == 4 else 1.0) ** 0.5 / fan_in**0.5
+            with torch.no_grad():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+
+
+def _digest(spec: EncoderSpec, model: nn.Module) -> str:
+    content = hashlib.sha256(
+        repr((spec.image_size, spec.interpolation, spec.mean, spec.std, sorted(spec.options.items()))).encode()
+    )
+    for name, value in sorted(model.state_dict().items()):
+        content.update(name.encode())
+        content.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return content.hexdigest()
