@@ -22,6 +22,10 @@ from envs.base import InitialStates
 from envs.rendering import gl_renderer
 from policies.base import TrainedHead
 
+# Smaller networks run on one thread: more would take the cores from the simulators and wait for one another. The number
+# of threads does not change a bit of the result.
+LARGE_ENCODER_PARAMS = 1_000_000
+
 
 def evaluate_group(
     plan: Plan,
@@ -65,7 +69,13 @@ def evaluate_group(
     filmed = frozenset(job for job in jobs if job[1] == 0 and (sound[job[0]].num_demos, sound[job[0]].seed) == largest)
     work.listener.stage(f"{group.task.name}: {group.encoder.name}: evaluating", len(jobs))
     evaluation = Evaluation(policies, jobs, rule, filmed if work.videos is not None else frozenset())
-    evaluate(pool, recorder.encoder, evaluation, take)
+    threads = torch.get_num_threads()
+    if work.device == "cpu" and group.encoder.num_params < LARGE_ENCODER_PARAMS:
+        torch.set_num_threads(1)
+    try:
+        evaluate(pool, recorder.encoder, evaluation, take)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(slots=True)

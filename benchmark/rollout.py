@@ -133,7 +133,8 @@ class _LockStep:
             while len(self.ready) < min(self.encoder.tile, len(self.running)):
                 for reply in self.pool.receive():
                     self._take(reply)
-            self._act()
+            if self.ready:
+                self._act()
 
     def _start(self, slot: int, job: tuple[int, int, int], *, second_attempt: bool = False) -> None:
         policy, index, seed = job

@@ -76,6 +76,9 @@ class SimulatorPool:
         self.envs_per_worker = envs_per_worker
         self.num_slots = num_workers * envs_per_worker
         side = view.image_px if view else 0
+        # Processes divide the cores among themselves; threads in each would only wait for one another.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._context = multiprocessing.get_context("spawn")
         self._memory: Any = self._context.RawArray("B", max(1, self.num_slots * side * side * 3))
         self.frames: UInt8[Array, "slots H W 3"] = _as_frames(self._memory, self.num_slots, side)
@@ -183,7 +186,6 @@ def _try_send(connection: Connection, message: object) -> None:
 
 def _serve(connection: Connection, spec: TaskSpec, view: View | None, memory: Any, num_slots: int) -> None:
     """Body of a simulator process: answers resets and steps until told to end."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         frames = _as_frames(memory, num_slots, view.image_px if view else 0)
         task = cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)

@@ -31,7 +31,8 @@ class Scaling:
 
 def standard(values: Float[Tensor, "T D"]) -> Scaling:
     """Each dimension to zero mean and unit variance; constant dimensions are only centred."""
-    mean, std = values.mean(dim=0), values.std(dim=0, unbiased=False)
+    mean = values.mean(dim=0)
+    std = (values - mean).square().mean(dim=0).sqrt()
     return Scaling(mean, torch.where(std < MIN_STD, torch.ones_like(std), std))
 
 
