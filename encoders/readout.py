@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -13,6 +12,15 @@ from torch.nn import functional
 
 from encoders.base import Features
 from encoders.readout_catalog import ReadoutSpec
+from encoders.readout_module import (
+    AttentionPooling,
+    ConvNeck,
+    PrincipalComponents,
+    Projection,
+    SpatialSoftmax,
+    compression,
+    conv_net,
+)
 
 COMPACT_SIDE = 8
 
@@ -53,6 +61,9 @@ _READ: Mapping[str, Callable[[list[Tensor], Mapping[str, int]], Tensor]] = {
     "grid_pca": lambda parts, _: parts[0].flatten(1),
     "spatial_softmax": lambda parts, _: parts[0],
     "compression": lambda parts, _: parts[0],
+    "conv_neck": lambda parts, _: parts[0],
+    "attention": lambda parts, _: parts[0],
+    "cnn": lambda parts, _: parts[0],
 }
 
 
@@ -66,103 +77,33 @@ def fit_readout(
         train_features: what `read` gave for the training frames.
         seed: seeds the initialisation.
         budget_dim: common width to which every encoder's features are projected first, so that wide encoders do not
-            win by the size of their head: a trained linear map of vectors, or of each cell of a grid.
+            win by the size of their head: a linear map of vectors, or of each cell of a grid, trained with the head
+            (a fitted one would keep variance, not what the task needs). `grid_pca` keeps at most so many components;
+            `cnn` reads pixels, which are equally wide for all.
 
     Returns:
         A module `B ... -> B D`, or None where the vector goes to the head as it is.
     """
     generator = torch.Generator().manual_seed(seed)
-    stages: list[nn.Module] = []
     shape = tuple(train_features.shape[1:])
-    if budget_dim is not None and readout.kind != "grid_pca" and shape[0] > 0:
-        stages.append(_Projection(shape[0], budget_dim, generator))
+    if readout.kind == "grid_pca":
+        return PrincipalComponents(train_features, min(readout.options["num_components"], budget_dim or shape[0]))
+    stages: list[nn.Module] = []
+    if budget_dim is not None and readout.kind != "cnn" and shape[0] > 0:
+        stages.append(Projection(shape[0], budget_dim, generator))
         shape = (budget_dim, *shape[1:])
-    match readout.kind:
-        case "grid_pca":
-            stages.append(_PrincipalComponents(train_features, readout.options["num_components"]))
-        case "spatial_softmax":
-            stages.append(_SpatialSoftmax(shape[0], readout.options["num_keypoints"], generator))
-        case "compression":
-            stages.append(_Compression(shape, readout.options["num_outputs"], generator))
-        case _:
-            pass
+    build = _TRAINED.get(readout.kind)
+    if build is not None:
+        stages.append(build(shape, readout.options, generator))
     if not stages:
         return None
     return stages[0] if len(stages) == 1 else nn.Sequential(*stages)
 
 
-def _drawn(generator: torch.Generator, *shape: int) -> nn.Parameter:
-    bound = 1 / math.sqrt(math.prod(shape[1:]))
-    return nn.Parameter((torch.rand(shape, generator=generator) * 2 - 1) * bound)
-
-
-class _Projection(nn.Module):
-    """A linear map of the channels, the same at every cell of a grid."""
-
-    def __init__(self, num_inputs: int, num_outputs: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.weight = _drawn(generator, num_outputs, num_inputs)
-
-    def forward(self, features: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
-        return torch.einsum("oi,bi...->bo...", self.weight, features)
-
-
-class _PrincipalComponents(nn.Module):
-    """Projection on the principal components of the training features. Not whitened: components keep their variance."""
-
-    mean: Tensor
-    components: Tensor
-
-    def __init__(self, train_features: Float[Tensor, "T D"], num_components: int) -> None:
-        super().__init__()
-        mean = train_features.mean(dim=0)
-        rank = min(num_components, *train_features.shape)
-        _, _, rows = torch.linalg.svd(train_features - mean, full_matrices=False)
-        # Singular vectors are defined up to sign; their largest entry is made positive, whatever the solver gave.
-        rows = rows[:rank]
-        signs = rows.gather(1, rows.abs().argmax(dim=1, keepdim=True)).sign()
-        self.register_buffer("mean", mean)
-        self.register_buffer("components", rows * signs)
-
-    def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
-        return (features - self.mean) @ self.components.T
-
-
-class _SpatialSoftmax(nn.Module):
-    """1 x 1 convolution to keypoint maps, softmax over positions, expected position of each in [-1, 1].
-
-    Source: Finn et al. 2016, arXiv:1509.06113, equation 2; 32 keypoints, temperature 1 as in robomimic.
-    """
-
-    def __init__(self, num_channels: int, num_keypoints: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.weight = _drawn(generator, num_keypoints, num_channels)
-        self.bias = nn.Parameter(torch.zeros(num_keypoints))
-
-    def forward(self, grid: Float[Tensor, "B D h w"]) -> Float[Tensor, "B K2"]:
-        maps = torch.einsum("kd,bdhw->bkhw", self.weight, grid) + self.bias[:, None, None]
-        weights = maps.flatten(2).softmax(dim=2).reshape(maps.shape)
-        rows = torch.linspace(-1, 1, maps.shape[2], device=grid.device)
-        columns = torch.linspace(-1, 1, maps.shape[3], device=grid.device)
-        x = (weights.sum(dim=2) * columns).sum(dim=2)
-        y = (weights.sum(dim=3) * rows).sum(dim=2)
-        return torch.stack([x, y], dim=2).flatten(1)
-
-
-class _Compression(nn.Module):
-    """3 x 3 convolution to few channels, group normalisation, ReLU, flattened.
-
-    Source: Majumdar et al. 2023, VC-1, arXiv:2303.18240, compression layer: about `num_outputs` numbers, one group.
-    """
-
-    def __init__(self, shape: tuple[int, ...], num_outputs: int, generator: torch.Generator) -> None:
-        super().__init__()
-        channels, height, width = shape
-        num_channels = max(1, round(num_outputs / (height * width)))
-        self.weight = _drawn(generator, num_channels, channels, 3, 3)
-        self.scale = nn.Parameter(torch.ones(num_channels))
-        self.shift = nn.Parameter(torch.zeros(num_channels))
-
-    def forward(self, grid: Float[Tensor, "B D h w"]) -> Float[Tensor, "B O"]:
-        maps = functional.conv2d(grid, self.weight, padding=1)
-        return functional.group_norm(maps, 1, self.scale, self.shift).relu().flatten(1)
+_TRAINED: Mapping[str, Callable[[tuple[int, ...], Mapping[str, int], torch.Generator], nn.Module]] = {
+    "spatial_softmax": lambda shape, options, g: SpatialSoftmax(shape[0], options["num_keypoints"], g),
+    "compression": lambda shape, options, g: compression((shape[0], shape[1], shape[2]), options["num_outputs"], g),
+    "conv_neck": lambda shape, options, g: ConvNeck(shape[0], options["width"], g),
+    "attention": lambda shape, _, g: AttentionPooling(shape[0], g),
+    "cnn": lambda shape, _, g: conv_net((shape[0], shape[1], shape[2]), g),
+}

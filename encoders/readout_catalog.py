@@ -86,14 +86,45 @@ _ROWS = (
         options={"num_outputs": 2048},
         paper="Majumdar et al. 2023, VC-1, arXiv:2303.18240",
     ),
+    ReadoutSpec(
+        name="conv_neck",
+        kind="conv_neck",
+        description="three convolutions from a 14 x 14 grid to 256 numbers, Theia's policy neck",
+        reads=("grid",),
+        trainable=True,
+        raw_grid=True,
+        options={"width": 256},
+        paper="Shang et al. 2024, Theia, arXiv:2407.20179",
+    ),
+    ReadoutSpec(
+        name="attention",
+        kind="attention",
+        description="a learned query that attends to the patches, Voltron's multiheaded attention pooling",
+        reads=("grid",),
+        trainable=True,
+        raw_grid=True,
+        paper="Karamcheti et al. 2023, Voltron, arXiv:2302.12766; Lee et al. 2019, Set Transformer, arXiv:1810.00825",
+    ),
+    ReadoutSpec(
+        name="cnn",
+        kind="cnn",
+        description="a small convolutional network on raw pixels, trained end to end: the baseline without pretraining",
+        reads=("grid",),
+        trainable=True,
+        raw_grid=True,
+        options={"max_channels": 3},
+    ),
 )
 
 READOUTS: Mapping[str, ReadoutSpec] = {row.name: row for row in _ROWS}
 
 
 def applies(readout: ReadoutSpec, encoder: EncoderSpec) -> bool:
-    """Whether an encoder has the features that a readout reads, in the resolution that it asks for."""
+    """Whether an encoder has the features that a readout reads, in the resolution and width that it asks for."""
     side = readout.options.get("side", 0)
-    return all(name in encoder.outputs for name in readout.reads) and (
-        encoder.grid_side == 0 or side <= encoder.grid_side
+    max_channels = readout.options.get("max_channels", encoder.feature_dim)
+    return (
+        all(name in encoder.outputs for name in readout.reads)
+        and (encoder.grid_side == 0 or side <= encoder.grid_side)
+        and encoder.feature_dim <= max_channels
     )
