@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +18,7 @@ from benchmark.plan import Plan, make_plan
 from benchmark.registry import encoders, heads, readouts, tasks
 
 
+@runtime_checkable
 class AddVerb(Protocol):
     """Adds a verb to the command line."""
 

@@ -51,7 +51,7 @@ def evaluate_group(
         if cell not in sound:
             recorder.record(cell, (), f"training failed: {recorder.trained[cell].failure}")
     policies = [Policy(plan.readouts[cell.readout], recorder.trained[cell], cell.seed) for cell in sound]
-    rule = EvaluationRule(group.task.horizon, config.success_rule == "last_step", config.history, config.fusion)
+    rule = EvaluationRule(group.horizon, config.success_rule == "last_step", config.history, config.fusion)
     jobs = [(policy, index, seed) for policy in range(len(sound)) for index, seed in enumerate(states.seeds)]
     finished: dict[int, list[Episode]] = {policy: [] for policy in range(len(sound))}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from benchmark.config import BenchmarkConfig, ConfigError
 from benchmark.records import Cell, Settings
@@ -19,7 +19,8 @@ class CellGroup:
     """The cells that share task, camera and encoder: they share demonstrations, features and rollouts.
 
     Attributes:
-        task: the task, with the horizon of the protocol.
+        task: the task.
+        horizon: control steps of an evaluation episode; demonstrations keep the task's own.
         view: how its images are made; None where the encoder sees none.
         camera: the camera of the cells, whether or not it is looked through.
         encoder: the encoder.
@@ -28,6 +29,7 @@ class CellGroup:
     """
 
     task: TaskSpec
+    horizon: int
     view: View | None
     camera: str
     encoder: EncoderSpec
@@ -66,7 +68,7 @@ def make_plan(config: BenchmarkConfig) -> Plan:
         UnknownNameError: an encoder, task, head or readout is in no catalog.
         ConfigError: a camera or a combination is not to be had.
     """
-    task_specs = [_with_horizon(tasks()[name], config) for name in expand_tasks(config.tasks)]
+    task_specs = [tasks()[name] for name in expand_tasks(config.tasks)]
     encoder_specs = [encoders()[name] for name in dict.fromkeys(config.encoders)]
     readout_specs = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
     head_specs = {name: heads()[name] for name in dict.fromkeys(config.heads)}
@@ -106,7 +108,15 @@ def make_plan(config: BenchmarkConfig) -> Plan:
                 )
                 seen = view if spec.modality == "image" else None
                 groups.append(
-                    CellGroup(task=task, view=seen, camera=camera, encoder=spec, settings=settings, cells=cells)
+                    CellGroup(
+                        task=task,
+                        horizon=_horizon(task, config),
+                        view=seen,
+                        camera=camera,
+                        encoder=spec,
+                        settings=settings,
+                        cells=cells,
+                    )
                 )
     used = {name for names in chosen.values() for name in names}
     return Plan(
@@ -118,8 +128,8 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     )
 
 
-def _with_horizon(task: TaskSpec, config: BenchmarkConfig) -> TaskSpec:
-    return task if config.horizon is None else replace(task, horizon=config.horizon)
+def _horizon(task: TaskSpec, config: BenchmarkConfig) -> int:
+    return task.horizon if config.horizon is None else config.horizon
 
 
 def _readouts_for(encoder: EncoderSpec, asked: Mapping[str, ReadoutSpec], notes: list[str]) -> tuple[str, ...]:
@@ -154,7 +164,7 @@ def _settings(config: BenchmarkConfig, task: TaskSpec, head: HeadSpec) -> Settin
         image_px=config.image_px,
         split=config.split,
         num_episodes=config.num_episodes,
-        horizon=task.horizon,
+        horizon=_horizon(task, config),
         success_rule=config.success_rule,
         demo_pool=config.demo_pool,
         history=config.history,

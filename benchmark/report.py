@@ -244,8 +244,9 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
         *(_row(row) for row in ranking_rows(analysis)),
         "",
         "The score is the area under success against log N, averaged over tasks. A rank set such as 1-3 says that no",
-        "more can be concluded: contenders are told apart by paired differences on identical initial states, Holm-corrected",
-        "over all pairs at 5 %. The gain puts proprio at 0 and oracle at 100. Intervals speak of these tasks.",
+        "more can be concluded: contenders are told apart by paired differences on identical initial states,",
+        "Holm-corrected over all pairs at 5 %. The gain puts proprio at 0 and oracle at 100. Intervals speak of these",
+        "tasks alone.",
         "",
         "## Paired differences",
         "",
@@ -307,8 +308,9 @@ def draw_curves(analysis: Analysis, output_dir: Path) -> None:
         for axis in list(axes.flat)[len(tasks) :]:
             axis.axis("off")
         handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="lower center", ncol=min(4, max(1, len(labels))), frameon=False, fontsize=8)
-        legend_rows = math.ceil(len(labels) / 4)
+        legend_columns = min(2 * columns, max(1, len(labels)))
+        figure.legend(handles, labels, loc="lower center", ncol=legend_columns, frameon=False, fontsize=8)
+        legend_rows = math.ceil(len(labels) / legend_columns)
         figure.tight_layout(rect=(0, 0.03 + 0.055 * legend_rows / rows, 1, 1))
         figure.savefig(output_dir / "curves.png", dpi=160)
         figure.savefig(output_dir / "curves.svg", metadata={"Date": None})
@@ -334,18 +336,16 @@ def _styles(analysis: Analysis) -> dict[Contender, dict[str, Any]]:
 def _draw_task(axis: Axes, points: Sequence[CurvePoint], styles: Mapping[Contender, dict[str, Any]]) -> None:
     numbers = sorted({point.num_demos for point in points})
     several_heads = len({who.head for who in styles}) > 1
-    for who, style in styles.items():
+    for position, (who, style) in enumerate(styles.items()):
         own = sorted((point for point in points if point.contender == who), key=lambda point: point.num_demos)
         if not own:
             continue
-        x = [point.num_demos for point in own]
+        # A little apart, so that intervals at one N can be read side by side.
+        x = [point.num_demos * 1.03 ** (position - (len(styles) - 1) / 2) for point in own]
         label = f"{who.label} ({who.head})" if several_heads else who.label
         axis.plot(x, [100 * point.success.estimate for point in own], markersize=4, linewidth=1.5, label=label, **style)
         low, high = [100 * point.success.low for point in own], [100 * point.success.high for point in own]
-        if len(own) == 1:
-            axis.vlines(x, low, high, color=style["color"], alpha=0.4)
-        else:
-            axis.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
+        axis.vlines(x, low, high, color=style["color"], alpha=0.45, linewidth=1.2)
     axis.set_xscale("log")
     axis.set_xticks(numbers, labels=[str(number) for number in numbers])
     axis.minorticks_off()

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from benchmark.cache import FeatureCache
 from benchmark.config import BenchmarkConfig
@@ -19,6 +19,7 @@ from envs.base import Task
 from envs.spec import TaskSpec
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Hears how a run goes; the command line shows it, tests collect it."""
 

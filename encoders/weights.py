@@ -36,6 +36,16 @@ def weights_present(spec: EncoderSpec) -> bool:
     return spec.weights is None or local_path(spec).is_file() or _in_hub_cache(spec) is not None
 
 
+def locate(spec: EncoderSpec) -> Path:
+    """The file with an encoder's weights: the local one, the one in the hub's cache, or one downloaded now.
+
+    Raises:
+        WeightsError: it cannot be had; the text names each remedy.
+    """
+    path = local_path(spec)
+    return path if path.is_file() else _in_hub_cache(spec) or _download(spec)
+
+
 def state_dict(spec: EncoderSpec) -> Mapping[str, Tensor]:
     """The weights of an encoder, from the local file, the hub's cache or the hub.
 
@@ -45,9 +55,7 @@ def state_dict(spec: EncoderSpec) -> Mapping[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = local_path(spec)
-    if not path.is_file():
-        path = _in_hub_cache(spec) or _download(spec)
+    path = locate(spec)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -99,7 +107,7 @@ def _download(spec: EncoderSpec) -> Path:
 
 
 def fetch(spec: EncoderSpec) -> Path:
-    """Downloads an encoder's weights and stores them as `<name>.safetensors` with source and licence beside the tensors.
+    """Downloads an encoder's weights and stores them as `<name>.safetensors` with source and licence.
 
     Raises:
         WeightsError: the encoder has no published weights, or they cannot be had.

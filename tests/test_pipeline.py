@@ -1,0 +1,200 @@
+"""The main line end to end on the real simulator: what a user types, and what is there afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.cli import main
+
+pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
+
+SMALL = [
+    "preset=quickstart",
+    "tasks=[metaworld/assembly-v3]",
+    "encoders=[oracle,pixels_7,proprio]",
+    "readouts=[pooled]",
+    "num_demos=[2]",
+    "seeds=[0]",
+    "num_episodes=3",
+    "demo_pool=3",
+    "horizon=25",
+    "image_px=32",
+    "train.num_updates=30",
+    "engine.videos=false",
+]
+
+
+def run(run_dir: Path, *overrides: str) -> int:
+    return main(["run", *SMALL, f"run_dir={run_dir}", *overrides])
+
+
+def contents(run_dir: Path) -> dict[str, Any]:
+    """Records without what may differ between repetitions."""
+    records: dict[str, Any] = {}
+    for path in sorted((run_dir / "records").glob("*.json")):
+        record = json.loads(path.read_text())
+        for key in ("timing", "recorded_at"):
+            del record[key]
+        records[path.name] = record
+    return records
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
+    """A finished run, with two workers."""
+    run_dir = tmp_path_factory.mktemp("run")
+    assert run(run_dir, "num_demos=[1,2]", "engine.num_workers=2", "engine.envs_per_worker=2") == 0
+    return run_dir
+
+
+def test_a_run_leaves_records_and_a_report(reference: Path) -> None:
+    records = contents(reference)
+    assert len(records) == 6  # 3 encoders x 2 N
+    for record in records.values():
+        assert [episode["index"] for episode in record["episodes"]] == [0, 1, 2]
+        assert all(episode["num_steps"] <= 25 for episode in record["episodes"])
+        assert record["provenance"]["packages"]["mujoco"]
+    assert len({str([e["seed"] for e in record["episodes"]]) for record in records.values()}) == 1
+    assert len({record["digests"]["initial_states"] for record in records.values()}) == 1
+    report = reference / "report"
+    for name in ("curves.png", "curves.svg", "curves.csv", "ranking.csv", "report.md"):
+        assert (report / name).stat().st_size > 200, name
+    assert "95 %" in (report / "report.md").read_text()
+
+
+def test_the_same_command_again_runs_nothing(reference: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(reference)
+    assert run(reference, "num_demos=[1,2]") == 0
+    assert "0 cells recorded, 6 were there already" in " ".join(capsys.readouterr().out.split())
+    assert contents(reference) == before
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_outcomes_do_not_depend_on_workers_or_companions(reference: Path, tmp_path: Path, workers: int) -> None:
+    # Alone: one N, one encoder at a time, other numbers of processes and environments.
+    for encoder in ("pixels_7", "oracle"):
+        assert run(tmp_path, f"encoders=[{encoder}]", f"engine.num_workers={workers}", "engine.envs_per_worker=1") == 0
+    ours, theirs = contents(tmp_path), contents(reference)
+    assert len(ours) == 2
+    assert {name: theirs[name] for name in ours} == ours
+
+
+def test_a_killed_run_goes_on_to_the_same_records(reference: Path, tmp_path: Path) -> None:
+    # What a killed run leaves: some records, a half-written file.
+    folder = tmp_path / "records"
+    folder.mkdir()
+    kept = sorted((reference / "records").glob("*.json"))[::2]
+    for path in kept:
+        (folder / path.name).write_text(path.read_text())
+    (folder / ".half.tmp").write_text("{")
+    assert run(tmp_path, "num_demos=[1,2]") == 0
+    assert contents(tmp_path) == contents(reference)
+
+
+def test_other_heads_and_seeds_encode_no_frame(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "encoders=[pixels_7]", "heads=[gmm,linear]", "seeds=[0]", "num_demos=[1,2]") == 0
+    assert "Demonstration frames: 0 encoded" in " ".join(capsys.readouterr().out.split())
+
+
+def test_another_protocol_in_the_same_folder_is_refused(reference: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(reference)
+    assert run(reference, "horizon=30") == 2
+    error = capsys.readouterr().err
+    assert "holds results under another protocol: horizon (25 there, 30 here)" in error
+    assert "name=" in error
+    assert contents(reference) == before
+
+
+def test_runs_under_different_protocols_are_not_reported_together(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "encoders=[oracle]", "horizon=20") == 0
+    capsys.readouterr()
+    assert main(["report", str(reference), str(tmp_path)]) == 2
+    assert "must not be compared: horizon of metaworld/assembly-v3 is 20 and 25" in capsys.readouterr().err
+
+
+BAD_ENCODERS = """
+import torch
+
+def nan(images):
+    return torch.full((len(images), 4), float("nan"))
+
+def one_row(images):
+    return torch.zeros(1, 4)
+
+def text(images):
+    return "features"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nan", "returned NaN or infinity in pooled"),
+        ("one_row", "returned 1 rows of pooled for 8 images"),
+        ("text", "returned a str; expected Features, a vector B D or a grid"),
+        ("absent", "cannot be imported"),
+    ],
+)
+def test_a_faulty_encoder_is_named_and_the_rest_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, message: str
+) -> None:
+    (tmp_path / "bad_encoders.py").write_text(BAD_ENCODERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    status = run(tmp_path / "run", f"encoders=[bad_encoders:{name},oracle]", "readouts=[pooled]")
+    assert status in (1, 2)
+    assert message in capsys.readouterr().err
+    if status == 1:
+        assert len(contents(tmp_path / "run")) == 1
+
+
+def test_missing_weights_are_said_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PVRBENCH_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert run(tmp_path / "run", "encoders=[dinov2_vits14,oracle]") == 2
+    error = capsys.readouterr().err
+    assert "pvrbench weights fetch dinov2_vits14" in error
+    assert str(tmp_path / "weights") in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unwritable_run_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(tmp_path / "file" / "run") == 2
+    assert "Choose another folder with run_dir=" in capsys.readouterr().err
+
+
+def test_a_report_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "holds no records" in capsys.readouterr().err
+
+
+def test_a_damaged_record_is_left_out_with_a_warning(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "records").mkdir()
+    paths = sorted((reference / "records").glob("*.json"))
+    for path in paths:
+        (tmp_path / "records" / path.name).write_text(path.read_text())
+    (tmp_path / "records" / paths[0].name).write_text("{")
+    assert main(["report", str(tmp_path), "--json"]) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert any(paths[0].name in warning and "refused" in warning for warning in warnings)
+
+
+def test_lists_and_plans_are_machine_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("encoders", "tasks", "heads", "readouts", "presets"):
+        assert main(["list", kind, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)
+    assert main(["plan", *SMALL, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["cells"]) == 3
