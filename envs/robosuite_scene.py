@@ -130,9 +130,9 @@ def _square(scene: Scene) -> Callable[[], Facts]:
     yaw, peg = scene.body_yaw("SquareNut_main"), scene.body_pos("peg1")
 
     def read() -> Facts:
-        axes, nut_yaw = hand(), yaw()
+        nut_yaw = yaw()
         # Across the handle is where the fingers belong; either finger may be on either side.
-        across = nut_yaw + np.pi / 2 - _finger_yaw(axes)
+        across = nut_yaw + np.pi / 2 - _finger_yaw(hand())
         return {
             "nut_pos": nut(),
             "nut_turn": _turn(nut_yaw, 1),
@@ -140,7 +140,6 @@ def _square(scene: Scene) -> Callable[[], Facts]:
             "eef_to_handle": handle() - eef(),
             "nut_to_peg": peg() - nut(),
             "hand_turn": _turn(across, 2),
-            "hand_tilt": axes[:2, 2].copy(),
         }
 
     return read

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,10 @@ else:  # jaxtyping wants the bare class
 
 @contextmanager
 def _without_robosuite_chatter() -> Generator[None]:
-    """Keeps robosuite's messages about private macros and optional robots off the console meanwhile."""
+    """Keeps robosuite's messages about private macros and optional robots off the console meanwhile.
+
+    The same for the warnings that Python has about its source (escape sequences in its logo).
+    """
     logger = logging.getLogger("robosuite_logs")
 
     def is_serious(record: logging.LogRecord) -> bool:
@@ -34,7 +39,9 @@ def _without_robosuite_chatter() -> Generator[None]:
 
     logger.addFilter(is_serious)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.removeFilter(is_serious)
 
@@ -49,6 +56,9 @@ from envs.robosuite_scene import SCENE_FACTS, Facts, Scene, robot_facts  # noqa:
 
 _CONSTRUCTION_SEED = 0
 """Draws what is fixed for the life of an environment (the size of Lift's cube)."""
+
+_COLLISION_GROUP, _UNDRAWN_GROUP = 0, 5
+"""robosuite's group of collision shapes, and one that MuJoCo's default visual options leave out."""
 
 
 def load_task(spec: TaskSpec) -> RobosuiteTask:
@@ -78,6 +88,13 @@ def make_simulator(name: str) -> Any:
         )
 
 
+def _without_collision_geoms(model: mujoco.MjModel) -> mujoco.MjModel:
+    """A copy for pictures in which the shapes that are only collided with belong to a group that is not drawn."""
+    picture = copy.copy(model)
+    picture.geom_group[picture.geom_group == _COLLISION_GROUP] = _UNDRAWN_GROUP
+    return picture
+
+
 class RobosuiteEnv:
     """One running robosuite environment; fulfils `envs.base.TaskEnv`.
 
@@ -96,8 +113,9 @@ class RobosuiteEnv:
         scene = Scene(self._model, self._data)
         self._robot_facts = robot_facts(scene)
         self._task_facts = SCENE_FACTS[str(spec.options["environment"])](scene)
-        self._renderer = None if view is None else ViewRenderer(self._model, view)
+        self._simulator.reset()  # hides the markers of robosuite's interactive viewer
         self._control = ArmControl(self._simulator)
+        self._renderer = None if view is None else ViewRenderer(_without_collision_geoms(self._model), view)
 
     def reset(self, seed: int) -> Observation:
         """Puts the environment into the initial state that `seed` names, whatever happened before."""

@@ -58,14 +58,32 @@ Expert = Callable[[Facts, Style], Float64[Array, " 7"]]
 
 
 def _act(
-    delta_m: Float64[Array, " 3"], style: Style, gripper: float, turn_rad: Float64[Array, " 3"] | None = None
+    delta_m: Float64[Array, " 3"], turn_rad: Float64[Array, " 3"], gripper: float, style: Style
 ) -> Float64[Array, " 7"]:
     """An action towards a point at `delta_m` from the hand and a turn about it, no faster than the style."""
     move = 1.2 * delta_m / _FULL_MOVE_M
     move /= max(1.0, float(np.linalg.norm(move)) / style.speed)
-    turn = np.zeros(3) if turn_rad is None else turn_rad / _FULL_TURN_RAD
+    turn = turn_rad / _FULL_TURN_RAD
     turn /= max(1.0, float(np.linalg.norm(turn)) / (0.5 * style.speed))
     return np.concatenate([move, turn, [gripper]])
+
+
+def _level(facts: Facts, yaw_rad: float) -> Float64[Array, " 3"]:
+    """The turn that points the hand straight down and turns it by `yaw_rad` about the vertical.
+
+    Nothing else brings the hand back: the controller holds whatever orientation it has drifted to, and a drift that
+    differs between episodes would tell an imitator the time instead of the state.
+    """
+    x, y, z, w = facts["eef_quat"]
+    return np.array([-2.0 * (y * z - w * x), 2.0 * (x * z + w * y), yaw_rad])
+
+
+def _straight(facts: Facts) -> Float64[Array, " 3"]:
+    """The turn that points the hand straight down with the fingers closing across the robot."""
+    x, y, z, w = facts["eef_quat"]
+    fingers = np.arctan2(1.0 - 2.0 * (x * x + z * z), 2.0 * (x * y - w * z))
+    # Either finger may be on either side.
+    return _level(facts, -float(np.arctan2(np.sin(2.0 * fingers - np.pi), np.cos(2.0 * fingers - np.pi))) / 2.0)
 
 
 def _from_above(delta_m: Float64[Array, " 3"], style: Style, travel_m: float) -> Float64[Array, " 3"]:
@@ -101,24 +119,25 @@ def _holds_cube(facts: Facts, side_m: float) -> bool:
 
 
 def _lift(facts: Facts, style: Style) -> Float64[Array, " 7"]:
-    delta = facts["eef_to_cube"]
+    delta, turn = facts["eef_to_cube"], _straight(facts)
     if not _is_near(delta, 0.015, 0.014):
-        return _act(_from_above(delta, style, style.clearance_m), style, _OPEN)
-    return _act(_UP if _holds_cube(facts, 0.043) else delta, style, _CLOSE)
+        return _act(_from_above(delta, style, style.clearance_m), turn, _OPEN, style)
+    return _act(_UP if _holds_cube(facts, 0.043) else delta, turn, _CLOSE, style)
 
 
 def _door(facts: Facts, style: Style) -> Float64[Array, " 7"]:
     hinge, latch = (float(angle) for angle in facts["door_joints"])
     cos, sin = facts["door_turn"]
-    outward = np.array([sin, -cos, 0.0])
+    outward, turn = np.array([sin, -cos, 0.0]), _straight(facts)
     # The hand is wide across the fingers: it keeps a little off the panel and still straddles the lever.
     delta = facts["eef_to_handle"] + 0.018 * outward
     away = float(np.linalg.norm(delta[:2]))
     if away > 0.035 or delta[2] < (-0.035 if latch > 0.1 else -0.02):
-        return _act(_from_above(delta, style, style.clearance_m + 0.04), style, _OPEN)
+        return _act(_from_above(delta, style, style.clearance_m + 0.04), turn, _OPEN, style)
     downward = -np.array([np.sin(latch) * cos, np.sin(latch) * sin, np.cos(latch)])
     pull = 1.0 if hinge > 0.06 else float(np.clip((latch - 1.2) / 0.2, 0.0, 1.0))
-    return _act(0.1 * ((1.0 - pull) * downward + pull * outward), style, _CLOSE)
+    # On the lever the hand gives way as the lever turns.
+    return _act(0.1 * ((1.0 - pull) * downward + pull * outward), np.zeros(3), _CLOSE, style)
 
 
 def _hand_turn(facts: Facts) -> float:
@@ -134,30 +153,33 @@ def _wait(way: Float64[Array, " 3"], delta_m: Float64[Array, " 3"], turn_rad: fl
 
 def _stack(facts: Facts, style: Style) -> Float64[Array, " 7"]:
     delta, goal = facts["eef_to_cube"], facts["cube_to_base"] + np.array([0.0, 0.0, 0.046])
+    travel_m, hold = style.clearance_m + 0.02, _level(facts, 0.0)
     is_held = _holds_cube(facts, 0.04)
     # Fingers that have begun to open go on, though the cube settles a little.
     if _is_near(goal, 0.012, 0.009) if is_held else _is_near(goal, 0.02, 0.015):
-        return _act(_UP if _width(facts) > 0.065 else delta, style, _OPEN)
+        return _act(_UP if _width(facts) > 0.065 else delta, hold, _OPEN, style)
     if not _is_near(delta, 0.015, 0.014):
         # Turned away only where the cubes stand so close that a finger would land on the other one.
         apart = float(np.linalg.norm(goal[:2]))
-        turn = _hand_turn(facts) * float(np.clip((0.11 - apart) / 0.02, 0.0, 1.0))
-        way = _wait(_from_above(delta, style, style.clearance_m + 0.02), delta, turn)
-        return _act(way, style, _OPEN, np.array([0.0, 0.0, turn]))
+        yaw = _hand_turn(facts) * float(np.clip((0.11 - apart) / 0.02, 0.0, 1.0))
+        way = _wait(_from_above(delta, style, travel_m), delta, yaw)
+        return _act(way, _level(facts, yaw), _OPEN, style)
     if not is_held:
-        return _act(delta, style, _CLOSE)
-    return _act(_from_above(goal, style, style.clearance_m + 0.02), style, _CLOSE)
+        return _act(delta, hold, _CLOSE, style)
+    return _act(_from_above(goal, style, travel_m), hold, _CLOSE, style)
 
 
 def _can(facts: Facts, style: Style) -> Float64[Array, " 7"]:
-    delta, goal = facts["eef_to_can"], facts["can_to_goal"] + np.array([0.0, 0.0, 0.01])
+    # Short of the middle of the compartment, which the arm cannot reach with its hand pointing down.
+    delta, goal = facts["eef_to_can"], facts["can_to_goal"] + np.array([-0.04, -0.03, 0.02])
+    turn = _straight(facts)
     if _is_near(goal, 0.03, 0.03):
-        return _act(_UP if _width(facts) > 0.065 else delta, style, _OPEN)
+        return _act(_UP if _width(facts) > 0.065 else delta, turn, _OPEN, style)
     if not _is_near(delta, 0.018, 0.02):
-        return _act(_from_above(delta, style, style.clearance_m + 0.05), style, _OPEN)
+        return _act(_from_above(delta, style, style.clearance_m + 0.05), turn, _OPEN, style)
     if _width(facts) > 0.054:
-        return _act(delta, style, _CLOSE)
-    return _act(_from_above(goal, style, style.clearance_m + 0.09), style, _CLOSE)
+        return _act(delta, turn, _CLOSE, style)
+    return _act(_from_above(goal, style, style.clearance_m + 0.09), turn, _CLOSE, style)
 
 
 def _turn_onto_peg(nut_turn: Float64[Array, " 2"]) -> float:
@@ -174,23 +196,19 @@ def _turn_onto_peg(nut_turn: Float64[Array, " 2"]) -> float:
 
 def _square(facts: Facts, style: Style) -> Float64[Array, " 7"]:
     outward = np.array([*facts["nut_turn"], 0.0])
-    delta = facts["eef_to_handle"] + 0.005 * outward
-    upright = np.array([-facts["hand_tilt"][1], facts["hand_tilt"][0], 0.0])
-    across = _hand_turn(facts)
-    grasp_turn = upright + np.array([0.0, 0.0, across])
+    delta, across = facts["eef_to_handle"] + 0.005 * outward, _hand_turn(facts)
     if not _is_near(delta, 0.015, 0.014):
         way = _wait(_from_above(delta, style, style.clearance_m), delta, across)
-        return _act(way, style, _OPEN, grasp_turn)
+        return _act(way, _level(facts, across), _OPEN, style)
     if _width(facts) > 0.036:
-        return _act(delta, style, _CLOSE, grasp_turn)
-    quarter = _turn_onto_peg(facts["nut_turn"])
-    peg_turn = upright + np.array([0.0, 0.0, quarter])
+        return _act(delta, _level(facts, across), _CLOSE, style)
+    onto_peg = _turn_onto_peg(facts["nut_turn"])
     goal = facts["nut_to_peg"] + np.array([0.0, 0.0, 0.14])
     away = float(np.linalg.norm(goal[:2]))
-    if (away < 0.005 and abs(quarter) < 0.08) or (goal[2] > 0.03 and away < 0.012):
-        # Over the peg: down along it.
-        return _act(np.array([goal[0], goal[1], -0.03]), style, _CLOSE, peg_turn)
-    return _act(_from_above(goal, style, 0.05), style, _CLOSE, peg_turn)
+    is_over_peg = away < 0.005 and abs(onto_peg) < 0.08
+    is_on_peg = away < 0.012 and goal[2] > 0.03
+    way = np.array([goal[0], goal[1], -0.03]) if is_over_peg or is_on_peg else _from_above(goal, style, 0.05)
+    return _act(way, _level(facts, onto_peg), _CLOSE, style)
 
 
 EXPERTS: Mapping[str, Expert] = {
