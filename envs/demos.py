@@ -34,6 +34,9 @@ SCHEMA = 1
 # An expert that fails more often than this is no source of demonstrations.
 MIN_SUCCESS_RATE = 0.5
 
+# Demonstrations between two writes: what a killed process loses at most.
+CHECKPOINT_EVERY = 25
+
 
 class DemoError(ValueError):
     """A demonstration file cannot be used or written; the text names the file and what to do."""
@@ -81,10 +84,12 @@ class DemoFile:
         self.path = path
         try:
             with h5py.File(path, "r") as file:
-                attributes = dict(file["data"].attrs)
+                attributes: dict[str, Any] = dict(file["data"].attrs)
                 self.num_demos = int(attributes["num_demos"])
                 self.digests = [str(item) for item in json.loads(str(attributes["digests"]))]
                 self.environment: dict[str, Any] = json.loads(str(attributes["env_args"]))
+                self.action_noise = float(attributes.get("action_noise", 0.0))
+                self.is_imported = bool(attributes.get("is_imported", False))
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise DemoError(
                 f"{path} is not a sound demonstration file ({error}). Remove it to collect it anew."
@@ -147,7 +152,11 @@ class DemoFile:
 
 
 def collect_demos(
-    task: Task, num_demos: int, path: Path, on_progress: Callable[[int], None] = lambda _count: None
+    task: Task,
+    num_demos: int,
+    path: Path,
+    on_progress: Callable[[int], None] = lambda _count: None,
+    action_noise: float = 0.0,
 ) -> DemoFile:
     """Collects demonstrations of the `demos` split in the order of their seeds, keeping the successful ones.
 
@@ -159,6 +168,8 @@ def collect_demos(
         num_demos: demonstrations wanted in all.
         path: the file.
         on_progress: called with the number of demonstrations finished.
+        action_noise: standard deviation of the noise that disturbs the executed action, while the expert's own is
+            what is recorded, so that recoveries are demonstrated too.
 
     Raises:
         DemoError: the expert fails too often, or the file cannot be written.
@@ -166,6 +177,10 @@ def collect_demos(
     demos: list[Demo] = []
     if path.exists():
         old = DemoFile(path, task.spec)
+        if old.action_noise != action_noise:
+            raise DemoError(
+                f"{path} was collected with action noise {old.action_noise}, not {action_noise}. Give another path."
+            )
         if len(old) >= num_demos:
             return old
         demos = [old.demo(index) for index in range(len(old))]
@@ -173,34 +188,47 @@ def collect_demos(
     env = task.make_env(None)
     # The seed after the last kept one: failed seeds before it are not tried again.
     seed = demos[-1].seed + 1 if demos else FIRST_SEEDS["demos"]
-    tried = 0
+    num_written = len(demos)
     try:
         while len(demos) < num_demos:
-            demo = record_demo(task, env, seed)
-            seed, tried = seed + 1, tried + 1
+            demo = record_demo(task, env, seed, action_noise)
+            seed += 1
+            tried = seed - FIRST_SEEDS["demos"]
             if demo is not None:
                 demos.append(demo)
                 on_progress(1)
+                if len(demos) - num_written == CHECKPOINT_EVERY:
+                    write_demos(path, task.spec, demos, action_noise=action_noise)
+                    num_written = len(demos)
             elif tried >= 20 and len(demos) < MIN_SUCCESS_RATE * tried:
                 raise DemoError(
                     f"The expert of {task.spec.name} solved {len(demos)} of {tried} starts; it needs mending."
                 )
     finally:
         env.close()
-        if demos:
-            _write(path, task.spec, demos)
+        if len(demos) > num_written:
+            write_demos(path, task.spec, demos, action_noise=action_noise)
     return DemoFile(path, task.spec)
 
 
-def record_demo(task: Task, env: TaskEnv, seed: int) -> Demo | None:
+def _disturb(seed: int, action_noise: float) -> Callable[[Float32[Array, " A"]], Float32[Array, " A"]]:
+    """What is executed when an action is given: with noise drawn anew for each episode, by its seed."""
+    if action_noise == 0.0:
+        return lambda action: action
+    generator = np.random.default_rng([seed, 1])
+    return lambda action: np.clip(action + generator.normal(0.0, action_noise, action.shape), -1, 1).astype(np.float32)
+
+
+def record_demo(task: Task, env: TaskEnv, seed: int, action_noise: float = 0.0) -> Demo | None:
     """One episode of the expert from a seed; None where it does not succeed within the horizon."""
     observation = env.reset(seed)
     expert = task.make_expert(env, seed)
+    disturb = _disturb(seed, action_noise)
     rows: list[tuple[Array, Array, Array, Array]] = []
     for _ in range(task.spec.horizon):
         action = expert()
         rows.append((action, env.get_state(), observation["proprio"], observation["state"]))
-        result = env.step(action)
+        result = env.step(disturb(action))
         observation = result.observation
         if result.success:
             actions, states, proprio, privileged = (np.stack(column) for column in zip(*rows, strict=True))
@@ -208,8 +236,21 @@ def record_demo(task: Task, env: TaskEnv, seed: int) -> Demo | None:
     return None
 
 
-def _write(path: Path, task: TaskSpec, demos: Sequence[Demo]) -> None:
-    """Writes the file so that a reader sees the old one or the whole new one."""
+def write_demos(
+    path: Path, task: TaskSpec, demos: Sequence[Demo], *, action_noise: float = 0.0, is_imported: bool = False
+) -> None:
+    """Writes a file so that a reader sees the old one or the whole new one.
+
+    Args:
+        path: the file.
+        task: what the demonstrations are of.
+        demos: all of them.
+        action_noise: noise of the executed actions.
+        is_imported: whether the initial states are others than those of the seeds.
+
+    Raises:
+        DemoError: it cannot be written.
+    """
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,21 +268,13 @@ def _write(path: Path, task: TaskSpec, demos: Sequence[Demo]) -> None:
                 }
             )
             data.attrs["schema"] = SCHEMA
+            data.attrs["action_noise"] = action_noise
+            data.attrs["is_imported"] = is_imported
             data.attrs["num_demos"] = len(demos)
             data.attrs["total"] = sum(len(demo.actions) for demo in demos)
             data.attrs["digests"] = json.dumps([demo.digest for demo in demos])
             for index, demo in enumerate(demos):
-                group = data.create_group(f"demo_{index}")
-                group.attrs["seed"] = demo.seed
-                group.attrs["num_samples"] = len(demo.actions)
-                group.create_dataset("actions", data=demo.actions)
-                group.create_dataset("states", data=demo.states)
-                group.create_dataset("obs/proprio", data=demo.proprio)
-                group.create_dataset("obs/state", data=demo.privileged)
-                group.create_dataset("dones", data=np.arange(len(demo.actions)) == len(demo.actions) - 1)
-                group.create_dataset(
-                    "rewards", data=(np.arange(len(demo.actions)) == len(demo.actions) - 1).astype(float)
-                )
+                _write_demo(data.create_group(f"demo_{index}"), demo)
             for size in (size for size in (1, 5, 10, 25, 50, 100, 200) if size <= len(demos)):
                 names = [f"demo_{index}".encode() for index in range(size)]
                 file.create_dataset(f"mask/{size}_demos", data=np.array(names))
@@ -253,6 +286,18 @@ def _write(path: Path, task: TaskSpec, demos: Sequence[Demo]) -> None:
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _write_demo(group: Any, demo: Demo) -> None:
+    is_last = np.arange(len(demo.actions)) == len(demo.actions) - 1
+    group.attrs["seed"] = demo.seed
+    group.attrs["num_samples"] = len(demo.actions)
+    group.create_dataset("actions", data=demo.actions)
+    group.create_dataset("states", data=demo.states)
+    group.create_dataset("obs/proprio", data=demo.proprio)
+    group.create_dataset("obs/state", data=demo.privileged)
+    group.create_dataset("dones", data=is_last)
+    group.create_dataset("rewards", data=is_last.astype(float))
 
 
 def verify_demos(task: Task, file: DemoFile) -> list[str]:
@@ -267,11 +312,14 @@ def verify_demos(task: Task, file: DemoFile) -> list[str]:
         for index in range(len(file)):
             demo = file.demo(index)
             env.reset(demo.seed)
+            if file.is_imported:
+                env.set_state(demo.states[0])
+            disturb = _disturb(demo.seed, file.action_noise)
             success, first_difference = False, None
             for step, (state, action) in enumerate(zip(demo.states, demo.actions, strict=True)):
                 if first_difference is None and not np.array_equal(env.get_state(), state):
                     first_difference = step
-                success = env.step(action).success
+                success = env.step(disturb(action)).success
             if not success:
                 complaints.append(f"demo_{index} (seed {demo.seed}) no longer succeeds")
             elif first_difference is not None:
