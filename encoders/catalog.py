@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from encoders.generative_catalog import GENERATIVE_ENCODERS
 from encoders.spec import EncoderSpec, FeatureField, WeightsSource
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -207,9 +208,11 @@ _ROWS = (
     _pixels(7),
     _pixels(14),
     _pixels(28),
+    # Fine enough for the `cnn` readout, the baseline that is trained end to end.
+    _pixels(84),
     _baseline("constant", "none: one vector whatever the image", feature_dim=16, options={"kind": "constant"}),
     _baseline("proprio", "none: proprioception alone", modality="nothing", options={"kind": "proprio"}),
     _baseline("oracle", "none: the simulator's state", modality="state", options={"kind": "oracle"}),
 )
 
-ENCODERS: Mapping[str, EncoderSpec] = {row.name: row for row in _ROWS}
+ENCODERS: Mapping[str, EncoderSpec] = {**{row.name: row for row in _ROWS}, **GENERATIVE_ENCODERS}
