@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import mujoco
+import mujoco as untyped_mujoco
 import numpy as np
-from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
+import robosuite.utils.control_utils as untyped_control
+
+mujoco: Any = untyped_mujoco
+control: Any = untyped_control
 
 _ARM = "right"
 
@@ -29,8 +32,8 @@ class ArmControl:
     """
 
     def __init__(self, env: Any) -> None:
-        self.model: mujoco.MjModel = env.sim.model._model
-        self.data: mujoco.MjData = env.sim.data._data
+        self.model: Any = env.sim.model._model
+        self.data: Any = env.sim.data._data
         self.num_substeps = int(env.control_timestep / env.model_timestep)
         self._composite = env.robots[0].composite_controller
         self._arm = self._composite.part_controllers[_ARM]
@@ -87,9 +90,11 @@ class ArmControl:
 
         force = (goal_pos - data.site_xpos[self._site]) * arm.kp[:3] + -np.dot(self._jac_pos, qvel) * arm.kd[:3]
         ori = data.site_xmat[self._site].reshape(3, 3)
-        torque = orientation_error(goal_ori, ori) * arm.kp[3:] + -np.dot(self._jac_ori, qvel) * arm.kd[3:]
-        _, lambda_pos, lambda_ori, nullspace = opspace_matrices(mass, jac, jac_pos, jac_ori)
+        torque = control.orientation_error(goal_ori, ori) * arm.kp[3:] + -np.dot(self._jac_ori, qvel) * arm.kd[3:]
+        _, lambda_pos, lambda_ori, nullspace = control.opspace_matrices(mass, jac, jac_pos, jac_ori)
         wrench = np.concatenate([np.dot(lambda_pos, force), np.dot(lambda_ori, torque)])
         torques = np.dot(jac.T, wrench) + data.qfrc_bias[self._qvel]
-        torques += nullspace_torques(mass, nullspace, arm.initial_joint, data.qpos[self._qpos], qvel[self._qvel])
+        torques += control.nullspace_torques(
+            mass, nullspace, arm.initial_joint, data.qpos[self._qpos], qvel[self._qvel]
+        )
         return torques

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import mujoco
 import numpy as np
 from jaxtyping import Float64
 
@@ -27,13 +26,13 @@ _FINGER_JOINTS = ("gripper0_right_finger_joint1", "gripper0_right_finger_joint2"
 class Scene:
     """The compiled model and live data of one environment, read by name without copies of the whole."""
 
-    model: mujoco.MjModel
-    data: mujoco.MjData
+    model: Any
+    data: Any
 
     def body_pos(self, name: str) -> Callable[[], Float64[Array, " 3"]]:
         """A reader of a body's position in the world, metres."""
         index = self.model.body(name).id
-        return lambda: self.data.xpos[index].copy()
+        return lambda: np.array(self.data.xpos[index])
 
     def body_quat(self, name: str) -> Callable[[], Float64[Array, " 4"]]:
         """A reader of a body's orientation in the world as `x y z w`."""
@@ -48,7 +47,7 @@ class Scene:
     def site_pos(self, name: str) -> Callable[[], Float64[Array, " 3"]]:
         """A reader of a site's position in the world, metres."""
         index = self.model.site(name).id
-        return lambda: self.data.site_xpos[index].copy()
+        return lambda: np.array(self.data.site_xpos[index])
 
     def site_mat(self, name: str) -> Callable[[], Float64[Array, "3 3"]]:
         """A reader of a site's orientation in the world as a rotation matrix."""

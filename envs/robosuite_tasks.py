@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from envs.base import InitialStates, Observation, SimulationError, StepResult
+from envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from envs.rendering import ViewRenderer, configure_gl
 from envs.spec import Split, TaskSpec, View
 
 configure_gl()
 
-import mujoco  # noqa: E402  (the GL backend is chosen before the first import)
+import mujoco as untyped_mujoco  # noqa: E402  (the GL backend is chosen before the first import)
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -47,12 +47,15 @@ def _without_robosuite_chatter() -> Generator[None]:
 
 
 with _without_robosuite_chatter():
-    import robosuite
+    import robosuite as untyped_robosuite
 
 from envs.experts.robosuite import EXPERTS, draw_style  # noqa: E402
 from envs.initial_states import make_initial_states  # noqa: E402
 from envs.robosuite_control import ArmControl  # noqa: E402
 from envs.robosuite_scene import SCENE_FACTS, Facts, Scene, robot_facts  # noqa: E402
+
+mujoco: Any = untyped_mujoco
+robosuite: Any = untyped_robosuite
 
 _CONSTRUCTION_SEED = 0
 """Draws what is fixed for the life of an environment (the size of Lift's cube)."""
@@ -73,7 +76,7 @@ def make_simulator(name: str) -> Any:
         name: robosuite's name of the environment, such as `Lift`.
     """
     with _without_robosuite_chatter():
-        return robosuite.make(
+        simulator: Any = robosuite.make(
             name,
             robots="Panda",
             controller_configs=robosuite.load_composite_controller_config(robot="Panda"),
@@ -86,9 +89,10 @@ def make_simulator(name: str) -> Any:
             ignore_done=True,
             seed=_CONSTRUCTION_SEED,
         )
+    return simulator
 
 
-def _without_collision_geoms(model: mujoco.MjModel) -> mujoco.MjModel:
+def _without_collision_geoms(model: Any) -> Any:
     """A copy for pictures in which the shapes that are only collided with belong to a group that is not drawn."""
     picture = copy.copy(model)
     picture.geom_group[picture.geom_group == _COLLISION_GROUP] = _UNDRAWN_GROUP
@@ -105,8 +109,8 @@ class RobosuiteEnv:
     def __init__(self, spec: TaskSpec, view: View | None) -> None:
         self.spec = spec
         self._simulator = make_simulator(str(spec.options["environment"]))
-        self._model: mujoco.MjModel = self._simulator.sim.model._model
-        self._data: mujoco.MjData = self._simulator.sim.data._data
+        self._model: Any = self._simulator.sim.model._model
+        self._data: Any = self._simulator.sim.data._data
         # Some placements are written into the model (the door's frame): every reset starts from these.
         self._body_pos = self._model.body_pos.copy()
         self._body_quat = self._model.body_quat.copy()
@@ -206,11 +210,13 @@ class RobosuiteTask:
         """Makes an environment that renders `view`, or one that renders nothing (`None`)."""
         return RobosuiteEnv(self.spec, view)
 
-    def make_expert(self, env: RobosuiteEnv, seed: int) -> Callable[[], Float32[Array, " A"]]:
+    def make_expert(self, env: TaskEnv, seed: int) -> Callable[[], Float32[Array, " A"]]:
         """A scripted expert for the episode that `env` has just been reset to.
 
         It has no memory: an action depends on the present facts and on the style that `seed` draws.
         """
+        if not isinstance(env, RobosuiteEnv):
+            raise TypeError(f"{self.spec.name}: the expert needs an environment of this task, got {type(env)}.")
         expert, style = EXPERTS[str(self.spec.options["environment"])], draw_style(seed)
         return lambda: np.clip(expert(env.facts(), style), -1.0, 1.0).astype(np.float32)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from envs.base import Array
 from envs.catalog import TASKS
 from envs.robosuite_tasks import RobosuiteEnv, RobosuiteTask, load_task
 
 ROBOSUITE = [name for name in TASKS if name.startswith("robosuite/")]
 
 
-def episode(task: RobosuiteTask, env: RobosuiteEnv, seed: int, noise: float = 0.0) -> tuple[bool, np.ndarray]:
+def episode(task: RobosuiteTask, env: RobosuiteEnv, seed: int, noise: float = 0.0) -> tuple[bool, Array]:
     """Success within the horizon, and the expert's actions, with noise added to what is executed."""
     rng = np.random.default_rng(seed)
     env.reset(seed)
     expert = task.make_expert(env, seed)
-    actions: list[np.ndarray] = []
+    actions: list[Array] = []
     for _ in range(task.spec.horizon):
         action = expert()
         actions.append(action)
