@@ -8,6 +8,7 @@ The physics model is never touched. The two are different observations and are n
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import sys
 from dataclasses import dataclass
@@ -49,6 +50,19 @@ configure_gl()
 import mujoco  # noqa: E402  (the GL backend is chosen before the first import)
 
 _gl_renderer = ""
+
+_MESH_ARRAYS = (
+    "mesh_vert",
+    "mesh_face",
+    "mesh_normal",
+    "mesh_facenormal",
+    "mesh_facenum",
+    "mesh_vertnum",
+    "mesh_normalnum",
+)
+
+# Decimated mesh arrays by the digest of the full ones: a process makes many environments of few scenes.
+_decimated: dict[bytes, tuple[Array, ...]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +173,22 @@ def _picture_model(model: Any, view: View) -> Any:
     picture.vis.global_.offheight = max(int(model.vis.global_.offheight), view.image_px)
     if view.render == "lean":
         picture.vis.quality.offsamples = 0
-        for mesh in sorted(_visual_meshes(picture)):
-            _decimate(picture, mesh)
+        _decimate_all(picture)
     return picture
+
+
+def _decimate_all(model: Any) -> None:
+    arrays = [getattr(model, name) for name in _MESH_ARRAYS]
+    content = hashlib.sha256(np.sort(list(_visual_meshes(model))).tobytes())
+    for array in arrays:
+        content.update(array.tobytes())
+    key = content.digest()
+    if key not in _decimated:
+        for mesh in sorted(_visual_meshes(model)):
+            _decimate(model, mesh)
+        _decimated[key] = tuple(array.copy() for array in arrays)
+    for array, decimated in zip(arrays, _decimated[key], strict=True):
+        array[:] = decimated
 
 
 def _visual_meshes(model: Any) -> set[int]:
