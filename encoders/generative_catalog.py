@@ -90,10 +90,10 @@ def _voltron(name: str, published: str, frames: int, size: tuple[int, int, float
 
 
 _ROWS = (
-    _diffusion("dift_sd15", _SD15, ("up_1", 261, 8), (512, 32, 1280, 803.4), _DIFT),
-    _diffusion("dift_sd21", _SD21, ("up_1", 261, 8), (768, 48, 1280, 808.3), _DIFT),
-    _diffusion("dift_sd15_256", _SD15, ("up_1", 261, 1), (256, 16, 1280, 803.4), _DIFT),
-    _diffusion("dift_sd21_256", _SD21, ("up_1", 261, 1), (256, 16, 1280, 808.3), _DIFT),
+    _diffusion("dift_sd15", _SD15, ("up_1", 261, 8), (512, 32, 1280, 803.5), _DIFT),
+    _diffusion("dift_sd21", _SD21, ("up_1", 261, 8), (768, 48, 1280, 808.4), _DIFT),
+    _diffusion("dift_sd15_256", _SD15, ("up_1", 261, 1), (256, 16, 1280, 803.5), _DIFT),
+    _diffusion("dift_sd21_256", _SD21, ("up_1", 261, 1), (256, 16, 1280, 808.4), _DIFT),
     _diffusion("scr_sd15", _SD15, (_SCR_BLOCKS, 200, 1), (256, 8, 4480, 383.0), _SCR),
     _diffusion("scr_sd15_as_released", _SD15, (_SCR_BLOCKS, 0, 1), (256, 8, 4480, 383.0), _SCR),
     _diffusion("sd_vae", _SD15, ("", 0, 0), (256, 32, 4, 34.2), "Rombach et al. 2022, arXiv:2112.10752"),

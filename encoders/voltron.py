@@ -179,8 +179,8 @@ def load(spec: EncoderSpec) -> VoltronEncoder:
     )
     if not local_path(spec).is_file():
         raise WeightsError(
-            f"The weights of {spec.name!r} are not on this machine: no {local_path(spec)}. They are published on Google "
-            f"Drive alone, as {spec.options['published']!r} of voltron-robotics: download "
+            f"The weights of {spec.name!r} are not on this machine: no {local_path(spec)}. They are published on "
+            f"Google Drive alone, as {spec.options['published']!r} of voltron-robotics: download "
             f"{spec.weights.uri if spec.weights else 'it'} with a browser, then run "
             f"`pvrbench weights import {spec.name} FILE` (or store its state dictionary as that safetensors file)."
         )
