@@ -73,7 +73,6 @@ class SimulatorPool:
         self, task: TaskSpec, view: View | None, num_workers: int, envs_per_worker: int, hang_s: float
     ) -> None:
         self.task, self.view, self.hang_s = task, view, hang_s
-        self.envs_per_worker = envs_per_worker
         self.num_slots = num_workers * envs_per_worker
         side = view.image_px if view else 0
         # Processes divide the cores among themselves; threads in each would only wait for one another.
@@ -126,7 +125,8 @@ class SimulatorPool:
                 return replies
 
     def _send(self, slot: int, command: object) -> None:
-        worker = self._workers[slot // self.envs_per_worker]
+        # Neighbouring slots lie in different processes, so that few episodes are spread as well.
+        worker = self._workers[slot % len(self._workers)]
         worker.awaited[slot] = time.monotonic()
         _try_send(worker.connection, (slot, command))
 

@@ -298,7 +298,8 @@ class _Stack:
             for layer in self.layers
         )
         front = self._trained_front(index)
-        losses = self.losses[:, index].cpu()
+        # Copied, so that sums over a head's losses do not depend on how many heads lie beside it.
+        losses = self.losses[:, index].cpu().contiguous()
         diverged = (~torch.isfinite(losses)).nonzero()[:, 0]
         failure = None
         if len(diverged):
