@@ -115,7 +115,7 @@ def _width(facts: Facts) -> float:
 def _holds_cube(facts: Facts, side_m: float) -> bool:
     """Whether the fingers have met a cube, which they do earlier when it stands askew."""
     askew = np.sqrt(max(0.0, 0.5 - 0.5 * float(facts["cube_turn"][0])))
-    return _width(facts) < side_m * np.sqrt(1.0 + askew) + 0.004
+    return bool(_width(facts) < side_m * np.sqrt(1.0 + askew) + 0.004)
 
 
 def _lift(facts: Facts, style: Style) -> Float64[Array, " 7"]:
