@@ -98,6 +98,9 @@ def _metaworld(name: str, description: str) -> TaskSpec:
     )
 
 
+_ROBOSUITE_CAMERAS = ("agentview", "frontview", "sideview", "birdview", "robot0_eye_in_hand")
+
+
 def _robosuite(name: str, environment: str, description: str, horizon: int, state_dim: int) -> TaskSpec:
     return TaskSpec(
         name=f"robosuite/{name}",
@@ -105,7 +108,8 @@ def _robosuite(name: str, environment: str, description: str, horizon: int, stat
         description=description,
         horizon=horizon,
         control_hz=20,
-        cameras=("agentview", "frontview", "sideview", "birdview", "robot0_eye_in_hand"),
+        # The bins of PickPlace come without a camera from the side.
+        cameras=tuple(camera for camera in _ROBOSUITE_CAMERAS if (environment, camera) != ("PickPlaceCan", "sideview")),
         proprio_dim=9,
         state_dim=state_dim,
         action_dim=7,
