@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmark.config import BenchmarkConfig
@@ -179,8 +180,106 @@ def doctor(options: Namespace) -> int:
 
 def add_tools(verb: AddVerb) -> None:
     """Adds the verbs that work on demonstrations, weights, caches and single parts."""
+    check = verb("check-encoder", "Check an encoder against the contract, point by point.", check_encoder_command)
+    check.add_argument("encoder", help="catalog name or module:attribute")
+    check = verb("check-task", "Check a task: determinism, expert, demonstrations, splits.", check_task_command)
+    check.add_argument("task", help="catalog name")
+    demos = verb("demos", "Collect, verify or describe demonstrations.", demos_command)
+    demos.add_argument("action", choices=["collect", "verify", "info", "export", "import"])
+    demos.add_argument("task", help="catalog name")
+    demos.add_argument("--num", type=int, default=50, help="demonstrations wanted in all (collect, import); default 50")
+    demos.add_argument("--file", help="robomimic file to write (export) or read (import)")
+    weights = verb("weights", "Show or fetch the published weights of encoders.", weights_command)
+    weights.add_argument("action", choices=["list", "fetch"])
+    weights.add_argument("encoders", nargs="*", metavar="ENCODER")
     cache = verb("cache", "Show, check or empty the feature cache.", cache_command)
     cache.add_argument("action", choices=["info", "verify", "clear"])
+
+
+def check_encoder_command(options: Namespace) -> int:
+    """Checks one encoder."""
+    from benchmark.workplace import load_encoder
+    from encoders.checks import check_encoder
+
+    verdicts = check_encoder(load_encoder(encoders()[options.encoder]))
+    return _show_verdicts([(verdict.name, verdict.problem) for verdict in verdicts])
+
+
+def check_task_command(options: Namespace) -> int:
+    """Checks one task."""
+    from benchmark.workplace import load_task
+    from envs.checks import check_task
+
+    verdicts = check_task(load_task(tasks()[options.task]))
+    return _show_verdicts([(verdict.name, verdict.problem) for verdict in verdicts])
+
+
+def _show_verdicts(verdicts: Sequence[tuple[str, str]]) -> int:
+    table = Table("", "promise", "found", box=None)
+    for name, problem in verdicts:
+        table.add_row("[red]BROKEN[/red]" if problem else "[green]kept[/green]", name, escape(problem))
+    Console().print(table, highlight=False)
+    return 1 if any(problem for _, problem in verdicts) else 0
+
+
+def demos_command(options: Namespace) -> int:
+    """Collects, verifies or describes the demonstrations of a task."""
+    from benchmark.cache import cache_root
+    from benchmark.training import demo_path
+    from benchmark.workplace import load_task
+    from envs.demos import DemoFile, collect_demos, verify_demos
+    from envs.robomimic_file import export_demos, import_demos
+
+    task = load_task(tasks()[options.task])
+    path = demo_path(cache_root(None), task.spec)
+    if options.action in ("export", "import") and not options.file:
+        raise ValueError(f"`pvrbench demos {options.action}` needs --file FILE.")
+    match options.action:
+        case "collect":
+            collect_demos(task, options.num, path)
+        case "import":
+            import_demos(task, Path(options.file), path, options.num)
+        case "export":
+            export_demos(task, DemoFile(path, task.spec), Path(options.file))
+            sys.stdout.write(f"{options.file} written\n")
+        case "verify":
+            complaints = verify_demos(task, DemoFile(path, task.spec))
+            sys.stdout.write("".join(f"{line}\n" for line in complaints) or "every demonstration replays to success\n")
+            return 1 if complaints else 0
+        case _:
+            pass
+    file = DemoFile(path)
+    lengths = [len(file.demo(index).actions) for index in range(len(file))]
+    steps = f"{sum(lengths)} steps, {min(lengths)} to {max(lengths)} each" if lengths else "no steps"
+    sys.stdout.write(f"{path}: {len(file)} demonstrations, {steps}, content {file.digest_of(len(file))[:16]}\n")
+    return 0
+
+
+def weights_command(options: Namespace) -> int:
+    """Lists or fetches weights."""
+    from encoders.weights import fetch, local_path, weights_present
+
+    named = [encoders()[name] for name in options.encoders] or [spec for spec in encoders().values() if spec.weights]
+    if options.action == "fetch":
+        if not options.encoders:
+            raise ValueError(
+                "`pvrbench weights fetch` needs the names of encoders; `pvrbench weights list` shows them."
+            )
+        for spec in named:
+            if spec.non_commercial:
+                sys.stderr.write(f"note: the weights of {spec.name} are non-commercial ({spec.licence}).\n")
+            sys.stdout.write(f"{fetch(spec)}\n")
+        return 0
+    table = Table("encoder", "here", "licence", "source", box=None)
+    for spec in named:
+        licence = spec.licence + (" (non-commercial)" if spec.non_commercial else "")
+        table.add_row(
+            spec.name, "yes" if weights_present(spec) else "no", licence, spec.weights.uri if spec.weights else ""
+        )
+    Console().print(table, highlight=False)
+    if named:
+        sys.stdout.write(f"Local files go to {local_path(named[0]).parent} (PVRBENCH_WEIGHTS).\n")
+    return 0
 
 
 def cache_command(options: Namespace) -> int:

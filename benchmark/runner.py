@@ -23,7 +23,6 @@ from benchmark.simulator import SimulatorPool
 from benchmark.training import demonstrations, features_of, train
 from benchmark.video import VideoWriter
 from benchmark.workplace import Listener, Workplace, load_encoder, load_task, num_cores
-from encoders.weights import locate
 from envs.spec import TaskSpec, View
 
 
@@ -97,8 +96,8 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener) -> RunSummary:
     pending = pending_cells(plan, store)
     for spec in {group.encoder.name: group.encoder for group in plan.groups if pending & set(group.cells)}.values():
         if spec.weights is not None:
-            # Hours into a run is no time to learn that a file is missing.
-            locate(spec)
+            # Hours into a run is no time to learn that a file is missing or does not fit.
+            load_encoder(spec)
     _prepare(run_dir, config)
     cache_dir = cache_root(config.engine.cache_dir)
     workplace = Workplace(
