@@ -73,7 +73,13 @@ def features_of(
         file = DemoFile(demo_path(work.cache_dir, group.task))
         workers = work.config.engine.num_workers or num_cores()
         inputs = load_frames(
-            group.task, file, indices, group.view, work.cache_dir / "frames", workers, work.listener.advance
+            group.task,
+            file,
+            indices,
+            group.view,
+            work.cache_dir / "frames",
+            num_workers=workers,
+            on_progress=work.listener.advance,
         )
     elif group.encoder.modality == "state":
         inputs = [demo.privileged for demo in demos.demos.values()]

@@ -1,4 +1,4 @@
-"""`check_encoder`: does an encoder keep the promises that the benchmark rests on? For shipped encoders and one's own."""
+"""`check_encoder`: does an encoder keep the promises that the benchmark rests on? Shipped ones and one's own."""
 
 from __future__ import annotations
 

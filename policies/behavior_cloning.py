@@ -214,7 +214,7 @@ class _Stack:
                 # The readout's output changes as it learns, so only proprioception is scaled beforehand.
                 with torch.no_grad():
                     self.feature_dim = self.front_model(features[:1]).shape[1]
-                blank = features.new_zeros(1, self.feature_dim)
+                blank = features.new_zeros(len(features), self.feature_dim)
                 scaling = input_scaling(blank, proprio, "batch" if kind == "batch" else "none")
             self.features.append(features)
             self.proprio.append((proprio - scaling.mean[self.feature_dim :]) / scaling.std[self.feature_dim :])

@@ -1,0 +1,182 @@
+"""Heads: what they learn, and that each is itself whatever its companions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from policies.base import TrainJob
+from policies.behavior_cloning import ClonedHead, act_together, train_heads
+from policies.catalog import HEADS
+from policies.network import mixture_log_prob, mixture_parameters
+from policies.spec import TrainSettings
+
+SETTINGS = TrainSettings(
+    num_updates=40,
+    batch_size=16,
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    schedule="constant",
+    input_norm="standard",
+    action_norm="none",
+    dropout=0.0,
+    use_proprio=True,
+)
+
+
+def job(seed: int, num_steps: int = 60, feature_dim: int = 24) -> TrainJob:
+    generator = torch.Generator().manual_seed(100 + seed)
+    features = torch.randn(num_steps, feature_dim, generator=generator)
+    proprio = torch.randn(num_steps, 4, generator=generator)
+    actions = torch.tanh(features[:, :3] + 0.5 * proprio[:, :3])
+    return TrainJob(features=features, proprio=proprio, actions=actions, seed=seed)
+
+
+def parameters(head: object) -> list[Tensor]:
+    assert isinstance(head, ClonedHead)
+    return [part for layer in head.layers for part in (layer.weight, layer.bias)]
+
+
+def same(first: object, second: object) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(parameters(first), parameters(second), strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_a_head_overfits_a_few_samples(name: str) -> None:
+    few = job(0, num_steps=32)
+    settings = replace(SETTINGS, num_updates=600, learning_rate=3e-3)
+    head = train_heads(HEADS[name], [few], settings)[0]
+    assert head.failure is None
+    noise = torch.full((32, head.noise_dim), 0.5)
+    error = (head.act(few.features, few.proprio, noise) - few.actions).abs().mean()
+    # Five modes share 32 samples, so each is fitted more loosely; guessing the mean gives 0.45.
+    assert float(error) < {"linear": 0.2, "gmm": 0.25, "gmm_sampled": 0.25}.get(name, 0.08)
+
+
+@pytest.mark.parametrize("input_norm", ["standard", "batch", "global", "none"])
+@pytest.mark.parametrize("name", ["mlp", "gmm"])
+def test_a_head_is_the_same_bits_alone_and_in_company(name: str, input_norm: str) -> None:
+    settings = replace(SETTINGS, input_norm=input_norm, dropout=0.1)
+    jobs = [job(seed, num_steps) for seed, num_steps in ((0, 30), (1, 60), (2, 90), (0, 60), (4, 45))]
+    together = train_heads(HEADS[name], jobs, settings)
+    for position in (0, 3, 4):
+        alone = train_heads(HEADS[name], [jobs[position]], settings)[0]
+        assert same(alone, together[position])
+        assert alone.train_log == together[position].train_log
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    jobs = [job(seed) for seed in range(3)]
+    before = torch.get_num_threads()
+    try:
+        results: list[list[object]] = []
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            results.append([*train_heads(HEADS["mlp"], jobs, SETTINGS)])
+    finally:
+        torch.set_num_threads(before)
+    assert all(same(first, other) for result in results[1:] for first, other in zip(results[0], result, strict=True))
+
+
+@pytest.mark.parametrize("name", ["mlp", "gmm_sampled"])
+def test_a_row_does_not_depend_on_the_others(name: str) -> None:
+    heads = train_heads(HEADS[name], [job(seed) for seed in range(3)], SETTINGS)
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(21, 24, generator=generator)
+    proprio = torch.randn(21, 4, generator=generator)
+    noise = torch.rand(21, heads[0].noise_dim, generator=generator)
+    index = torch.arange(21) % 3
+    together = act_together(heads, index, features, proprio, noise)
+    for row in range(21):
+        rows = slice(row, row + 1)
+        alone = heads[int(index[row])].act(features[rows], proprio[rows], noise[rows])
+        assert torch.equal(alone[0], together[row])
+
+
+def test_a_diverging_head_is_said_and_spares_the_others() -> None:
+    wild = job(1)
+    wild = TrainJob(
+        features=wild.features, proprio=wild.proprio, actions=wild.actions * float(torch.finfo().max), seed=1
+    )
+    good, bad = train_heads(HEADS["mlp"], [job(0), wild], SETTINGS)
+    assert bad.failure is not None
+    assert "not finite at update" in bad.failure
+    assert good.failure is None
+    assert same(good, train_heads(HEADS["mlp"], [job(0)], SETTINGS)[0])
+
+
+def test_nan_features_are_refused_by_name() -> None:
+    bad = job(0)
+    bad.features[3, 3] = float("nan")
+    with pytest.raises(ValueError, match="The features of a training set hold NaN or infinity"):
+        train_heads(HEADS["mlp"], [bad], SETTINGS)
+
+
+@pytest.mark.parametrize("action_norm", ["standard", "none"])
+@pytest.mark.parametrize("name", ["mlp", "gmm"])
+def test_dimensions_without_variance_do_no_harm(name: str, action_norm: str) -> None:
+    flat = job(0)
+    flat.features[:, 5] = 7.0
+    flat.actions[:, 1] = 0.25
+    head = train_heads(HEADS[name], [flat], replace(SETTINGS, action_norm=action_norm, num_updates=300))[0]
+    assert head.failure is None
+    actions = head.act(flat.features, flat.proprio, torch.zeros(60, 0))
+    assert torch.isfinite(actions).all()
+    if action_norm == "standard" and name == "mlp":
+        torch.testing.assert_close(actions[:, 1], torch.full((60,), 0.25), atol=0.05, rtol=0)
+
+
+def test_proprioception_can_be_left_out() -> None:
+    head = train_heads(HEADS["mlp"], [job(0)], replace(SETTINGS, use_proprio=False))[0]
+    features = job(0).features[:4]
+    first = head.act(features, torch.zeros(4, 4), torch.zeros(4, 0))
+    assert torch.equal(first, head.act(features, torch.ones(4, 4), torch.zeros(4, 0)))
+
+
+def test_a_trainable_readout_learns_with_the_head() -> None:
+    jobs = [replace(job(seed), front=nn.Linear(24, 8)) for seed in range(2)]
+    before = [job.front.weight.clone() for job in jobs if isinstance(job.front, nn.Linear)]
+    heads = train_heads(HEADS["mlp"], jobs, SETTINGS)
+    for head, old in zip(heads, before, strict=True):
+        assert isinstance(head, ClonedHead)
+        assert isinstance(head.front, nn.Linear)
+        assert not torch.equal(head.front.weight, old)
+        assert head.num_params["front"] == 24 * 8 + 8
+
+
+def test_frozen_statistics_come_from_the_training_set() -> None:
+    one = job(0)
+    head = train_heads(HEADS["mlp"], [one], SETTINGS)[0]
+    assert isinstance(head, ClonedHead)
+    torch.testing.assert_close(head.inputs.mean[:24], one.features.mean(dim=0))
+    torch.testing.assert_close(head.inputs.mean[24:], one.proprio.mean(dim=0))
+
+
+def test_the_mixture_is_that_of_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(7, 5 * (2 * 3 + 1), generator=generator)
+    actions = torch.rand(7, 3, generator=generator) * 2 - 1
+    means, stds, log_weights = mixture_parameters(outputs, 5, 1e-4)
+    distribution = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=log_weights),
+        torch.distributions.Independent(torch.distributions.Normal(means, stds), 1),
+    )
+    torch.testing.assert_close(mixture_log_prob(outputs, actions, 5, 1e-4), distribution.log_prob(actions))
+
+
+def test_sampled_modes_come_as_often_as_their_weights() -> None:
+    spec = HEADS["gmm_sampled"]
+    head = train_heads(spec, [job(0)], replace(SETTINGS, num_updates=5))[0]
+    assert isinstance(head, ClonedHead)
+    outputs = torch.zeros(1, 5 * 7)
+    outputs[0, :15] = torch.linspace(-2, 2, 5).repeat_interleave(3)
+    outputs[0, 30:] = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.25]).log()
+    noise = torch.rand(20_000, 4, generator=torch.Generator().manual_seed(0))
+    actions = head.output.act(outputs.expand(20_000, -1), noise)
+    means = torch.tanh(torch.linspace(-2, 2, 5))
+    shares = torch.stack([((actions[:, 0] - mean).abs() < 0.01).float().mean() for mean in means])
+    torch.testing.assert_close(shares, torch.tensor([0.1, 0.2, 0.3, 0.15, 0.25]), atol=0.012, rtol=0)
