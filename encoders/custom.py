@@ -120,7 +120,7 @@ def load(spec: EncoderSpec) -> CustomEncoder:
         return cast("CustomEncoder", pkgutil.resolve_name(found.entry_point)(found))
     made = found() if isinstance(found, type) else found
     if not callable(made):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004 - the user's text is wrong, not a caller's type
             f"Encoder {reference!r} is a {type(made).__name__}; expected a callable on uint8 images B H W 3."
         )
     return CustomEncoder(spec, made)

@@ -6,16 +6,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from envs.base import Observation, Task, TaskEnv
+from envs.base import Array, Observation, Task, TaskEnv
 from envs.demos import collect_demos, record_demo, verify_demos
 from envs.frames import render_demo
 from envs.initial_states import FIRST_SEEDS
 from envs.spec import Split, View
 
 IMAGE_PX = 64
+_ArrayName = Literal["image", "proprio", "state"]
+_ARRAYS: tuple[_ArrayName, ...] = ("image", "proprio", "state")
 _SPLITS: tuple[Split, ...] = ("demos", "selection", "test")
 
 
@@ -75,7 +78,7 @@ def _run(check: Callable[[TaskEnv], str], env: TaskEnv) -> str:
 
 def _widths(task: Task, env: TaskEnv) -> str:
     observation, spec = env.reset(0), task.spec
-    expected = {
+    expected: dict[_ArrayName, tuple[tuple[int, ...], type[np.generic]]] = {
         "image": ((IMAGE_PX, IMAGE_PX, 3), np.uint8),
         "proprio": ((spec.proprio_dim,), np.float32),
         "state": ((spec.state_dim,), np.float32),
@@ -88,7 +91,7 @@ def _widths(task: Task, env: TaskEnv) -> str:
 
 
 def _same(first: Observation, second: Observation) -> bool:
-    return all(np.array_equal(first[name], second[name]) for name in ("image", "proprio", "state"))
+    return all(np.array_equal(first[name], second[name]) for name in _ARRAYS)
 
 
 def _is_seeded(task: Task, env: TaskEnv) -> str:
@@ -121,7 +124,7 @@ def _seeds_differ(env: TaskEnv) -> str:
 
 def _memory(task: Task, env: TaskEnv) -> str:
     first = env.reset(0)
-    kept = {name: first[name].copy() for name in ("image", "proprio", "state")}
+    kept: dict[_ArrayName, Array] = {name: first[name].copy() for name in _ARRAYS}
     for _ in range(5):
         later = env.step(np.full(task.spec.action_dim, 0.5, np.float32))
         if any(np.shares_memory(first[name], later.observation[name]) for name in kept):
@@ -147,12 +150,12 @@ def _actions(task: Task, env: TaskEnv) -> str:
 
 
 def _cameras(task: Task) -> str:
+    action = np.full(task.spec.action_dim, 0.5, np.float32)
     for camera in task.spec.cameras:
         env = task.make_env(View(camera=camera, image_px=IMAGE_PX, render="lean"))
         try:
             image = env.reset(0)["image"]
-            for _ in range(5):
-                last = env.step(np.full(task.spec.action_dim, 0.5, np.float32)).observation["image"]
+            last = [env.step(action) for _ in range(5)][-1].observation["image"]
         finally:
             env.close()
         if image.std() < 1.0:
@@ -186,7 +189,7 @@ def _replay(task: Task, env: TaskEnv) -> str:
 
 def _splits(task: Task) -> str:
     seeds = [set(task.initial_states(split, 3).seeds) for split in _SPLITS]
-    if len(set.union(*seeds)) != 9:
+    if len(set[int].union(*seeds)) != 9:
         return "two splits share a seed"
     longer, shorter = task.initial_states("test", 3), task.initial_states("test", 2)
     if longer.seeds[:2] != shorter.seeds or longer.digest == shorter.digest:

@@ -36,12 +36,13 @@ def render_demo(env: TaskEnv, demo: Demo) -> UInt8[Array, "T H W 3"]:
     return np.stack(frames)
 
 
-def load_frames(
+def load_frames(  # noqa: PLR0913 - what, whose, which, how, where; two settings with defaults
     spec: TaskSpec,
     file: DemoFile,
     indices: Sequence[int],
     view: View,
     cache_dir: Path,
+    *,
     num_workers: int = 1,
     on_progress: Callable[[int], None] = lambda _count: None,
 ) -> list[UInt8[Array, "T H W 3"]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from envs.base import Array, InitialStates, Observation, SimulationError, StepResult
+from envs.base import Array, InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from envs.demos import DemoError
 from envs.initial_states import make_initial_states
 from envs.rendering import ViewRenderer, configure_gl
@@ -23,7 +23,9 @@ from envs.spec import Split, TaskSpec, View
 configure_gl()
 
 import gymnasium  # noqa: E402  (the GL backend is chosen before mujoco is imported)
-import mujoco  # noqa: E402
+import mujoco as untyped_mujoco  # noqa: E402
+
+mujoco: Any = untyped_mujoco
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -146,17 +148,18 @@ class GymnasiumTask:
         """Makes an environment that renders `view`, or one that renders nothing (`None`)."""
         return GymnasiumEnv(self.spec, view)
 
-    def make_expert(self, env: GymnasiumEnv, seed: int) -> Callable[[], Float32[Array, " A"]]:
+    def make_expert(self, env: TaskEnv, seed: int) -> Callable[[], Float32[Array, " A"]]:
         """Replays the actions of the Minari episode that was recorded from the reset seed `seed`.
 
         Raises:
             DemoError: no dataset is named, or none of its episodes began from that seed.
         """
+        simulator = cast("GymnasiumEnv", env)
         actions = iter(self._episode(seed))
 
         def act() -> Float32[Array, " A"]:
             action = next(actions, None)
-            return np.zeros(self.spec.action_dim, np.float32) if action is None else env.scale_back(action)
+            return np.zeros(self.spec.action_dim, np.float32) if action is None else simulator.scale_back(action)
 
         return act
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from envs.base import InitialStates, Observation, SimulationError, StepResult
+from envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from envs.initial_states import make_initial_states
 from envs.rendering import Camera, ModelCamera, TargetCamera, ViewRenderer, configure_gl
 from envs.spec import Split, TaskSpec, View
@@ -18,13 +18,15 @@ from envs.spec import Split, TaskSpec, View
 configure_gl()
 
 import metaworld  # noqa: E402  (the GL backend is chosen before mujoco is imported)
-import mujoco  # noqa: E402
+import mujoco as untyped_mujoco  # noqa: E402
 from metaworld.policies import ENV_POLICY_MAP  # noqa: E402
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 else:  # jaxtyping wants the bare class
     Array = np.ndarray
+
+mujoco: Any = untyped_mujoco
 
 _TABLE = (0.0, 0.6, 0.0)
 
@@ -171,12 +173,13 @@ class MetaworldTask:
         """Makes an environment that renders `view`, or one that renders nothing (`None`)."""
         return MetaworldEnv(self.spec, view)
 
-    def make_expert(self, env: MetaworldEnv, seed: int) -> Callable[[], Float32[Array, " A"]]:
+    def make_expert(self, env: TaskEnv, seed: int) -> Callable[[], Float32[Array, " A"]]:
         """Meta-World's scripted policy for the episode that `env` has just been reset to.
 
         The package's policies have no free parameter; `seed` scales their speed by 0.85 to 1, so that demonstrations
         differ in more than their initial state.
         """
+        simulator = cast("MetaworldEnv", env)
         policy = ENV_POLICY_MAP[str(self.spec.options["environment"])]()
         speed = np.random.default_rng(seed).uniform(0.85, 1.0)
 
@@ -184,7 +187,7 @@ class MetaworldTask:
             with warnings.catch_warnings():
                 # The policies ask for more than full speed, knowing that the environment clips.
                 warnings.simplefilter("ignore", UserWarning)
-                action = np.clip(policy.get_action(env.expert_observation()), -1.0, 1.0)
+                action = np.clip(policy.get_action(simulator.expert_observation()), -1.0, 1.0)
             action[:3] *= speed
             return action.astype(np.float32)
 

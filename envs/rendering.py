@@ -47,7 +47,9 @@ def configure_gl() -> None:
 
 configure_gl()
 
-import mujoco  # noqa: E402  (the GL backend is chosen before the first import)
+import mujoco as untyped_mujoco  # noqa: E402  (the GL backend is chosen before the first import)
+
+mujoco: Any = untyped_mujoco
 
 _gl_renderer = ""
 
@@ -128,7 +130,7 @@ class ViewRenderer:
     def render(self, data: Any) -> UInt8[Array, "H W 3"]:
         """The picture of a state of the physics model: upright RGB, a fresh array."""
         self._renderer.update_scene(data, camera=self._camera)
-        image = self._renderer.render()
+        image: UInt8[Array, "H W 3"] = self._renderer.render()
         return np.ascontiguousarray(image[::-1, ::-1]) if self._upside_down else image.copy()
 
     def close(self) -> None:
@@ -148,9 +150,10 @@ def gl_renderer() -> str:
 
 
 def _driver_name() -> str:
-    from OpenGL import GL
+    from OpenGL import GL as untyped_gl  # noqa: N811 - a module, not a constant
 
-    name = GL.glGetString(GL.GL_RENDERER)
+    gl: Any = untyped_gl
+    name: object = gl.glGetString(gl.GL_RENDERER)
     return name.decode() if isinstance(name, bytes) else "unknown"
 
 
@@ -202,7 +205,9 @@ def _decimate(model: Any, mesh: int) -> None:
     The arrays keep their sizes; only the counts shrink. Vertices are welded first, since the shipped meshes store each
     of them once for every face that uses it. Meshes with texture coordinates are left alone.
     """
-    import fast_simplification
+    import fast_simplification as untyped_simplification
+
+    simplification: Any = untyped_simplification
 
     num_faces, num_verts = int(model.mesh_facenum[mesh]), int(model.mesh_vertnum[mesh])
     if num_faces <= MIN_FACES or model.mesh_texcoordadr[mesh] >= 0:
@@ -211,10 +216,14 @@ def _decimate(model: Any, mesh: int) -> None:
         int(array[mesh]) for array in (model.mesh_faceadr, model.mesh_vertadr, model.mesh_normaladr)
     )
     faces = model.mesh_face[face_at : face_at + num_faces]
-    verts = model.mesh_vert[vert_at : vert_at + num_verts]
+    verts: Array = model.mesh_vert[vert_at : vert_at + num_verts]
+    welded: Array
+    index: Array
     welded, index = np.unique(np.round(verts, 6), axis=0, return_inverse=True)
     target = max(KEPT_FACES, MIN_FACES / num_faces)
-    points, triangles = fast_simplification.simplify(
+    points: Array
+    triangles: Array
+    points, triangles = simplification.simplify(
         welded.astype(np.float32), index.reshape(-1)[faces].astype(np.int32), target_reduction=1 - target
     )
     normals = _vertex_normals(points, triangles)

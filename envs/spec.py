@@ -56,6 +56,4 @@ class TaskSpec:
     action_dim: int
     success_rule: str
     packages: tuple[str, ...]
-    options: Mapping[str, str | int | float | bool] = field(
-        default_factory=dict[str, "str | int | float | bool"]
-    )
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])

@@ -121,7 +121,7 @@ def test_another_task_or_simulator_version_is_named(file: DemoFile, tmp_path: Pa
         DemoFile(file.path, TASKS["robosuite/lift"])
     path = copy_of(file, tmp_path / "old.hdf5")
     with h5py.File(path, "r+") as content:
-        attributes = content["data"].attrs
+        attributes: Any = content["data"].attrs
         arguments = json.loads(str(attributes["env_args"]))
         arguments["packages"]["mujoco"] = "2.3.7"
         attributes["env_args"] = json.dumps(arguments)

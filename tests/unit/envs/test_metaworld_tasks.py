@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from envs.base import SimulationError
+from envs.base import Array, SimulationError
 from envs.catalog import TASKS
 from envs.initial_states import seeds_of
 from envs.metaworld_tasks import load_task
@@ -37,7 +37,7 @@ def test_rendering_leaves_physics_alone() -> None:
 
 
 def test_lean_differs_from_full_but_shows_the_same_scene() -> None:
-    images: dict[str, np.ndarray] = {}
+    images: dict[str, Array] = {}
     for render in ("full", "lean"):
         env = TASK.make_env(View(camera="left_cap2", image_px=64, render=render))
         images[render] = env.reset(0)["image"].astype(float)
