@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NotRequired, TypedDict, Unpack
 
 from encoders.generative_catalog import GENERATIVE_ENCODERS
 from encoders.spec import EncoderSpec, FeatureField, WeightsSource
@@ -14,40 +15,50 @@ _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _VIT_OUTPUTS: tuple[FeatureField, ...] = ("class_token", "grid")
 
 
-def _timm(  # noqa: PLR0913 - a row has columns
+class _Family(TypedDict):
+    """What the rows of one family have in common.
+
+    Attributes:
+        objective: what it was trained for.
+        data: pretraining data.
+        licence: of the weights.
+        paper: reference.
+        outputs: fields of the features; by default class token and grid.
+        non_commercial: whether the licence forbids commercial use; by default not.
+        options: further arguments of the architecture.
+    """
+
+    objective: str
+    data: str
+    licence: str
+    paper: str
+    outputs: NotRequired[tuple[FeatureField, ...]]
+    non_commercial: NotRequired[bool]
+    options: NotRequired[Mapping[str, str | int | float | bool]]
+
+
+def _timm(
     name: str,
     model: str,
-    objective: str,
     size: tuple[int, int, int, float],
     norm: tuple[tuple[float, float, float], tuple[float, float, float]],
-    *,
-    data: str,
-    licence: str,
-    paper: str,
-    outputs: tuple[FeatureField, ...] = _VIT_OUTPUTS,
-    non_commercial: bool = False,
-    options: Mapping[str, str | int | float | bool] | None = None,
+    **family: Unpack[_Family],
 ) -> EncoderSpec:
     """A row with weights on the hub.
 
     Args:
         name: catalog name.
         model: timm's `<architecture>.<tag>`.
-        objective: what it was trained for.
         size: input side in pixels, side of the grid, channels, millions of parameters.
         norm: mean and standard deviation of the preprocessing.
-        data: pretraining data.
-        licence: of the weights.
-        paper: reference.
-        outputs: fields of the features.
-        non_commercial: whether the licence forbids commercial use.
-        options: further arguments of the architecture.
+        family: what the family has in common.
     """
     image_size, grid_side, feature_dim, millions = size
+    outputs = family.get("outputs", _VIT_OUTPUTS)
     return EncoderSpec(
         name=name,
         entry_point="encoders.timm_backbone:load",
-        objective=objective,
+        objective=family["objective"],
         outputs=outputs,
         image_size=image_size,
         mean=norm[0],
@@ -57,11 +68,11 @@ def _timm(  # noqa: PLR0913 - a row has columns
         num_params=round(millions * 1e6),
         default_readout=_default_readout(outputs),
         weights=WeightsSource(uri=f"timm:{model}"),
-        licence=licence,
-        non_commercial=non_commercial,
-        pretraining_data=data,
-        paper=paper,
-        options={"model": model.partition(".")[0], **(options or {})},
+        licence=family["licence"],
+        non_commercial=family.get("non_commercial", False),
+        pretraining_data=family["data"],
+        paper=family["paper"],
+        options={"model": model.partition(".")[0], **family.get("options", {})},
     )
 
 
@@ -111,39 +122,39 @@ def _pixels(side: int) -> EncoderSpec:
     )
 
 
-_MAE = {
+_MAE: _Family = {
     "objective": "masked pixel reconstruction",
     "data": "ImageNet-1k without labels",
     "licence": "CC-BY-NC 4.0",
     "paper": "He et al. 2022, MAE, arXiv:2111.06377",
     "non_commercial": True,
 }
-_AUGREG = {
+_AUGREG: _Family = {
     "objective": "classification",
     "data": "ImageNet-21k, then ImageNet-1k",
     "licence": "Apache-2.0",
     "paper": "Steiner et al. 2021, arXiv:2106.10270",
 }
-_DEIT = {
+_DEIT: _Family = {
     "objective": "classification",
     "data": "ImageNet-1k",
     "licence": "Apache-2.0",
     "paper": "Touvron et al. 2021, DeiT, arXiv:2012.12877",
 }
-_RESNET = {
+_RESNET: _Family = {
     "objective": "classification",
     "data": "ImageNet-1k",
     "licence": "Apache-2.0",
     "paper": "Wightman et al. 2021, ResNet strikes back, arXiv:2110.00476",
     "outputs": ("grid",),
 }
-_OPENAI = {
+_OPENAI: _Family = {
     "objective": "image-text contrastive",
     "data": "WIT-400M",
     "licence": "MIT",
     "paper": "Radford et al. 2021, CLIP, arXiv:2103.00020",
 }
-_SIGLIP = {
+_SIGLIP: _Family = {
     "objective": "image-text sigmoid",
     "data": "WebLI",
     "licence": "Apache-2.0",
@@ -152,13 +163,13 @@ _SIGLIP = {
     # The published weights were trained with the tanh form of GELU.
     "options": {"act_layer": "gelu_tanh"},
 }
-_DINO = {
+_DINO: _Family = {
     "objective": "self-distillation",
     "data": "ImageNet-1k without labels",
     "licence": "Apache-2.0",
     "paper": "Caron et al. 2021, DINO, arXiv:2104.14294",
 }
-_DINOV2 = {
+_DINOV2: _Family = {
     "objective": "self-distillation and masked patch prediction",
     "data": "LVD-142M",
     "licence": "Apache-2.0",
