@@ -65,8 +65,8 @@ def load(spec: EncoderSpec) -> TimmEncoder:
     Raises:
         WeightsError: the weights cannot be had or do not fit the architecture.
     """
-    arguments = {name: value for name, value in spec.options.items() if name not in _OWN}
-    model = timm.create_model(str(spec.options["model"]), pretrained=False, num_classes=0, **arguments)
+    arguments: dict[str, Any] = {name: value for name, value in spec.options.items() if name not in _OWN}
+    model: nn.Module = timm.create_model(str(spec.options["model"]), pretrained=False, num_classes=0, **arguments)
     if "seed" in spec.options:
         _draw(model, int(spec.options["seed"]))
     else:
@@ -76,8 +76,10 @@ def load(spec: EncoderSpec) -> TimmEncoder:
 
 def _fill(model: nn.Module, spec: EncoderSpec) -> None:
     weights = _fitting(model, state_dict(spec))
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    unexpected = [name for name in unexpected if not name.startswith(("head", "fc.", "decoder", "mask_token"))]
+    loaded: Any = model.load_state_dict(weights, strict=False)
+    missing: list[str] = loaded.missing_keys
+    others: list[str] = loaded.unexpected_keys
+    unexpected = [name for name in others if not name.startswith(("head", "fc.", "decoder", "mask_token"))]
     if missing or unexpected:
         names = ", ".join(
             [*(f"missing {name}" for name in missing[:3]), *(f"unexpected {name}" for name in unexpected[:3])]

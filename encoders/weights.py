@@ -52,12 +52,12 @@ def state_dict(spec: EncoderSpec) -> Mapping[str, Tensor]:
     Raises:
         WeightsError: they cannot be had; the text names each remedy.
     """
+    import safetensors.torch
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     path = locate(spec)
     try:
-        return load_file(path)
+        return safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(
             f"{path} is not a sound safetensors file ({error}). Remove it and fetch it again."
@@ -95,10 +95,12 @@ def _download(spec: EncoderSpec) -> Path:
     )
     if os.environ.get("HF_HUB_OFFLINE", "0") not in {"", "0"}:
         raise WeightsError(f"The weights of {spec.name!r} are not on this machine, and HF_HUB_OFFLINE is set. {remedy}")
-    from huggingface_hub import hf_hub_download
+    import huggingface_hub
 
     try:
-        return Path(hf_hub_download(repo, file, revision=spec.weights.revision if spec.weights else None))
+        return Path(
+            huggingface_hub.hf_hub_download(repo, file, revision=spec.weights.revision if spec.weights else None)
+        )
     except Exception as error:
         raise WeightsError(
             f"The weights of {spec.name!r} are not on this machine and {repo} cannot be reached "
@@ -112,7 +114,7 @@ def fetch(spec: EncoderSpec) -> Path:
     Raises:
         WeightsError: the encoder has no published weights, or they cannot be had.
     """
-    from safetensors.torch import load_file, save_file
+    import safetensors.torch
 
     if spec.weights is None:
         raise WeightsError(f"Encoder {spec.name!r} has no weights to fetch.")
@@ -122,6 +124,7 @@ def fetch(spec: EncoderSpec) -> Path:
     source = _in_hub_cache(spec) or _download(spec)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part")
-    save_file(load_file(source), part, metadata={"source": spec.weights.uri, "licence": spec.licence})
+    metadata = {"source": spec.weights.uri, "licence": spec.licence}
+    safetensors.torch.save_file(safetensors.torch.load_file(source), part, metadata=metadata)
     part.replace(target)
     return target

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -83,7 +83,8 @@ def mixture(options: Mapping[str, object]) -> Output:
         mean: Tensor = means.take_along_dim(mode[:, None, None], dim=1).squeeze(1)
         if rule == "likeliest_mode":
             return mean
-        normal: Tensor = torch.special.ndtri(noise[:, 1:].clamp(1e-6, 1 - 1e-6))
+        special: Any = torch.special  # its functions have no types
+        normal: Tensor = special.ndtri(noise[:, 1:].clamp(1e-6, 1 - 1e-6))
         return mean + LOW_NOISE_STD * normal
 
     return Output(
