@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -114,12 +115,13 @@ class FeatureCache:
 
 def _read(path: Path) -> dict[str, Tensor] | None:
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            expected = (file.metadata() or {}).get("sha256")
+        opened: Any = safe_open(path, framework="pt")
+        with opened as file:
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            metadata: dict[str, str] = file.metadata() or {}
     except (OSError, SafetensorError):
         return None
-    return tensors if _digest(tensors) == expected else None
+    return tensors if _digest(tensors) == metadata.get("sha256") else None
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
@@ -127,5 +129,5 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -78,9 +78,10 @@ def compose_config(overrides: Sequence[str]) -> BenchmarkConfig:
 def _check_keys(overrides: Iterable[str]) -> None:
     import yaml
 
-    defaults = yaml.safe_load(files("benchmark.conf").joinpath("config.yaml").read_text())
+    defaults: dict[str, object] = yaml.safe_load(files("benchmark.conf").joinpath("config.yaml").read_text())
     keys = {key for key in defaults if key != "defaults"} | {"preset"}
-    keys |= {f"{key}.{inner}" for key, value in defaults.items() if isinstance(value, dict) for inner in value}
+    groups = {key: cast("dict[str, object]", value) for key, value in defaults.items() if isinstance(value, dict)}
+    keys |= {f"{key}.{inner}" for key, group in groups.items() for inner in group}
     for override in overrides:
         key, equals, value = override.partition("=")
         key = key.lstrip("+~")
@@ -102,13 +103,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(name: str, help_text: str, body: object, **kwargs: str) -> argparse.ArgumentParser:
+    def verb(name: str, help_text: str, body: object, *, epilog: str | None = None) -> argparse.ArgumentParser:
         sub = verbs.add_parser(
             name,
             help=help_text,
             description=help_text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            **kwargs,
+            epilog=epilog,
         )
         sub.set_defaults(body=body)
         return sub

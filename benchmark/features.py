@@ -16,6 +16,7 @@ from benchmark.records import digest_of
 from encoders.base import Encoder, Features
 from encoders.readout import compact
 from encoders.readout_catalog import ReadoutSpec
+from encoders.spec import Modality
 from envs.base import Array
 
 FIELDS: tuple[Literal["class_token", "grid", "pooled"], ...] = ("class_token", "grid", "pooled")
@@ -64,7 +65,7 @@ class TileEncoder:
         self.device = device
         self.tile = tile
         self.keep_raw = keep_raw
-        self.modality = encoder.spec.modality
+        self.modality: Modality = encoder.spec.modality
         self.num_encoded = 0
 
     def encode_tile(self, inputs: Array) -> FrameFeatures:
@@ -130,7 +131,7 @@ def demo_features(
     """
     result: list[FrameFeatures] = []
     for array in inputs:
-        key = encoder.key(hashlib.sha256(np.ascontiguousarray(array)).hexdigest() + str(array.shape))
+        key = encoder.key(hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() + str(array.shape))
         tensors = cache.get(key) if encoder.modality == "image" else None
         if tensors is None:
             tensors = encoder.encode(array)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
+
+from pydantic import JsonValue
 
 from benchmark.config import BenchmarkConfig, ConfigError
 from benchmark.records import Cell, Settings
@@ -176,6 +179,7 @@ def _settings(config: BenchmarkConfig, task: TaskSpec, head: HeadSpec) -> Settin
     )
 
 
-def head_options(head: HeadSpec) -> dict[str, object]:
+def head_options(head: HeadSpec) -> dict[str, JsonValue]:
     """The head's own options as JSON values."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in head.options.items()}
+    options = cast("Mapping[str, JsonValue | tuple[JsonValue, ...]]", head.options)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.table import Table
 
@@ -292,7 +292,7 @@ def draw_curves(analysis: Analysis, output_dir: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    tasks: list[str | None] = sorted({point.task for point in analysis.points if point.task is not None})
+    tasks: list[str | None] = [*sorted({point.task for point in analysis.points if point.task is not None})]
     if len(tasks) > 1 and any(point.task is None for point in analysis.points):
         tasks.append(None)
     columns = min(3, len(tasks))
@@ -300,14 +300,16 @@ def draw_curves(analysis: Analysis, output_dir: Path) -> None:
     styles = _styles(analysis)
     # Text stays text in the SVG, and its identifiers are the same in every run.
     settings: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "pvrbench", "font.size": 9}
-    with mpl.rc_context(settings):
-        figure, axes = plt.subplots(rows, columns, figsize=(3.6 * columns + 0.4, 3.1 * rows + 0.9), squeeze=False)
-        for axis, task in zip(axes.flat, tasks, strict=False):
+    with mpl.rc_context(cast("Any", settings)):
+        pyplot: Any = plt
+        figure, grid = pyplot.subplots(rows, columns, figsize=(3.6 * columns + 0.4, 3.1 * rows + 0.9), squeeze=False)
+        axes = cast("list[Axes]", list(grid.flat))
+        for axis, task in zip(axes, tasks, strict=False):
             _draw_task(axis, [point for point in analysis.points if point.task == task], styles)
             axis.set_title("mean over tasks" if task is None else task, fontsize=9)
-        for axis in list(axes.flat)[len(tasks) :]:
+        for axis in axes[len(tasks) :]:
             axis.axis("off")
-        handles, labels = axes.flat[0].get_legend_handles_labels()
+        handles, labels = axes[0].get_legend_handles_labels()
         legend_columns = min(2 * columns, max(1, len(labels)))
         figure.legend(handles, labels, loc="lower center", ncol=legend_columns, frameon=False, fontsize=8)
         legend_rows = math.ceil(len(labels) / legend_columns)

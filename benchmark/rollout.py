@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ class EvaluationRule:
     horizon: int
     last_step: bool
     history: int
-    fusion: str
+    fusion: Literal["none", "concat", "flare"]
 
 
 @dataclass(slots=True)
@@ -139,7 +140,7 @@ class _LockStep:
     def _start(self, slot: int, job: tuple[int, int, int], *, second_attempt: bool = False) -> None:
         policy, index, seed = job
         noise = np.random.default_rng([self.policies[policy].seed, seed])
-        frames = [] if job in self.filmed else None
+        frames: list[UInt8[Array, "H W 3"]] | None = [] if job in self.filmed else None
         self.running[slot] = _Run(policy, index, seed, noise, second_attempt, frames=frames)
         self.pool.reset(slot, seed)
 
@@ -226,7 +227,7 @@ def _inputs(pool: SimulatorPool, encoder: TileEncoder, replies: Sequence[Reply])
 
 def _remember(run: _Run, vector: Tensor, rule: EvaluationRule) -> Tensor:
     """The head's input: this frame's readout, or that of the last frames fused."""
-    if rule.history == 1:
+    if rule.fusion == "none":
         return vector
     if not run.history:
         run.history = deque([vector] * rule.history, maxlen=rule.history)
@@ -252,4 +253,5 @@ def _heads(
         torch.from_numpy(np.stack([reply.proprio for _, reply in rows])).to(inputs.device),
         torch.from_numpy(noise).to(inputs.device),
     )
-    return list(actions.cpu().numpy())
+    chosen: Float32[Array, "B A"] = actions.cpu().numpy()
+    return list(chosen)

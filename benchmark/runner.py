@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -153,7 +153,7 @@ def _run_neighbours(
 
 
 @contextmanager
-def _pool(config: BenchmarkConfig, task: TaskSpec, view: View | None) -> Iterator[Callable[[], SimulatorPool]]:
+def _pool(config: BenchmarkConfig, task: TaskSpec, view: View | None) -> Generator[Callable[[], SimulatorPool]]:
     """Gives a function that starts the environments when they are first wanted."""
     started: list[SimulatorPool] = []
 

@@ -11,16 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from envs.base import Array, Observation, SimulationError, Task, TaskEnv
 from envs.spec import TaskSpec, View
-
-if TYPE_CHECKING:
-    from multiprocessing.sharedctypes import RawArray as RawArrayType  # noqa: F401
 
 
 class SimulatorStartError(RuntimeError):

@@ -16,10 +16,13 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats import multitest as untyped_multitest
+from statsmodels.stats import proportion as untyped_proportion
 
 from benchmark.records import CellRecord
+
+multitest: Any = untyped_multitest
+proportion: Any = untyped_proportion
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -119,7 +122,7 @@ def wilson(num_successes: float, num_trials: float, level: float = LEVEL) -> Int
     """Wilson score interval of a proportion; counts may be effective ones."""
     if num_trials <= 0:
         return Interval(math.nan, 0.0, 1.0)
-    low, high = proportion_confint(num_successes, num_trials, alpha=1 - level, method="wilson")
+    low, high = proportion.proportion_confint(num_successes, num_trials, alpha=1 - level, method="wilson")
     return Interval(num_successes / num_trials, float(low), float(high))
 
 
@@ -264,7 +267,7 @@ def _compare(scores: Mapping[Contender, Array]) -> tuple[Comparison, ...]:
     if not pairs:
         return ()
     results = [paired_difference(scores[first], scores[second]) for first, second in pairs]
-    adjusted = multipletests([p_value for _, p_value in results], method="holm")[1]
+    adjusted: Array = multitest.multipletests([p_value for _, p_value in results], method="holm")[1]
     return tuple(
         Comparison(first, second, difference, p_value, float(corrected))
         for (first, second), (difference, p_value), corrected in zip(pairs, results, adjusted, strict=True)

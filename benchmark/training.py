@@ -118,7 +118,7 @@ def _head_inputs(
     inputs: dict[int, Tensor] = {}
     for index, found in features.items():
         vectors = read(readout, found.of(readout))
-        if config.history > 1:
+        if config.fusion != "none":
             vectors = fuse(vectors[history_indices(len(vectors), config.history)], config.fusion)
         inputs[index] = vectors
     return inputs

@@ -37,7 +37,7 @@ class VideoWriter:
         clip = np.stack(frames).repeat(scale, axis=1).repeat(scale, axis=2)
         clip = clip[:, : clip.shape[1] // 2 * 2, : clip.shape[2] // 2 * 2]
         iio.imwrite(path, clip, fps=frames_per_s, codec="libx264", macro_block_size=2)
-        entry = {
+        entry: dict[str, object] = {
             **cell.model_dump(),
             "episode_index": episode.index,
             "success": episode.success,
