@@ -23,7 +23,7 @@ from benchmark.registry import encoders, heads, readouts, tasks
 class AddVerb(Protocol):
     """Adds a verb to the command line."""
 
-    def __call__(self, name: str, help_text: str, body: object, **kwargs: str) -> ArgumentParser:
+    def __call__(self, name: str, help_text: str, body: object, *, epilog: str | None = None) -> ArgumentParser:
         """Returns the verb's parser, to which arguments are added."""
         ...
 

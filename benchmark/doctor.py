@@ -91,7 +91,7 @@ def _space() -> Finding:
     root = cache_root(None)
     folder = next(path for path in [root, *root.parents] if path.exists())
     free_gib = shutil.disk_usage(folder).free / 2**30
-    writable = os.access(folder, os.W_OK)
+    writable = folder.is_dir() and os.access(folder, os.W_OK)
     return Finding(
         "cache",
         ok=writable and free_gib > 1,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -292,6 +292,8 @@ def draw_curves(analysis: Analysis, output_dir: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
+    pyplot: Any = plt
+
     tasks: list[str | None] = [*sorted({point.task for point in analysis.points if point.task is not None})]
     if len(tasks) > 1 and any(point.task is None for point in analysis.points):
         tasks.append(None)
@@ -299,11 +301,10 @@ def draw_curves(analysis: Analysis, output_dir: Path) -> None:
     rows = math.ceil(len(tasks) / columns)
     styles = _styles(analysis)
     # Text stays text in the SVG, and its identifiers are the same in every run.
-    settings: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "pvrbench", "font.size": 9}
-    with mpl.rc_context(cast("Any", settings)):
-        pyplot: Any = plt
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "pvrbench", "font.size": 9}
+    with mpl.rc_context(settings):
         figure, grid = pyplot.subplots(rows, columns, figsize=(3.6 * columns + 0.4, 3.1 * rows + 0.9), squeeze=False)
-        axes = cast("list[Axes]", list(grid.flat))
+        axes: list[Axes] = list(grid.flat)
         for axis, task in zip(axes, tasks, strict=False):
             _draw_task(axis, [point for point in analysis.points if point.task == task], styles)
             axis.set_title("mean over tasks" if task is None else task, fontsize=9)
@@ -316,7 +317,7 @@ def draw_curves(analysis: Analysis, output_dir: Path) -> None:
         figure.tight_layout(rect=(0, 0.03 + 0.055 * legend_rows / rows, 1, 1))
         figure.savefig(output_dir / "curves.png", dpi=160)
         figure.savefig(output_dir / "curves.svg", metadata={"Date": None})
-        plt.close(figure)
+        pyplot.close(figure)
 
 
 def _styles(analysis: Analysis) -> dict[Contender, dict[str, Any]]:

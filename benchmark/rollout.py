@@ -253,5 +253,4 @@ def _heads(
         torch.from_numpy(np.stack([reply.proprio for _, reply in rows])).to(inputs.device),
         torch.from_numpy(noise).to(inputs.device),
     )
-    chosen: Float32[Array, "B A"] = actions.cpu().numpy()
-    return list(chosen)
+    return [row.numpy() for row in actions.cpu()]

@@ -1,0 +1,42 @@
+"""The doctor on this machine, and on one without OpenGL."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PVRBENCH = str(Path(sys.executable).parent / "pvrbench")
+
+
+def doctor(environment: dict[str, str]) -> tuple[int, list[dict[str, str]]]:
+    result = subprocess.run(
+        [PVRBENCH, "doctor", "--json"], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    return result.returncode, json.loads(result.stdout)
+
+
+def test_every_suite_renders_here(tmp_path: Path) -> None:
+    status, findings = doctor({"PVRBENCH_CACHE": str(tmp_path)})
+    assert status == 0, findings
+    by_name = {finding["name"]: finding for finding in findings}
+    for suite in ("metaworld", "robosuite"):
+        assert "pixel hash" in by_name[suite]["detail"]
+    assert "mujoco" in by_name["versions"]["detail"]
+
+
+def test_a_machine_without_opengl_is_told_what_to_install(tmp_path: Path) -> None:
+    status, findings = doctor({"MUJOCO_GL": "osmesa", "PYOPENGL_PLATFORM": "osmesa", "PVRBENCH_CACHE": str(tmp_path)})
+    assert status == 1
+    broken = [finding for finding in findings if not finding["ok"]]
+    assert {finding["name"] for finding in broken} == {"metaworld", "robosuite"}
+    assert all("libegl1" in finding["remedy"] for finding in broken)
+
+
+def test_a_cache_that_cannot_be_written_is_found(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    status, findings = doctor({"PVRBENCH_CACHE": str(tmp_path / "file")})
+    assert status == 1
+    assert any(finding["name"] == "cache" and not finding["ok"] for finding in findings)
