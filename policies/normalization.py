@@ -12,8 +12,8 @@ from torch import Tensor
 # Below this a dimension carries no information: dividing by its spread would turn rounding into signal.
 MIN_STD = 1e-5
 
-# A dimension that varies by less than this fraction of the others' spread is not blown up to theirs. A hand that is held
-# level drifts by a thousandth of a radian; at unit scale that drift is a clock, and a policy that reads it fails.
+# A dimension that varies by less than this fraction of the others' spread is not blown up to theirs. A hand that is
+# held level drifts by a thousandth of a radian; at unit scale that drift is a clock, and a policy that reads it fails.
 MIN_RELATIVE_STD = 0.01
 
 

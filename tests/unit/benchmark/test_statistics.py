@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy.integrate import trapezoid
-from statsmodels.stats.proportion import proportion_confint
+from scipy import integrate
+from statsmodels.stats import proportion as untyped_proportion
 
 from benchmark.records import Cell, CellRecord, Cost, Digests, Episode, Provenance, RecordStore, Settings
 from benchmark.report import ReportError, incomparable, load_runs, write_report
@@ -21,6 +22,8 @@ from benchmark.statistics import (
     paired_difference,
     wilson,
 )
+
+proportion: Any = untyped_proportion
 
 
 def made_record(cell: Cell, successes: list[bool], *, image_px: int = 112, failure: str | None = None) -> CellRecord:
@@ -94,7 +97,7 @@ def test_wilson_is_that_of_statsmodels_and_of_the_textbook() -> None:
     interval = wilson(25.0, 50.0)
     assert interval.low == pytest.approx(0.3664, abs=1e-4)
     assert interval.high == pytest.approx(0.6336, abs=1e-4)
-    low, high = proportion_confint(3, 17, method="wilson")
+    low, high = proportion.proportion_confint(3, 17, method="wilson")
     assert (wilson(3.0, 17.0).low, wilson(3.0, 17.0).high) == pytest.approx((low, high), abs=1e-12)
 
 
@@ -105,7 +108,7 @@ def test_weights_are_the_trapezoid_rule_over_log_n() -> None:
 
     curve = np.array([0.2, 0.5, 0.9])
     logs = np.log([5, 10, 25])
-    assert weights @ curve == pytest.approx(float(trapezoid(curve, logs)) / (logs[-1] - logs[0]))
+    assert weights @ curve == pytest.approx(float(integrate.trapezoid(curve, logs)) / (logs[-1] - logs[0]))
 
 
 def test_one_seed_and_independent_states_give_the_ordinary_variance() -> None:
@@ -169,7 +172,7 @@ def test_a_clear_order_is_found_and_ties_share_ranks() -> None:
 
 def test_the_order_of_records_changes_nothing() -> None:
     records = made_run({"one": 0.7, "two": 0.4, "oracle": 0.95, "proprio": 0.1})
-    shuffled = [records[index] for index in np.random.default_rng(4).permutation(len(records))]
+    shuffled = [records[index] for index in np.random.default_rng(4).permutation(len(records)).tolist()]
     assert analyse(records) == analyse(shuffled)
 
 
