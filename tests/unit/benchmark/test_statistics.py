@@ -172,7 +172,8 @@ def test_a_clear_order_is_found_and_ties_share_ranks() -> None:
 
 def test_the_order_of_records_changes_nothing() -> None:
     records = made_run({"one": 0.7, "two": 0.4, "oracle": 0.95, "proprio": 0.1})
-    shuffled = [records[index] for index in np.random.default_rng(4).permutation(len(records)).tolist()]
+    order: list[int] = np.random.default_rng(4).permutation(len(records)).tolist()
+    shuffled = [records[index] for index in order]
     assert analyse(records) == analyse(shuffled)
 
 
