@@ -60,9 +60,9 @@ def nothing(inputs: Tensor, spec: EncoderSpec) -> Features:
     return Features(pooled=torch.zeros(len(inputs), 0, device=inputs.device))
 
 
-def constant(images: Tensor, spec: EncoderSpec) -> Features:
-    """The same vector whatever the image: what a blind encoder does to a head."""
-    return Features(pooled=torch.ones(len(images), spec.feature_dim, device=images.device))
+def constant(inputs: Tensor, spec: EncoderSpec) -> Features:
+    """The same vector whatever the image, which therefore need not be rendered: what blindness does to a head."""
+    return Features(pooled=torch.ones(len(inputs), spec.feature_dim, device=inputs.device))
 
 
 _FUNCTIONS: Mapping[str, Callable[[Tensor, EncoderSpec], Features]] = {

@@ -214,6 +214,7 @@ _ROWS = (
     _random("random_vit_tiny_112", "vit_tiny_patch16_224", (112, 7, 192, 5.5), _VIT_OUTPUTS),
     _random("random_vit_small", "vit_small_patch16_224", (224, 14, 384, 21.7), _VIT_OUTPUTS),
     _random("random_resnet18", "resnet18", (224, 7, 512, 11.2), ("grid",)),
+    _random("random_resnet18_64", "resnet18", (64, 2, 512, 11.2), ("grid",)),
     _random("random_resnet18_112", "resnet18", (112, 4, 512, 11.2), ("grid",)),
     _random("random_resnet50", "resnet50", (224, 7, 2048, 23.5), ("grid",)),
     _pixels(7),
@@ -221,7 +222,13 @@ _ROWS = (
     _pixels(28),
     # Fine enough for the `cnn` readout, the baseline that is trained end to end.
     _pixels(84),
-    _baseline("constant", "none: one vector whatever the image", feature_dim=16, options={"kind": "constant"}),
+    _baseline(
+        "constant",
+        "none: one vector whatever the image",
+        modality="nothing",
+        feature_dim=16,
+        options={"kind": "constant"},
+    ),
     _baseline("proprio", "none: proprioception alone", modality="nothing", options={"kind": "proprio"}),
     _baseline("oracle", "none: the simulator's state", modality="state", options={"kind": "oracle"}),
 )

@@ -26,7 +26,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.xdist_group("pipeline")
+@pytest.mark.xdist_group("readme")
 def test_the_commands_work_as_printed(tmp_path: Path, shared_cache: Path) -> None:
     assert set(commands()) >= NOT_RUN_HERE
     (tmp_path / "my_encoder.py").write_text(blocks("python")[0])

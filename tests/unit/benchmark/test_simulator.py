@@ -61,7 +61,7 @@ def receive(pool: SimulatorPool, count: int) -> dict[int, Reply]:
 
 
 def test_a_crash_loses_only_its_own_process(faulty: TaskSpec) -> None:
-    with SimulatorPool(faulty, None, num_workers=2, envs_per_worker=1, hang_s=60) as pool:
+    with SimulatorPool(faulty, None, num_workers=2, envs_per_worker=1, hang_s=60.0) as pool:
         pool.reset(0, 666)
         pool.reset(1, 5)
         replies = receive(pool, 2)
@@ -74,7 +74,7 @@ def test_a_crash_loses_only_its_own_process(faulty: TaskSpec) -> None:
 
 
 def test_a_hang_is_ended(faulty: TaskSpec) -> None:
-    with SimulatorPool(faulty, None, num_workers=1, envs_per_worker=1, hang_s=4) as pool:
+    with SimulatorPool(faulty, None, num_workers=1, envs_per_worker=1, hang_s=4.0) as pool:
         pool.reset(0, 667)
         reply = receive(pool, 1)[0]
         assert reply.lost
@@ -82,7 +82,7 @@ def test_a_hang_is_ended(faulty: TaskSpec) -> None:
 
 
 def test_unstable_physics_fails_the_episode_alone(faulty: TaskSpec) -> None:
-    with SimulatorPool(faulty, None, num_workers=1, envs_per_worker=2, hang_s=60) as pool:
+    with SimulatorPool(faulty, None, num_workers=1, envs_per_worker=2, hang_s=60.0) as pool:
         pool.reset(0, 668)
         pool.reset(1, 5)
         replies = receive(pool, 2)
@@ -92,14 +92,14 @@ def test_unstable_physics_fails_the_episode_alone(faulty: TaskSpec) -> None:
 
 
 def test_an_environment_that_cannot_be_made_says_why(faulty: TaskSpec) -> None:
-    with SimulatorPool(replace(faulty, entry_point="faulty_task:broken"), None, 1, 1, 60) as pool:
+    with SimulatorPool(replace(faulty, entry_point="faulty_task:broken"), None, 1, 1, 60.0) as pool:
         pool.reset(0, 5)
         with pytest.raises(SimulatorStartError, match="no OpenGL here"):
             receive(pool, 1)
 
 
 def test_no_process_outlives_the_pool(faulty: TaskSpec) -> None:
-    with SimulatorPool(faulty, None, num_workers=2, envs_per_worker=1, hang_s=60) as pool:
+    with SimulatorPool(faulty, None, num_workers=2, envs_per_worker=1, hang_s=60.0) as pool:
         pool.reset(0, 5)
         receive(pool, 1)
         pids = [worker.process.pid for worker in pool._workers]  # pyright: ignore[reportPrivateUsage]
