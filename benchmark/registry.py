@@ -8,8 +8,8 @@ from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from encoders.catalog import ENCODERS
-from encoders.custom import spec_for as encoder_spec_for
 from encoders.readout_catalog import READOUTS, ReadoutSpec
+from encoders.reference import spec_for as encoder_spec_for
 from encoders.spec import EncoderSpec
 from envs.catalog import TASK_SETS, TASKS
 from envs.spec import TaskSpec

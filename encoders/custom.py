@@ -1,61 +1,48 @@
-"""Encoders of one's own: `module:attribute`, any callable on uint8 images that returns features, a vector or a grid."""
+"""Encoders of one's own: any callable on uint8 images that returns features, a vector or a grid."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from encoders.base import Features
+from encoders.preprocessing import check_images
 from encoders.spec import EncoderSpec, FeatureField
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from encoders.base import Features
 
 PROBE_PX = 64
 
+DEFAULT_READOUTS = (("class_token", "class_token"), ("pooled", "pooled"), ("grid", "mean"))
 
-def spec_for(reference: str) -> EncoderSpec:
-    """The spec of a `module:attribute` reference; the encoder is loaded once and asked for the shapes of its features.
+
+def describe(spec: EncoderSpec) -> EncoderSpec:
+    """Completes the spec of a reference by loading the encoder and asking it for the shapes of its features.
 
     Raises:
-        ValueError: the module or attribute cannot be imported, or what it returns is no features.
+        ValueError: it cannot be imported, or does not return features.
     """
-    features = load(_bare(reference)).probe
-    outputs: list[FeatureField] = []
-    grid_side = 0
-    if features.class_token is not None:
-        outputs.append("class_token")
-    if features.grid is not None:
-        outputs.append("grid")
-        grid_side = min(features.grid.shape[2:])
-    if features.pooled is not None:
-        outputs.append("pooled")
-    first = next(tensor for tensor in (features.class_token, features.grid, features.pooled) if tensor is not None)
-    spec = _bare(reference)
-    default = "class_token" if "class_token" in outputs else "pooled" if "pooled" in outputs else "mean"
-    return EncoderSpec(
-        name=spec.name,
-        entry_point=spec.entry_point,
-        objective="your own",
-        outputs=tuple(outputs),
-        image_size=0,
-        feature_dim=int(first.shape[1]),
-        grid_side=int(grid_side),
-        default_readout=default,
-        licence="yours",
-        pretraining_data="unknown",
-        options=spec.options,
+    features = load(spec).probe
+    named: tuple[tuple[FeatureField, Tensor | None], ...] = (
+        ("class_token", features.class_token),
+        ("grid", features.grid),
+        ("pooled", features.pooled),
     )
-
-
-def _bare(reference: str) -> EncoderSpec:
-    return EncoderSpec(
-        name=reference, entry_point="encoders.custom:load", objective="your own", options={"reference": reference}
+    given = {name: tensor for name, tensor in named if tensor is not None}
+    default = next(readout for name, readout in DEFAULT_READOUTS if name in given)
+    return replace(
+        spec,
+        outputs=tuple(given),
+        feature_dim=next(iter(given.values())).shape[1],
+        grid_side=min(given["grid"].shape[2:]) if "grid" in given else 0,
+        default_readout=default,
     )
 
 
@@ -68,30 +55,22 @@ class CustomEncoder:
     """
 
     def __init__(self, spec: EncoderSpec, function: Callable[[Tensor], object]) -> None:
-        import torch
-
         self.spec = spec
         self._function = function
-        if isinstance(function, torch.nn.Module):
+        if isinstance(function, nn.Module):
             function.eval().requires_grad_(requires_grad=False)
         self.digest = _digest(spec, function)
         self.probe = self.encode(torch.zeros(1, PROBE_PX, PROBE_PX, 3, dtype=torch.uint8))
 
     def encode(self, inputs: Tensor) -> Features:
         """Features of raw frames."""
-        import torch
-
-        from encoders.preprocessing import check_images
-
         check_images(inputs, self.spec.name)
         with torch.no_grad():
             return _as_features(self._function(inputs), self.spec.name)
 
     def to(self, device: str) -> CustomEncoder:
         """The encoder with its parameters on `device`, if it is a module."""
-        import torch
-
-        if isinstance(self._function, torch.nn.Module):
+        if isinstance(self._function, nn.Module):
             self._function.to(device)
         return self
 
@@ -102,13 +81,10 @@ def load(spec: EncoderSpec) -> CustomEncoder:
     Raises:
         ValueError: it cannot be imported or made, or does not return features.
     """
-    import os
-    import sys
-
     reference = str(spec.options["reference"])
     # A console script does not look into the folder it is started in, as `python -m` would.
-    if os.getcwd() not in sys.path:  # noqa: PTH109
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = pkgutil.resolve_name(reference)
     except (ImportError, AttributeError, ValueError) as error:
@@ -116,8 +92,6 @@ def load(spec: EncoderSpec) -> CustomEncoder:
             f"Encoder {reference!r} cannot be imported: {error}. Write it as module:attribute; the module must lie in "
             "this folder or be installed."
         ) from error
-    if isinstance(found, EncoderSpec):
-        return cast("CustomEncoder", pkgutil.resolve_name(found.entry_point)(found))
     made = found() if isinstance(found, type) else found
     if not callable(made):
         raise ValueError(  # noqa: TRY004 - the user's text is wrong, not a caller's type
@@ -127,10 +101,6 @@ def load(spec: EncoderSpec) -> CustomEncoder:
 
 
 def _as_features(value: object, name: str) -> Features:
-    import torch
-
-    from encoders.base import Features
-
     if isinstance(value, Features):
         return value
     if isinstance(value, torch.Tensor):
@@ -147,14 +117,11 @@ def _as_features(value: object, name: str) -> Features:
 
 def _digest(spec: EncoderSpec, function: Callable[[Tensor], object]) -> str:
     """Weights where there are some, and the source of the module, since its code is its preprocessing."""
-    import torch
-
     content = hashlib.sha256(spec.name.encode())
     module = importlib.util.find_spec(str(spec.options["reference"]).partition(":")[0])
     if module is not None and module.origin is not None:
-        with open(module.origin, "rb") as file:  # noqa: PTH123
-            content.update(file.read())
-    if isinstance(function, torch.nn.Module):
+        content.update(Path(module.origin).read_bytes())
+    if isinstance(function, nn.Module):
         for name, value in sorted(function.state_dict().items()):
             content.update(name.encode())
             content.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
