@@ -20,7 +20,7 @@ from encoders.readout import read
 from encoders.readout_catalog import ReadoutSpec
 from envs.base import Array
 from policies.base import TrainedHead
-from policies.behavior_cloning import act_together
+from policies.cloned_head import act_together
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,101 +7,24 @@ way whatever its companions, so a head's parameters are the same bits alone or i
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from policies.base import TrainedHead, TrainJob
-from policies.network import ACTIVATIONS, Layer, Output, forward, initial_layers
+from policies.cloned_head import BatchNorm, ClonedHead, build_output
+from policies.network import ACTIVATIONS, Layer, forward, initial_layers
 from policies.normalization import Scaling, identity, input_scaling, standard
 from policies.spec import HeadSpec, TrainSettings
-
-# `act` works in blocks of so many rows, padded: the last bits of a product depend on its number of rows.
-ROW_TILE = 8
 
 NUM_LOGGED = 50
 
 BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class BatchNorm:
-    """BatchNorm over the head's input after training: running statistics and learned affine map, of one network."""
-
-    scale: Float[Tensor, " I"]
-    shift: Float[Tensor, " I"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClonedHead:
-    """A trained head, see `policies.base.TrainedHead`."""
-
-    layers: tuple[Layer, ...]
-    activation: str
-    output: Output
-    inputs: Scaling
-    actions: Scaling
-    batch_norm: BatchNorm | None
-    front: nn.Module | None
-    num_params: Mapping[str, int]
-    train_log: Mapping[str, object]
-    failure: str | None = None
-    use_proprio: bool
-    noise_dim: int = 0
-
-    def act(
-        self, features: Float[Tensor, "B ..."], proprio: Float[Tensor, "B P"], noise: Float[Tensor, "B Z"]
-    ) -> Float[Tensor, "B A"]:
-        """Actions in [-1, 1]; a row's action does not depend on the other rows, to the last bit."""
-        blocks = [
-            self._act_block(*(_padded(part[start : start + ROW_TILE]) for part in (features, proprio, noise)))
-            for start in range(0, len(features), ROW_TILE)
-        ]
-        return torch.cat(blocks)[: len(features)]
-
-    @torch.no_grad()
-    def _act_block(
-        self, features: Float[Tensor, "B ..."], proprio: Float[Tensor, "B P"], noise: Float[Tensor, "B Z"]
-    ) -> Float[Tensor, "B A"]:
-        vectors = features if self.front is None else self.front(features)
-        inputs = self.inputs.apply(torch.cat([vectors, proprio], dim=1) if self.use_proprio else vectors)
-        if self.batch_norm is not None:
-            inputs = inputs * self.batch_norm.scale + self.batch_norm.shift
-        outputs = forward(self.layers, inputs[None], ACTIVATIONS[self.activation])[0]
-        return self.actions.invert(self.output.act(outputs, noise)).clamp(-1, 1)
-
-
-def act_together(
-    heads: Sequence[TrainedHead],
-    head_index: Int[Tensor, " B"],
-    features: Float[Tensor, "B ..."],
-    proprio: Float[Tensor, "B P"],
-    noise: Float[Tensor, "B Z"],
-) -> Float[Tensor, "B A"]:
-    """Actions of many heads, each for its own rows; equal to what each head's `act` gives.
-
-    Args:
-        heads: the heads.
-        head_index: which head acts for a row.
-        features: readouts.
-        proprio: proprioception.
-        noise: uniform random numbers; a head reads the first `noise_dim` columns.
-    """
-    parts: list[Tensor] = []
-    rows: list[Tensor] = []
-    for index, head in enumerate(heads):
-        mine = (head_index == index).nonzero()[:, 0]
-        if len(mine):
-            parts.append(head.act(features[mine], proprio[mine], noise[mine, : head.noise_dim]))
-            rows.append(mine)
-    return torch.cat(parts)[torch.cat(rows).argsort()]
 
 
 def train_heads(
@@ -156,11 +79,9 @@ class _Stack:
     """Heads of one shape in training."""
 
     def __init__(self, spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings, device: str) -> None:
-        self.options, self.settings, self.device = spec.options, settings, device
+        self.spec, self.settings, self.device = spec, settings, device
         self.jobs = jobs
-        self.output = cast("Callable[[Mapping[str, object]], Output]", pkgutil.resolve_name(spec.entry_point))(
-            spec.options
-        )
+        self.output = build_output(spec)
         self.activation = cast("str", spec.options["activation"])
         self.generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
         self.action_dim = jobs[0].actions.shape[1]
@@ -310,8 +231,8 @@ class _Stack:
             "front": sum(part[index].numel() for part in self.front_params.values()),
         }
         return ClonedHead(
+            spec=self.spec,
             layers=layers,
-            activation=self.activation,
             output=self.output,
             inputs=self.inputs[index],
             actions=self.actions[index],
@@ -349,9 +270,3 @@ def _log(losses: Float[Tensor, " U"], feature_dim: int, failure: str | None) -> 
         log["losses"] = [float(losses[update]) for update in at]
         log["final_loss"] = float(losses[-100:].mean())
     return log
-
-
-def _padded(part: Float[Tensor, "B ..."]) -> Float[Tensor, "R ..."]:
-    if len(part) == ROW_TILE:
-        return part
-    return torch.cat([part, part.new_zeros(ROW_TILE - len(part), *part.shape[1:])])

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from policies.base import TrainJob
-from policies.behavior_cloning import ClonedHead, act_together, train_heads
+from policies.behavior_cloning import train_heads
 from policies.catalog import HEADS
+from policies.cloned_head import ClonedHead, act_together
 from policies.network import mixture_log_prob, mixture_parameters
 from policies.spec import TrainSettings
 
