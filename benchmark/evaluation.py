@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
@@ -16,14 +17,13 @@ from benchmark.provenance import processor, provenance
 from benchmark.records import Cell, CellRecord, Cost, Digests, Episode
 from benchmark.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
 from benchmark.simulator import SimulatorPool
-from benchmark.workplace import Workplace
+from benchmark.workplace import Workplace, one_thread
 from encoders.cost import flops_per_frame
 from envs.base import InitialStates
 from envs.rendering import gl_renderer
 from policies.base import TrainedHead
 
-# Smaller networks run on one thread: more would take the cores from the simulators and wait for one another. The number
-# of threads does not change a bit of the result.
+# Networks of this size gain more from several threads than the simulators lose.
 LARGE_ENCODER_PARAMS = 1_000_000
 
 
@@ -69,13 +69,8 @@ def evaluate_group(
     filmed = frozenset(job for job in jobs if job[1] == 0 and (sound[job[0]].num_demos, sound[job[0]].seed) == largest)
     work.listener.stage(f"{group.task.name}: {group.encoder.name}: evaluating", len(jobs))
     evaluation = Evaluation(policies, jobs, rule, filmed if work.videos is not None else frozenset())
-    threads = torch.get_num_threads()
-    if work.device == "cpu" and group.encoder.num_params < LARGE_ENCODER_PARAMS:
-        torch.set_num_threads(1)
-    try:
+    with one_thread() if group.encoder.num_params < LARGE_ENCODER_PARAMS else nullcontext():
         evaluate(pool, recorder.encoder, evaluation, take)
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(slots=True)

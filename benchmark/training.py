@@ -15,7 +15,7 @@ from benchmark.config import BenchmarkConfig
 from benchmark.features import FrameFeatures, TileEncoder, demo_features
 from benchmark.plan import CellGroup, Plan
 from benchmark.records import Cell
-from benchmark.workplace import Listener, Workplace, num_cores
+from benchmark.workplace import Listener, Workplace, num_cores, one_thread
 from encoders.fusion import fuse, history_indices
 from encoders.readout import fit_readout, read
 from encoders.readout_catalog import ReadoutSpec
@@ -105,7 +105,8 @@ def train(
         inputs = _head_inputs(work.config, plan.readouts[readout], features)
         jobs = [_job(work.config, plan.readouts[readout], cell, demos, inputs) for cell in cells]
         spec = replace(plan.heads[head], options={**plan.heads[head].options, **work.config.head_options})
-        heads = train_heads(spec, jobs, work.config.train.settings(), work.device)
+        with one_thread():
+            heads = train_heads(spec, jobs, work.config.train.settings(), work.device)
         trained.update(zip(cells, heads, strict=True))
         work.listener.advance(len(cells))
     return trained

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
+
+import torch
 
 from benchmark.cache import FeatureCache
 from benchmark.config import BenchmarkConfig
@@ -61,6 +64,20 @@ class Workplace:
     features: FeatureCache
     videos: VideoWriter | None
     listener: Listener
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Runs small networks on one thread: several would take the cores from the simulators and wait for one another.
+
+    The number of threads does not change a bit of the result.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def num_cores() -> int:
