@@ -34,6 +34,13 @@ _ROWS = (
         paper="Majumdar et al. 2023, VC-1, arXiv:2303.18240",
     ),
     HeadSpec(
+        name="mlp_squashed",
+        entry_point="policies.network:deterministic",
+        description="MLP 1024-1024, ReLU, actions through tanh, as robomimic's BC",
+        options={"hidden": (1024, 1024), "activation": "relu", "last_layer_scale": 1.0, "squash": True},
+        paper="Mandlekar et al. 2021, robomimic, arXiv:2108.03298",
+    ),
+    HeadSpec(
         name="gaussian",
         entry_point="policies.network:mixture",
         description="MLP 256-256, one Gaussian, maximum likelihood; acts by its mean",

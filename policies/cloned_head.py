@@ -64,19 +64,22 @@ class ClonedHead:
         self, features: Float[Tensor, "B ..."], proprio: Float[Tensor, "B P"], noise: Float[Tensor, "B Z"]
     ) -> Float[Tensor, "B A"]:
         """Actions in [-1, 1]; a row's action does not depend on the other rows, to the last bit."""
-        index = torch.zeros(len(features), dtype=torch.long, device=features.device)
-        return act_together([self], index, features, proprio, noise)
+        blocks = [
+            self._act_block(*(_padded(part[start : start + ROW_TILE]) for part in (features, proprio, noise)))
+            for start in range(0, len(features), ROW_TILE)
+        ]
+        return torch.cat(blocks)[: len(features)]
 
-    def scaled(self, features: Float[Tensor, "B ..."], proprio: Float[Tensor, "B P"]) -> Float[Tensor, "B I"]:
-        """The input of the first layer."""
+    @torch.no_grad()
+    def _act_block(
+        self, features: Float[Tensor, "B ..."], proprio: Float[Tensor, "B P"], noise: Float[Tensor, "B Z"]
+    ) -> Float[Tensor, "B A"]:
         vectors = features if self.front is None else self.front(features)
         inputs = self.inputs.apply(torch.cat([vectors, proprio], dim=1) if self.use_proprio else vectors)
         if self.batch_norm is not None:
             inputs = inputs * self.batch_norm.scale + self.batch_norm.shift
-        return inputs
-
-    def decided(self, outputs: Float[Tensor, "B O"], noise: Float[Tensor, "B Z"]) -> Float[Tensor, "B A"]:
-        """Actions in [-1, 1] from the last layer's numbers."""
+        activation = ACTIVATIONS[cast("str", self.spec.options["activation"])]
+        outputs = forward(self.layers, inputs[None], activation)[0]
         return self.actions.invert(self.output.act(outputs, noise)).clamp(-1, 1)
 
 
@@ -86,7 +89,6 @@ def build_output(spec: HeadSpec) -> Output:
     return build(spec.options)
 
 
-@torch.no_grad()
 def act_together(
     heads: Sequence[TrainedHead],
     head_index: Int[Tensor, " B"],
@@ -94,9 +96,10 @@ def act_together(
     proprio: Float[Tensor, "B P"],
     noise: Float[Tensor, "B Z"],
 ) -> Float[Tensor, "B A"]:
-    """Actions of many heads, each for its own rows; the same bits as each head's own `act`.
+    """Actions of many heads, each for its own rows; equal to what each head's `act` gives.
 
-    Heads of one shape share one batched product a layer. Each brings a block of `ROW_TILE` rows to it.
+    Each head's product is computed by itself. One product for all would have to copy all weights side by side, which
+    takes the time it saves, and its members lie at other alignments than alone, which changes their last bits.
 
     Args:
         heads: the heads.
@@ -106,55 +109,16 @@ def act_together(
         noise: uniform random numbers; a head reads the first `noise_dim` columns.
     """
     parts: list[Tensor] = []
-    order: list[Tensor] = []
-    families: dict[object, list[list[tuple[ClonedHead, Tensor]]]] = {}
-    for index in cast("list[int]", head_index.unique().tolist()):
-        head, rows = heads[index], (head_index == index).nonzero()[:, 0]
-        if isinstance(head, ClonedHead):
-            families.setdefault(_family(head), []).append([(head, block) for block in rows.split(ROW_TILE)])
-        else:
-            parts.append(head.act(features[rows], proprio[rows], noise[rows, : head.noise_dim]))
-            order.append(rows)
-    for family in families.values():
-        for turn in range(max(map(len, family))):
-            blocks = [own[turn] for own in family if turn < len(own)]
-            parts += _act_blocks(blocks, features, proprio, noise)
-            order += [rows for _, rows in blocks]
-    return torch.cat(parts)[torch.cat(order).argsort()]
+    rows: list[Tensor] = []
+    for index, head in enumerate(heads):
+        mine = (head_index == index).nonzero()[:, 0]
+        if len(mine):
+            parts.append(head.act(features[mine], proprio[mine], noise[mine, : head.noise_dim]))
+            rows.append(mine)
+    return torch.cat(parts)[torch.cat(rows).argsort()]
 
 
-def _family(head: ClonedHead) -> object:
-    return head.spec.options["activation"], tuple(tuple(layer.weight.shape) for layer in head.layers)
-
-
-def _act_blocks(
-    blocks: Sequence[tuple[ClonedHead, Int[Tensor, " R"]]],
-    features: Float[Tensor, "B ..."],
-    proprio: Float[Tensor, "B P"],
-    noise: Float[Tensor, "B Z"],
-) -> list[Float[Tensor, "R A"]]:
-    """One block of rows for each head, through all heads at once."""
-    inputs = torch.stack([head.scaled(_block(features, rows), _block(proprio, rows)) for head, rows in blocks])
-    heads = [head for head, _ in blocks]
-    activation = ACTIVATIONS[cast("str", heads[0].spec.options["activation"])]
-    outputs = forward(_stacked(heads), inputs, activation)
-    return [
-        head.decided(output, _block(noise[:, : head.noise_dim], rows))[: len(rows)]
-        for (head, rows), output in zip(blocks, outputs, strict=True)
-    ]
-
-
-def _stacked(heads: Sequence[ClonedHead]) -> Sequence[Layer]:
-    if len(heads) == 1:
-        return heads[0].layers
-    return [
-        Layer(torch.cat([layer.weight for layer in alike]), torch.cat([layer.bias for layer in alike]))
-        for alike in zip(*(head.layers for head in heads), strict=True)
-    ]
-
-
-def _block(values: Float[Tensor, "B ..."], rows: Int[Tensor, " R"]) -> Float[Tensor, "T ..."]:
-    """The rows, padded to a whole tile."""
-    block = values.new_zeros(ROW_TILE, *values.shape[1:])
-    block[: len(rows)] = values[rows]
-    return block
+def _padded(part: Float[Tensor, "B ..."]) -> Float[Tensor, "R ..."]:
+    if len(part) == ROW_TILE:
+        return part
+    return torch.cat([part, part.new_zeros(ROW_TILE - len(part), *part.shape[1:])])

@@ -52,12 +52,15 @@ class Output:
 
 
 def deterministic(options: Mapping[str, object]) -> Output:
-    """Actions themselves, trained by mean squared error."""
-    del options
+    """Actions themselves, trained by mean squared error; with the option `squash`, tanh keeps them in (-1, 1).
+
+    Source: `squash` is robomimic's `ActorNetwork`, Mandlekar et al. 2021.
+    """
+    squash: Callable[[Tensor], Tensor] = torch.tanh if options.get("squash", False) else lambda outputs: outputs
     return Output(
         width=lambda action_dim: action_dim,
-        loss=lambda outputs, actions: (outputs - actions).square().mean(dim=(1, 2)),
-        act=lambda outputs, _noise: outputs,
+        loss=lambda outputs, actions: (squash(outputs) - actions).square().mean(dim=(1, 2)),
+        act=lambda outputs, _noise: squash(outputs),
     )
 
 

@@ -46,7 +46,7 @@ def same(first: object, second: object) -> bool:
     return all(torch.equal(a, b) for a, b in zip(parameters(first), parameters(second), strict=True))
 
 
-@pytest.mark.parametrize("name", sorted(HEADS))
+@pytest.mark.parametrize("name", ["linear", "mlp", "gaussian", "gmm"])
 def test_a_head_overfits_a_few_samples(name: str) -> None:
     few = job(0, num_steps=32)
     settings = replace(SETTINGS, num_updates=600, learning_rate=3e-3)
@@ -55,7 +55,7 @@ def test_a_head_overfits_a_few_samples(name: str) -> None:
     noise = torch.full((32, head.noise_dim), 0.5)
     error = (head.act(few.features, few.proprio, noise) - few.actions).abs().mean()
     # Five modes share 32 samples, so each is fitted more loosely; guessing the mean gives 0.45.
-    assert float(error) < {"linear": 0.2, "gmm": 0.25, "gmm_sampled": 0.25}.get(name, 0.08)
+    assert float(error) < {"linear": 0.2, "gmm": 0.25}.get(name, 0.08)
 
 
 @pytest.mark.parametrize("input_norm", ["standard", "batch", "global", "none"])
@@ -91,6 +91,7 @@ def test_a_row_does_not_depend_on_the_others(name: str) -> None:
     proprio = torch.randn(21, 4, generator=generator)
     noise = torch.rand(21, heads[0].noise_dim, generator=generator)
     index = torch.arange(21) % 3
+    index[:5] = 0  # more than a block for one head, blocks of unequal length
     together = act_together(heads, index, features, proprio, noise)
     for row in range(21):
         rows = slice(row, row + 1)
