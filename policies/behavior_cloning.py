@@ -1,13 +1,15 @@
 """Behaviour cloning of many heads at once, each as if it were trained alone.
 
 Heads with inputs and outputs of one shape are stacked: one batched product a layer serves all. Initialisation, batches
-and dropout of each head come from generators seeded by that head, and a batched product computes each member the same
-way whatever its companions, so a head's parameters are the same bits alone or in company.
+and dropout of each head come from generators seeded by that head, and a batched product computes each aligned member
+the same way whatever its companions, so on the CPU a head's parameters are the same bits alone or in company. Heads
+whose shapes do not align, and those with a trainable readout in front, are trained one after another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -22,6 +24,9 @@ from policies.normalization import Scaling, identity, input_scaling, standard
 from policies.spec import HeadSpec, TrainSettings
 
 NUM_LOGGED = 50
+
+# A matrix product takes other instructions, and rounds otherwise, where its operands do not start at 64 bytes.
+ALIGNED_FLOATS = 16
 
 BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
@@ -47,7 +52,8 @@ def train_heads(
     groups: dict[object, list[int]] = {}
     for index, job in enumerate(jobs):
         _check(job)
-        groups.setdefault(_shape(job), []).append(index)
+        alone = None if _can_be_stacked(spec, job, settings) else index
+        groups.setdefault((_shape(job), alone), []).append(index)
     trained: dict[int, TrainedHead] = {}
     for members in groups.values():
         stack = _Stack(spec, [jobs[index] for index in members], settings, device)
@@ -66,6 +72,24 @@ def _check(job: TrainJob) -> None:
             raise ValueError(
                 f"The {name} of a training set hold NaN or infinity. Check the encoder or the demonstrations."
             )
+
+
+def _can_be_stacked(spec: HeadSpec, job: TrainJob, settings: TrainSettings) -> bool:
+    """Whether a head's last bits stay what they are alone when others lie beside it.
+
+    Each member of a stack must start where it would start alone. Convolutions and attention in a trainable readout
+    take other paths in company, and gain no time by it.
+    """
+    vectors = job.features[:1]
+    if job.front is not None:
+        if any(True for _ in job.front.parameters()):
+            return False
+        vectors = cast("Tensor", job.front(vectors))
+    num_inputs = vectors.shape[1] + (job.proprio.shape[1] if settings.use_proprio else 0)
+    hidden = cast("Sequence[int]", spec.options["hidden"])
+    widths = [num_inputs, *hidden, build_output(spec).width(job.actions.shape[1])]
+    members = [settings.batch_size * width for width in widths] + [first * second for first, second in pairwise(widths)]
+    return all(size % ALIGNED_FLOATS == 0 for size in members)
 
 
 def _shape(job: TrainJob) -> object:

@@ -16,8 +16,7 @@ from policies.network import ACTIVATIONS, Layer, Output, forward
 from policies.normalization import Scaling
 from policies.spec import HeadSpec
 
-# `act` works in blocks of so many rows, padded: the last bits of a product depend on its number of rows.
-ROW_TILE = 8
+# Rows go one by one: the last bits of a product, and of a tanh, depend on how many rows it has and which is which.
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +63,22 @@ class ClonedHead:
         self, features: Float[Tensor, "B ..."], proprio: Float[Tensor, "B P"], noise: Float[Tensor, "B Z"]
     ) -> Float[Tensor, "B A"]:
         """Actions in [-1, 1]; a row's action does not depend on the other rows, to the last bit."""
-        blocks = [
-            self._act_block(*(_padded(part[start : start + ROW_TILE]) for part in (features, proprio, noise)))
-            for start in range(0, len(features), ROW_TILE)
+        rows = [
+            self._act_row(*(part[row : row + 1].clone() for part in (features, proprio, noise)))
+            for row in range(len(features))
         ]
-        return torch.cat(blocks)[: len(features)]
+        return torch.cat(rows)
 
     @torch.no_grad()
-    def _act_block(
-        self, features: Float[Tensor, "B ..."], proprio: Float[Tensor, "B P"], noise: Float[Tensor, "B Z"]
-    ) -> Float[Tensor, "B A"]:
+    def _act_row(
+        self, features: Float[Tensor, "1 ..."], proprio: Float[Tensor, "1 P"], noise: Float[Tensor, "1 Z"]
+    ) -> Float[Tensor, "1 A"]:
         vectors = features if self.front is None else self.front(features)
         inputs = self.inputs.apply(torch.cat([vectors, proprio], dim=1) if self.use_proprio else vectors)
         if self.batch_norm is not None:
             inputs = inputs * self.batch_norm.scale + self.batch_norm.shift
         activation = ACTIVATIONS[cast("str", self.spec.options["activation"])]
-        outputs = forward(self.layers, inputs[None], activation)[0]
+        outputs = forward(_widened(self.layers), inputs[None], activation)[0, :, : self.layers[-1].weight.shape[2]]
         return self.actions.invert(self.output.act(outputs, noise)).clamp(-1, 1)
 
 
@@ -116,9 +115,3 @@ def act_together(
             parts.append(head.act(features[mine], proprio[mine], noise[mine, : head.noise_dim]))
             rows.append(mine)
     return torch.cat(parts)[torch.cat(rows).argsort()]
-
-
-def _padded(part: Float[Tensor, "B ..."]) -> Float[Tensor, "R ..."]:
-    if len(part) == ROW_TILE:
-        return part
-    return torch.cat([part, part.new_zeros(ROW_TILE - len(part), *part.shape[1:])])

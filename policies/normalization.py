@@ -12,10 +12,6 @@ from torch import Tensor
 # Below this a dimension carries no information: dividing by its spread would turn rounding into signal.
 MIN_STD = 1e-5
 
-# A dimension that varies by less than this fraction of the others' spread is not blown up to theirs. A hand that is
-# held level drifts by a thousandth of a radian; at unit scale that drift is a clock, and a policy that reads it fails.
-MIN_RELATIVE_STD = 0.01
-
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
@@ -34,11 +30,9 @@ class Scaling:
 
 
 def standard(values: Float[Tensor, "T D"]) -> Scaling:
-    """Each dimension to zero mean and unit variance, but for those that hardly vary; constant ones are only centred."""
+    """Each dimension to zero mean and unit variance; constant dimensions are only centred."""
     mean = values.mean(dim=0)
-    variance = (values - mean).square().mean(dim=0)
-    floor = MIN_RELATIVE_STD * float(variance.mean().sqrt()) if variance.numel() else 0.0
-    std = variance.sqrt().clamp(min=floor)
+    std = (values - mean).square().mean(dim=0).sqrt()
     return Scaling(mean, torch.where(std < MIN_STD, torch.ones_like(std), std))
 
 

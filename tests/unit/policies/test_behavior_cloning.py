@@ -70,6 +70,31 @@ def test_a_head_is_the_same_bits_alone_and_in_company(name: str, input_norm: str
         assert alone.train_log == together[position].train_log
 
 
+@pytest.mark.parametrize(
+    ("name", "batch_size", "feature_dim"), [("linear", 16, 389), ("mlp", 33, 389), ("gmm", 33, 24)]
+)
+def test_shapes_that_do_not_align_change_no_bit(name: str, batch_size: int, feature_dim: int) -> None:
+    settings = replace(SETTINGS, batch_size=batch_size, num_updates=20)
+    jobs = [job(seed, feature_dim=feature_dim) for seed in range(3)]
+    jobs = [replace(each, actions=torch.cat([each.actions, each.actions, each.proprio[:, :1]], dim=1)) for each in jobs]
+    together = train_heads(HEADS[name], jobs, settings)
+    assert all(
+        same(train_heads(HEADS[name], [each], settings)[0], head) for each, head in zip(jobs, together, strict=True)
+    )
+
+
+def test_a_head_behind_a_trainable_readout_is_the_same_bits_alone_and_in_company() -> None:
+    def with_front(seed: int) -> TrainJob:
+        features = job(seed).features.repeat(1, 8).reshape(60, 3, 8, 8)
+        torch.manual_seed(seed)
+        front = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())
+        return replace(job(seed), features=features, front=front)
+
+    together = train_heads(HEADS["mlp"], [with_front(seed) for seed in range(3)], SETTINGS)
+    for seed, head in enumerate(together):
+        assert same(train_heads(HEADS["mlp"], [with_front(seed)], SETTINGS)[0], head)
+
+
 def test_the_number_of_threads_changes_no_bit() -> None:
     jobs = [job(seed) for seed in range(3)]
     before = torch.get_num_threads()
