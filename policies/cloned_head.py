@@ -78,7 +78,7 @@ class ClonedHead:
         if self.batch_norm is not None:
             inputs = inputs * self.batch_norm.scale + self.batch_norm.shift
         activation = ACTIVATIONS[cast("str", self.spec.options["activation"])]
-        outputs = forward(_widened(self.layers), inputs[None], activation)[0, :, : self.layers[-1].weight.shape[2]]
+        outputs = forward(self.layers, inputs[None], activation)[0]
         return self.actions.invert(self.output.act(outputs, noise)).clamp(-1, 1)
 
 
