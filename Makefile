@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help quickstart test check setup system doctor bench clean
+.PHONY: help quickstart test check setup system doctor clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -24,9 +24,6 @@ check: setup ## Lint, types and architecture
 
 doctor: setup ## Render a frame in each suite and say what is missing
 	$(BIN)/pvrbench doctor
-
-bench: setup ## Measure speed as ratios, written to results/performance
-	$(BIN)/python tests/performance/run.py
 
 setup: system $(STAMP) ## Make .venv with pinned dependencies
 
