@@ -4,6 +4,7 @@ Heads with inputs and outputs of one shape are stacked: one batched product a la
 and dropout of each head come from generators seeded by that head, and a batched product computes each aligned member
 the same way whatever its companions, so on the CPU a head's parameters are the same bits alone or in company. Heads
 whose shapes do not align, and those with a trainable readout in front, are trained one after another.
+This holds for one and the same number of threads; several may share out a product otherwise than one.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def _can_be_stacked(spec: HeadSpec, job: TrainJob, settings: TrainSettings) -> b
     hidden = cast("Sequence[int]", spec.options["hidden"])
     widths = [num_inputs, *hidden, build_output(spec).width(job.actions.shape[1])]
     members = [settings.batch_size * width for width in widths] + [first * second for first, second in pairwise(widths)]
-    return all(size % ALIGNED_FLOATS == 0 for size in members)
+    # With a single column, a product alone becomes that of a matrix and a vector, which rounds otherwise.
+    return min(widths) > 1 and all(size % ALIGNED_FLOATS == 0 for size in members)
 
 
 def _shape(job: TrainJob) -> object:

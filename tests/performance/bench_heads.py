@@ -1,0 +1,101 @@
+"""Heads trained one by one against all together, and acting alike; prints one JSON object of times and ratios.
+
+Twelve heads of the usual size: 384 features and 9 numbers of proprioception in, 4 actions out, batches of 128.
+Run as `python tests/performance/bench_heads.py [--updates N] [--threads N]`; machines differ, ratios less so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from policies.base import TrainJob
+from policies.behavior_cloning import train_heads
+from policies.catalog import HEADS
+from policies.cloned_head import act_together
+from policies.spec import TrainSettings
+
+NUM_HEADS, FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 12, 384, 9, 4
+LENGTHS = (500, 1000, 2500)  # transitions of 5, 10 and 25 demonstrations
+NUM_ROWS = 96
+REPEATS = 3
+
+
+def jobs() -> list[TrainJob]:
+    """Made-up demonstrations: time does not depend on what they hold."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = [LENGTHS[index % len(LENGTHS)] for index in range(NUM_HEADS)]
+    return [
+        TrainJob(
+            features=torch.randn(length, FEATURE_DIM, generator=generator),
+            proprio=torch.randn(length, PROPRIO_DIM, generator=generator),
+            actions=torch.rand(length, ACTION_DIM, generator=generator) * 2 - 1,
+            seed=seed,
+        )
+        for seed, length in enumerate(lengths)
+    ]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The shortest of a few runs: what else the machine does only adds."""
+    times: list[float] = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def measure(name: str, num_updates: int) -> dict[str, float]:
+    """Milliseconds an update and head, alone and together, and milliseconds to act for all rows."""
+    settings = TrainSettings(
+        num_updates=num_updates,
+        batch_size=128,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        optimizer="adam",
+        schedule="constant",
+        input_norm="standard",
+        action_norm="none",
+        dropout=0.0,
+        use_proprio=True,
+    )
+    spec, all_jobs = HEADS[name], jobs()
+    together_s = seconds(lambda: train_heads(spec, all_jobs, settings))
+    alone_s = seconds(lambda: [train_heads(spec, [job], settings) for job in all_jobs])
+    heads = train_heads(spec, all_jobs, settings)
+    index = torch.arange(NUM_ROWS) % NUM_HEADS
+    features, proprio = torch.randn(NUM_ROWS, FEATURE_DIM), torch.randn(NUM_ROWS, PROPRIO_DIM)
+    noise = torch.rand(NUM_ROWS, heads[0].noise_dim)
+    act_s = seconds(lambda: act_together(heads, index, features, proprio, noise))
+    per_update = 1000 / (num_updates * NUM_HEADS)
+    return {
+        "together_ms_per_update_and_head": round(together_s * per_update, 4),
+        "alone_ms_per_update_and_head": round(alone_s * per_update, 4),
+        "speedup": round(alone_s / together_s, 3),
+        "act_ms": round(act_s * 1000, 3),
+    }
+
+
+def main() -> None:
+    """Measures the two heads that runs use most."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--updates", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    results = {name: measure(name, arguments.updates) for name in ("mlp", "gmm")}
+    json.dump(
+        {"num_heads": NUM_HEADS, "num_updates": arguments.updates, "threads": arguments.threads, "heads": results},
+        sys.stdout,
+        indent=2,
+    )
+
+
+if __name__ == "__main__":
+    main()
