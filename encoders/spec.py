@@ -19,12 +19,15 @@ class WeightsSource:
         revision: commit of a hub repository, if one is pinned.
         sha256: hex digest of the official file, if it is known.
         mirrors: further URIs that serve the same file.
+        converter: `module:function` that turns the official file's tensors into those of our network, for files
+            whose names or layout differ; None where they fit as they are.
     """
 
     uri: str
     revision: str | None = None
     sha256: str | None = None
     mirrors: tuple[str, ...] = ()
+    converter: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
