@@ -188,6 +188,7 @@ def add_tools(verb: AddVerb) -> None:
     demos.add_argument("action", choices=["collect", "verify", "info", "export", "import"])
     demos.add_argument("task", help="catalog name")
     demos.add_argument("--num", type=int, default=50, help="demonstrations wanted in all (collect, import); default 50")
+    demos.add_argument("--noise", type=float, help="noise of executed actions (collect); default the task's own")
     demos.add_argument("--file", help="robomimic file to write (export) or read (import)")
     weights = verb("weights", "Show or fetch the published weights of encoders.", weights_command)
     weights.add_argument("action", choices=["list", "fetch"])
@@ -236,7 +237,8 @@ def demos_command(options: Namespace) -> int:
         raise ValueError(f"`pvrbench demos {options.action}` needs --file FILE.")
     match options.action:
         case "collect":
-            collect_demos(task, options.num, path)
+            noise = task.spec.demo_noise if options.noise is None else options.noise
+            collect_demos(task, options.num, path, action_noise=noise)
         case "import":
             import_demos(task, Path(options.file), path, options.num)
         case "export":

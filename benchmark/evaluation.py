@@ -13,11 +13,12 @@ import torch
 
 from benchmark.features import TileEncoder
 from benchmark.plan import CellGroup, Plan
+from benchmark.processor import one_thread
 from benchmark.provenance import processor, provenance
 from benchmark.records import Cell, CellRecord, Cost, Digests, Episode
 from benchmark.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
 from benchmark.simulator import SimulatorPool
-from benchmark.workplace import Workplace, one_thread
+from benchmark.workplace import Workplace
 from encoders.cost import flops_per_frame
 from envs.base import InitialStates
 from envs.rendering import gl_renderer

@@ -17,12 +17,14 @@ from benchmark.config import BenchmarkConfig
 from benchmark.evaluation import Recorder, evaluate_group
 from benchmark.features import TileEncoder
 from benchmark.plan import CellGroup, Plan
+from benchmark.processor import num_cores
 from benchmark.provenance import package_versions
 from benchmark.records import Cell, Digests, RecordError, RecordStore, write_atomically
 from benchmark.simulator import SimulatorPool
+from benchmark.trainers import Trainers
 from benchmark.training import demonstrations, features_of, train
 from benchmark.video import VideoWriter
-from benchmark.workplace import Listener, Workplace, load_encoder, load_task, num_cores
+from benchmark.workplace import Listener, Workplace, load_encoder, load_task
 from envs.spec import TaskSpec, View
 
 
@@ -100,21 +102,25 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener) -> RunSummary:
             load_encoder(spec)
     _prepare(run_dir, config)
     cache_dir = cache_root(config.engine.cache_dir)
+    device = choose_device(config)
+    trainers = Trainers(config.engine.num_workers or num_cores(), device)
     workplace = Workplace(
         config=config,
-        device=choose_device(config),
+        device=device,
         cache_dir=cache_dir,
         store=store,
         features=FeatureCache(cache_dir / "features", int(config.engine.cache_gib * 2**30)),
         videos=VideoWriter(run_dir / "videos") if config.engine.videos else None,
+        trainers=trainers,
         listener=listener,
     )
     summary = RunSummary(num_skipped=len(plan.cells) - len(pending))
     listener.finished(summary.num_skipped)
-    for (task, view), groups in groupby(plan.groups, key=lambda group: (group.task, group.view)):
-        wanted = [group for group in groups if pending & set(group.cells)]
-        if wanted:
-            _run_neighbours(plan, workplace, (task, view), [_only(group, pending) for group in wanted], summary)
+    with trainers:
+        for (task, view), groups in groupby(plan.groups, key=lambda group: (group.task, group.view)):
+            wanted = [group for group in groups if pending & set(group.cells)]
+            if wanted:
+                _run_neighbours(plan, workplace, (task, view), [_only(group, pending) for group in wanted], summary)
     workplace.features.trim()
     return summary
 

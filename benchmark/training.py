@@ -14,8 +14,9 @@ from torch import Tensor
 from benchmark.config import BenchmarkConfig
 from benchmark.features import FrameFeatures, TileEncoder, demo_features
 from benchmark.plan import CellGroup, Plan
+from benchmark.processor import num_cores
 from benchmark.records import Cell
-from benchmark.workplace import Listener, Workplace, num_cores, one_thread
+from benchmark.workplace import Listener, Workplace
 from encoders.fusion import fuse, history_indices
 from encoders.readout import fit_readout, read
 from encoders.readout_catalog import ReadoutSpec
@@ -24,7 +25,6 @@ from envs.demos import Demo, DemoFile, collect_demos
 from envs.frames import load_frames
 from envs.spec import TaskSpec
 from policies.base import TrainedHead, TrainJob
-from policies.behavior_cloning import train_heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def ensure_demos(task: Task, num_demos: int, path: Path, listener: Listener) -> 
     if path.exists() and len(file := DemoFile(path)) >= num_demos:
         return file
     listener.stage(f"{task.spec.name}: collecting demonstrations", num_demos)
-    return collect_demos(task, num_demos, path, on_progress=listener.advance)
+    return collect_demos(task, num_demos, path, listener.advance, task.spec.demo_noise)
 
 
 def features_of(
@@ -105,10 +105,8 @@ def train(
         inputs = _head_inputs(work.config, plan.readouts[readout], features)
         jobs = [_job(work.config, plan.readouts[readout], cell, demos, inputs) for cell in cells]
         spec = replace(plan.heads[head], options={**plan.heads[head].options, **work.config.head_options})
-        with one_thread():
-            heads = train_heads(spec, jobs, work.config.train.settings(), work.device)
+        heads = work.trainers.train(spec, jobs, work.config.train.settings(), work.listener.advance)
         trained.update(zip(cells, heads, strict=True))
-        work.listener.advance(len(cells))
     return trained
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import pkgutil
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
-import torch
-
 from benchmark.cache import FeatureCache
 from benchmark.config import BenchmarkConfig
 from benchmark.records import RecordStore
+from benchmark.trainers import Trainers
 from benchmark.video import VideoWriter
 from encoders.base import Encoder
 from encoders.spec import EncoderSpec
@@ -54,6 +51,7 @@ class Workplace:
         store: where records go.
         features: the feature cache.
         videos: where videos go; None for none.
+        trainers: where heads are trained.
         listener: hears of progress.
     """
 
@@ -63,26 +61,8 @@ class Workplace:
     store: RecordStore
     features: FeatureCache
     videos: VideoWriter | None
+    trainers: Trainers
     listener: Listener
-
-
-@contextmanager
-def one_thread() -> Generator[None]:
-    """Runs small networks on one thread: several would take the cores from the simulators and wait for one another.
-
-    The number of threads does not change a bit of the result.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def num_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_task(spec: TaskSpec) -> Task:

@@ -72,6 +72,13 @@ class TaskEnv(Protocol):
         """The observation of the present state."""
         ...
 
+    def render_marks(self) -> UInt8[Array, "H W 3"]:
+        """The present picture with a red ball above a blue one before the camera, for `check_task`.
+
+        `envs.rendering.ViewRenderer.render_marks` makes it.
+        """
+        ...
+
     def get_state(self) -> Float64[Array, " Q"]:
         """The simulator's full dynamic state; with the episode's reset seed it determines the picture."""
         ...

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 else:  # jaxtyping wants the bare class
     Array = np.ndarray
 
-SCHEMA = 1
+# 2: the privileged state shows near relations enlarged.
+SCHEMA = 2
 
 # An expert that fails more often than this is no source of demonstrations.
 MIN_SUCCESS_RATE = 0.5
@@ -85,6 +86,7 @@ class DemoFile:
         try:
             with h5py.File(path, "r") as file:
                 attributes: dict[str, Any] = dict(file["data"].attrs)
+                self.schema = int(attributes["schema"])
                 self.num_demos = int(attributes["num_demos"])
                 self.digests = [str(item) for item in json.loads(str(attributes["digests"]))]
                 self.environment: dict[str, Any] = json.loads(str(attributes["env_args"]))
@@ -97,6 +99,11 @@ class DemoFile:
         if len(self.digests) != self.num_demos:
             raise DemoError(
                 f"{path} is not a sound demonstration file (its index is short). Remove it to collect it anew."
+            )
+        if self.schema != SCHEMA:
+            raise DemoError(
+                f"{path} was written by another version of pvrbench (schema {self.schema}, here {SCHEMA}). "
+                "Remove it to collect it anew."
             )
         if task is not None:
             self._check_task(task)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
 
 from envs.base import Array, InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from envs.demos import DemoError
@@ -106,6 +106,10 @@ class GymnasiumEnv:
             "proprio": self._full[start:stop].astype(np.float32),
             "state": self._full.astype(np.float32),
         }
+
+    def render_marks(self) -> UInt8[Array, "H W 3"]:
+        """The present picture with a red ball above a blue one before the camera."""
+        return np.zeros((0, 0, 3), np.uint8) if self._renderer is None else self._renderer.render_marks(self._data)
 
     def get_state(self) -> Float64[Array, " Q"]:
         """MuJoCo's integration state."""

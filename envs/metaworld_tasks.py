@@ -5,13 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
 
 from envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from envs.initial_states import make_initial_states
+from envs.privileged import enlarge_near
 from envs.rendering import Camera, ModelCamera, TargetCamera, ViewRenderer, configure_gl
 from envs.spec import Split, TaskSpec, View
 
@@ -47,6 +49,10 @@ CAMERAS: Mapping[str, Camera] = {
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _NUM_PROPRIO = 4
+
+# Slowest share of its own speed at which an expert acts, and how it lets go before it tries again.
+MIN_SPEED = 0.85
+RETREAT = np.tile(np.array([0.0, 0.0, 1.0, -1.0], np.float32), (15, 1))
 
 
 def load_task(spec: TaskSpec) -> MetaworldTask:
@@ -125,13 +131,18 @@ class MetaworldEnv:
         now, goal = self._full[:18], self._full[36:]
         hand, objects = now[:3], now[4:]
         # Meta-World stacks the previous observation, which is no state; relations are what an expert reads.
-        state = np.concatenate([now, goal, objects[:3] - hand, goal - hand, goal - objects[:3]])
+        relations = np.concatenate([objects[:3] - hand, goal - hand, goal - objects[:3]])
+        state = np.concatenate([now, goal, relations, enlarge_near(relations)])
         image = np.zeros((0, 0, 3), np.uint8) if self._renderer is None else self._renderer.render(self._data)
         return {
             "image": image,
             "proprio": now[:_NUM_PROPRIO].astype(np.float32),
             "state": state.astype(np.float32),
         }
+
+    def render_marks(self) -> UInt8[Array, "H W 3"]:
+        """The present picture with a red ball above a blue one before the camera."""
+        return np.zeros((0, 0, 3), np.uint8) if self._renderer is None else self._renderer.render_marks(self._data)
 
     def get_state(self) -> Float64[Array, " Q"]:
         """MuJoCo's integration state: positions, velocities, mocap pose, warm start."""
@@ -176,14 +187,20 @@ class MetaworldTask:
     def make_expert(self, env: TaskEnv, seed: int) -> Callable[[], Float32[Array, " A"]]:
         """Meta-World's scripted policy for the episode that `env` has just been reset to.
 
-        The package's policies have no free parameter; `seed` scales their speed by 0.85 to 1, so that demonstrations
-        differ in more than their initial state.
+        The package's policies have no free parameter; `seed` scales their speed by 0.85 to 1 (or from
+        `options["expert_min_speed"]`), so that demonstrations differ in more than their initial state. Where
+        `options["expert_attempt_steps"]` is given, a policy that has not succeeded by then opens the gripper, goes up
+        and begins again: on its own it stays stuck for ever.
         """
         simulator = cast("MetaworldEnv", env)
         policy = ENV_POLICY_MAP[str(self.spec.options["environment"])]()
-        speed = np.random.default_rng(seed).uniform(0.85, 1.0)
+        speed = np.random.default_rng(seed).uniform(float(self.spec.options.get("expert_min_speed", MIN_SPEED)), 1.0)
+        attempt_steps = int(self.spec.options.get("expert_attempt_steps", self.spec.horizon))
+        clock = count()
 
         def act() -> Float32[Array, " A"]:
+            if next(clock) % (attempt_steps + len(RETREAT)) >= attempt_steps:
+                return RETREAT[0].copy()
             with warnings.catch_warnings():
                 # The policies ask for more than full speed, knowing that the environment clips.
                 warnings.simplefilter("ignore", UserWarning)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from envs.spec import View
 
@@ -27,6 +27,9 @@ else:  # jaxtyping wants the bare class
 # Fraction of its faces that a visual mesh keeps under `lean`, and the number below which it is left alone.
 KEPT_FACES = 0.09
 MIN_FACES = 120
+
+# Vertical part of the viewing direction beyond which a camera looks down and the world has no "up" in its picture.
+LOOKS_DOWN = 0.97
 
 
 class RenderError(RuntimeError):
@@ -130,6 +133,39 @@ class ViewRenderer:
     def render(self, data: Any) -> UInt8[Array, "H W 3"]:
         """The picture of a state of the physics model: upright RGB, a fresh array."""
         self._renderer.update_scene(data, camera=self._camera)
+        return self._picture()
+
+    def render_marks(self, data: Any) -> UInt8[Array, "H W 3"]:
+        """The picture with a red ball before the camera and a blue one straight below it in the world.
+
+        It shows whether pictures are upright and their colours in order, whatever the scene looks like
+        (`envs.checks`). For a camera that looks straight down, "below" is below in its own picture.
+        """
+        self._renderer.update_scene(data, camera=self._camera)
+        scene = self._renderer.scene
+        eye = scene.camera[0]
+        forward, up = np.array(eye.forward, np.float64), np.array(eye.up, np.float64)
+        # MuJoCo keeps two eyes for stereo; a plain picture is seen from between them.
+        position = (np.array(eye.pos, np.float64) + scene.camera[1].pos) / 2.0
+        if abs(forward[2]) < LOOKS_DOWN:
+            up = np.array([0.0, 0.0, 1.0])
+        elif self._upside_down:
+            up = -up
+        # Close to the camera, where nothing of the scene stands before them.
+        distance = 1.3 * float(eye.frustum_near)
+        for side, colour in ((0.25, (1.0, 0.0, 0.0, 1.0)), (-0.25, (0.0, 0.0, 1.0, 1.0))):
+            self._add_ball(position + distance * (forward + side * up), 0.12 * distance, colour)
+        return self._picture()
+
+    def _add_ball(self, position: Float64[Array, " 3"], radius: float, colour: tuple[float, ...]) -> None:
+        scene = self._renderer.scene
+        ball = scene.geoms[scene.ngeom]
+        size, upright = np.array([radius, 0.0, 0.0]), np.eye(3).ravel()
+        mujoco.mjv_initGeom(ball, mujoco.mjtGeom.mjGEOM_SPHERE, size, position, upright, np.array(colour, np.float32))
+        ball.emission, ball.specular = 1.0, 0.0
+        scene.ngeom += 1
+
+    def _picture(self) -> UInt8[Array, "H W 3"]:
         image: UInt8[Array, "H W 3"] = self._renderer.render()
         return np.ascontiguousarray(image[::-1, ::-1]) if self._upside_down else image.copy()
 

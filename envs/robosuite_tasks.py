@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
 
 from envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from envs.rendering import ViewRenderer, configure_gl
@@ -170,6 +170,10 @@ class RobosuiteEnv:
         state = np.concatenate([proprio, *self._task_facts().values()])
         image = np.zeros((0, 0, 3), np.uint8) if self._renderer is None else self._renderer.render(self._data)
         return {"image": image, "proprio": proprio.astype(np.float32), "state": state.astype(np.float32)}
+
+    def render_marks(self) -> UInt8[Array, "H W 3"]:
+        """The present picture with a red ball above a blue one before the camera."""
+        return np.zeros((0, 0, 3), np.uint8) if self._renderer is None else self._renderer.render_marks(self._data)
 
     def get_state(self) -> Float64[Array, " Q"]:
         """Time, joint positions and joint velocities, as robomimic files hold them."""

@@ -42,6 +42,8 @@ class TaskSpec:
         action_dim: width of the action, each entry in [-1, 1].
         success_rule: in words, what `info["success"]` means.
         packages: distributions whose versions determine the physics and pictures.
+        demo_noise: standard deviation of the noise that disturbs the executed actions while demonstrations are
+            collected; what is recorded is the expert's own action.
         options: constructor data of the adapter.
     """
 
@@ -56,4 +58,5 @@ class TaskSpec:
     action_dim: int
     success_rule: str
     packages: tuple[str, ...]
+    demo_noise: float = 0.0
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -59,6 +59,10 @@ class ClonedHead:
     use_proprio: bool
     noise_dim: int = 0
 
+    def __reduce__(self) -> tuple[Callable[..., ClonedHead], tuple[dict[str, Any]]]:
+        """To be sent to another process: the functions of `output` are made anew from `spec`."""
+        return _restored, ({item.name: getattr(self, item.name) for item in fields(self) if item.name != "output"},)
+
     def act(
         self, features: Float[Tensor, "B ..."], proprio: Float[Tensor, "B P"], noise: Float[Tensor, "B Z"]
     ) -> Float[Tensor, "B A"]:
@@ -80,6 +84,10 @@ class ClonedHead:
         activation = ACTIVATIONS[cast("str", self.spec.options["activation"])]
         outputs = forward(self.layers, inputs[None], activation)[0]
         return self.actions.invert(self.output.act(outputs, noise)).clamp(-1, 1)
+
+
+def _restored(parts: dict[str, Any]) -> ClonedHead:
+    return ClonedHead(output=build_output(parts["spec"]), **parts)
 
 
 def build_output(spec: HeadSpec) -> Output:

@@ -129,6 +129,15 @@ def test_another_task_or_simulator_version_is_named(file: DemoFile, tmp_path: Pa
         DemoFile(path, SPEC)
 
 
+def test_a_file_of_another_schema_is_named(file: DemoFile, tmp_path: Path) -> None:
+    path = copy_of(file, tmp_path / "schema.hdf5")
+    with h5py.File(path, "r+") as content:
+        attributes: Any = content["data"].attrs
+        attributes["schema"] = 1
+    with pytest.raises(DemoError, match=r"another version of pvrbench \(schema 1, here 2\)\. Remove it"):
+        DemoFile(path)
+
+
 def test_replay_verifies_and_names_what_differs(task: Task, file: DemoFile, tmp_path: Path) -> None:
     assert verify_demos(task, file) == []
     path = copy_of(file, tmp_path / "other.hdf5")
