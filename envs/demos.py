@@ -35,6 +35,9 @@ SCHEMA = 2
 # An expert that fails more often than this is no source of demonstrations.
 MIN_SUCCESS_RATE = 0.5
 
+# Numbers in one array of one demonstration; a file that claims more is damaged or hostile.
+MAX_ENTRIES = 50_000_000
+
 # Demonstrations between two writes: what a killed process loses at most.
 CHECKPOINT_EVERY = 25
 
@@ -140,10 +143,10 @@ class DemoFile:
                 group: Any = file[f"data/demo_{index}"]
                 demo = Demo(
                     seed=int(group.attrs["seed"]),
-                    actions=np.asarray(group["actions"], np.float32),
-                    states=np.asarray(group["states"], np.float64),
-                    proprio=np.asarray(group["obs/proprio"], np.float32),
-                    privileged=np.asarray(group["obs/state"], np.float32),
+                    actions=read_array(group, "actions").astype(np.float32),
+                    states=read_array(group, "states").astype(np.float64),
+                    proprio=read_array(group, "obs/proprio").astype(np.float32),
+                    privileged=read_array(group, "obs/state").astype(np.float32),
                 )
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise DemoError(
@@ -156,6 +159,23 @@ class DemoFile:
     def digest_of(self, num_demos: int) -> str:
         """Content hash of the first demonstrations; it does not change when more are collected."""
         return hashlib.sha256("".join(self.digests[:num_demos]).encode()).hexdigest()
+
+
+def read_array(group: Any, name: str) -> Array:
+    """A numeric array of a file that may come from anywhere.
+
+    Raises:
+        ValueError: it lies in another file, is not numeric, or claims to be larger than any demonstration is.
+    """
+    link: object = group.get(name, getlink=True)
+    dataset: Any = None if isinstance(link, h5py.ExternalLink) else group[name]
+    if dataset is None or getattr(dataset, "is_virtual", False) or getattr(dataset, "external", None):
+        raise ValueError(f"{name} points into another file")
+    if getattr(dataset, "dtype", np.dtype(object)).kind not in "fiu":
+        raise ValueError(f"{name} is not a numeric array")
+    if dataset.size > MAX_ENTRIES:
+        raise ValueError(f"{name} claims {dataset.size} entries")
+    return np.asarray(dataset)
 
 
 def collect_demos(

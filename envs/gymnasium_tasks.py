@@ -118,7 +118,10 @@ class GymnasiumEnv:
         return state
 
     def set_state(self, state: Float64[Array, " Q"]) -> None:
-        """Restores a state for pictures and physics; the observation vector stays until the next step.
+        """Restores a state for pictures and physics.
+
+        The observation vector follows where the environment has Gymnasium's customary `_get_obs`; elsewhere it stays
+        until the next step.
 
         Raises:
             ValueError: the state has another width than this simulator's.
@@ -128,6 +131,8 @@ class GymnasiumEnv:
             raise ValueError(f"{self.spec.name}: got a state of shape {state.shape}, expected ({size},).")
         mujoco.mj_setState(self._model, self._data, state, _STATE)
         mujoco.mj_forward(self._model, self._data)
+        if hasattr(self._simulator, "_get_obs"):
+            self._full = np.asarray(self._simulator._get_obs(), np.float64)
 
     def scale_back(self, action: Array) -> Float32[Array, " A"]:
         """An action in the environment's own bounds, in [-1, 1]."""

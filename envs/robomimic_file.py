@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from envs.base import Array, SimulationError, Task, TaskEnv
-from envs.demos import Demo, DemoError, DemoFile, write_demos
+from envs.demos import Demo, DemoError, DemoFile, read_array, write_demos
 from envs.frames import render_demo
 from envs.spec import View
 
@@ -78,8 +78,8 @@ def import_demos(task: Task, source: Path, path: Path, num_demos: int | None = N
         with h5py.File(source, "r") as file:
             data: Any = file["data"]
             for name in sorted((name for name in data if name.startswith("demo_")), key=lambda name: int(name[5:])):
-                states = np.asarray(data[name]["states"], np.float64)
-                actions = np.asarray(data[name]["actions"], np.float32)
+                states = read_array(data[name], "states").astype(np.float64)
+                actions = read_array(data[name], "actions").astype(np.float32)
                 # Where the source tells no reset seed, what a seed writes into the model is that of seed 0.
                 demo = _observe(task, env, int(data[name].attrs.get("seed", 0)), states, actions)
                 if demo is not None:

@@ -104,6 +104,22 @@ def test_truncated_and_foreign_files_are_refused(file: DemoFile, tmp_path: Path)
             DemoFile(path)
 
 
+@pytest.mark.parametrize("attack", ["huge", "external", "text"])
+def test_a_hostile_file_is_refused_before_it_is_read(file: DemoFile, tmp_path: Path, attack: str) -> None:
+    path = copy_of(file, tmp_path / "hostile.hdf5")
+    with h5py.File(path, "r+") as content:
+        group: Any = content["data/demo_0"]
+        del group["states"]
+        if attack == "huge":
+            group.create_dataset("states", shape=(10**9, 1000), dtype="f8", chunks=(1, 1000))
+        elif attack == "external":
+            group["states"] = h5py.ExternalLink(str(file.path), "data/demo_0/states")
+        else:
+            group["states"] = b"import os"
+    with pytest.raises(DemoError, match=r"damaged at demo_0 \(states"):
+        DemoFile(path).demo(0)
+
+
 def test_tampering_is_seen_when_a_demonstration_is_read(file: DemoFile, tmp_path: Path) -> None:
     path = copy_of(file, tmp_path / "tampered.hdf5")
     with h5py.File(path, "r+") as content:
