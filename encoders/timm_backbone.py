@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import timm
@@ -17,7 +18,7 @@ from encoders.spec import EncoderSpec
 from encoders.weights import WeightsError, local_path, state_dict
 
 # Options that are ours; the others are handed to `timm.create_model`.
-_OWN = frozenset({"model", "seed", "preprocessing"})
+_OWN = frozenset({"model", "seed", "preprocessing", "norm_eps", "rope_periods"})
 
 
 class TimmEncoder:
@@ -39,13 +40,13 @@ class TimmEncoder:
         """Class token and patch grid of raw frames, after the network's final normalisation."""
         check_images(inputs, self.spec.name)
         output: Tensor = cast("Any", self._model).forward_features(preprocess(inputs, self.spec))
+        pooled = cast("Any", self._model).forward_head(output) if "pooled" in self.spec.outputs else None
         if output.ndim == 4:
-            return Features(grid=output)
+            return Features(grid=output, pooled=pooled)
         patches = output[:, self._num_prefix :]
         side = round(patches.shape[1] ** 0.5)
         grid = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
         class_token = output[:, 0] if "class_token" in self.spec.outputs else None
-        pooled = cast("Any", self._model).forward_head(output) if "pooled" in self.spec.outputs else None
         return Features(class_token=class_token, grid=grid, pooled=pooled)
 
     def to(self, device: str) -> TimmEncoder:
@@ -60,18 +61,36 @@ class TimmEncoder:
 
 
 def load(spec: EncoderSpec) -> TimmEncoder:
-    """Builds the network of a row and loads its weights, or draws them from `options["seed"]`.
+    """The encoder of a row, with its weights or with some drawn from `options["seed"]`.
 
     Raises:
         WeightsError: the weights cannot be had or do not fit the architecture.
     """
-    arguments: dict[str, Any] = {name: value for name, value in spec.options.items() if name not in _OWN}
-    model: nn.Module = timm.create_model(str(spec.options["model"]), pretrained=False, num_classes=0, **arguments)
+    model = build(spec)
     if "seed" in spec.options:
         _draw(model, int(spec.options["seed"]))
     else:
         _fill(model, spec)
     return TimmEncoder(spec, model)
+
+
+def build(spec: EncoderSpec) -> nn.Module:
+    """The network of a row with timm's initial values; under `torch.device("meta")` without any.
+
+    Two options adapt a stock network to checkpoints of other code: `norm_eps` is the epsilon of every LayerNorm;
+    `rope_periods` is the precision to which the periods of the rotary embedding are rounded, as the published DINOv3
+    files hold them (timm computes them anew in float32).
+    """
+    options = spec.options
+    arguments: dict[str, Any] = {"num_classes": 0}
+    arguments |= {name: value for name, value in options.items() if name not in _OWN}
+    if "norm_eps" in options:
+        arguments["norm_layer"] = partial(nn.LayerNorm, eps=float(options["norm_eps"]))
+    model: Any = timm.create_model(str(options["model"]), pretrained=False, **arguments)
+    if "rope_periods" in options:
+        precision: torch.dtype = getattr(torch, str(options["rope_periods"]))
+        model.rope.periods = model.rope.periods.to(precision).float()
+    return model
 
 
 def _fill(model: nn.Module, spec: EncoderSpec) -> None:
