@@ -176,7 +176,7 @@ _SIGLIP: _Family = {
 }
 _SIGLIP2: _Family = {
     **_SIGLIP,
-    "objective": "image-text sigmoid, captioning, self-distillation and masked prediction",
+    "objective": "image-text sigmoid, captioning, self-distillation",
     "paper": "Tschannen et al. 2025, SigLIP 2, arXiv:2502.14786",
 }
 _DINO: _Family = {
@@ -193,7 +193,7 @@ _DINOV2: _Family = {
     "options": {"img_size": 224},
 }
 _DINOV3: _Family = {
-    "objective": "self-distillation and masked patch prediction, distilled from a larger model",
+    "objective": "self-distillation and masked patch prediction",
     "data": "LVD-1689M",
     "licence": "DINOv3 License",
     "paper": "Siméoni et al. 2025, DINOv3, arXiv:2508.10104",
