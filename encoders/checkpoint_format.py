@@ -7,7 +7,7 @@ function of a row. No value is changed; Theia's query, key and value projections
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -84,8 +84,8 @@ def theia(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
         if layer in _THEIA_BLOCK:
             weights[f"blocks.{index}.{_THEIA_BLOCK[layer]}.{kind}"] = backbone[name]
         elif layer == "attention.attention.query":
-            parts = (name.replace(".query.", f".{part}.") for part in ("query", "key", "value"))
-            weights[f"blocks.{index}.attn.qkv.{kind}"] = _joined(backbone[part] for part in parts)
+            parts = [backbone[name.replace(".query.", f".{part}.")] for part in ("query", "key", "value")]
+            weights[f"blocks.{index}.attn.qkv.{kind}"] = torch.cat(parts)
     return weights
 
 
@@ -100,7 +100,3 @@ def _stripped(tensors: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
 def _convnet(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     bare = {name.removeprefix("module."): value for name, value in tensors.items()}
     return _stripped(bare, "convnet.")
-
-
-def _joined(parts: Iterable[Tensor]) -> Tensor:
-    return torch.cat(list(parts))

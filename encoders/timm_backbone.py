@@ -20,6 +20,9 @@ from encoders.weights import WeightsError, local_path, state_dict
 # Options that are ours; the others are handed to `timm.create_model`.
 _OWN = frozenset({"model", "seed", "preprocessing", "norm_eps", "rope_periods"})
 
+# Parts of a published file that no encoder needs: classifiers and what only pretraining used.
+_UNUSED = ("head", "fc.", "decoder", "mask_token")
+
 
 class TimmEncoder:
     """A frozen timm network with its preprocessing.
@@ -94,19 +97,23 @@ def build(spec: EncoderSpec) -> nn.Module:
 
 
 def _fill(model: nn.Module, spec: EncoderSpec) -> None:
-    weights = _fitting(model, state_dict(spec))
-    loaded: Any = model.load_state_dict(weights, strict=False)
-    missing: list[str] = loaded.missing_keys
-    others: list[str] = loaded.unexpected_keys
-    unexpected = [name for name in others if not name.startswith(("head", "fc.", "decoder", "mask_token"))]
-    if missing or unexpected:
-        names = ", ".join(
-            [*(f"missing {name}" for name in missing[:3]), *(f"unexpected {name}" for name in unexpected[:3])]
-        )
+    weights, expected = _fitting(model, state_dict(spec)), model.state_dict()
+    # BatchNorm counts training batches for nothing that is run here, and files from before torch 0.4 lack the count.
+    absent = (name for name in expected if name not in weights and not name.endswith("num_batches_tracked"))
+    faults = [f"missing {name}" for name in absent][:3]
+    unused = (name for name in weights if name not in expected)
+    faults += [f"unexpected {name}" for name in unused if not name.startswith(_UNUSED)][:3]
+    faults += [
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in weights and weights[name].shape != value.shape
+    ][:3]
+    if faults:
         raise WeightsError(
-            f"The weights at {local_path(spec)} do not fit {spec.options['model']} ({names}). "
+            f"The weights at {local_path(spec)} do not fit {spec.options['model']} ({', '.join(faults)}). "
             f"They belong to another encoder than {spec.name!r}; `pvrbench list encoders` shows the rows."
         )
+    model.load_state_dict(weights, strict=False)
 
 
 def _fitting(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

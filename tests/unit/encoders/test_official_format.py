@@ -201,13 +201,12 @@ def measured(options: tuple[tuple[str, str | int | float | bool], ...], image_si
     """Parameters, prefix tokens, channels and grid side of a network; many rows share one."""
     spec = EncoderSpec(name="", entry_point="", objective="", options=dict(options))
     with torch.device("meta"):
-        network: Any = build(spec).eval()
-        output: Tensor = network.forward_features(torch.empty(1, 3, image_size, image_size))
+        network: Any = build(spec)
     num_params = sum(parameter.numel() for parameter in network.parameters())
-    if output.ndim == 4:
-        return num_params, 0, output.shape[1], output.shape[2]
-    num_prefix: int = network.num_prefix_tokens
-    return num_params, num_prefix, output.shape[2], round((output.shape[1] - num_prefix) ** 0.5)
+    if hasattr(network, "patch_embed"):
+        return num_params, network.num_prefix_tokens, network.num_features, network.patch_embed.grid_size[0]
+    output: Tensor = network.forward_features(torch.empty(1, 3, image_size, image_size, device="meta"))
+    return num_params, 0, output.shape[1], output.shape[2]
 
 
 @pytest.mark.parametrize("name", ON_TIMM)
@@ -253,10 +252,31 @@ def test_the_flat_file_of_r3m_on_the_hub_is_read_as_well() -> None:
     assert convert(small("r3m_resnet18"), {f"convnet.{name}": value for name, value in weights.items()}) == weights
 
 
+def test_a_file_without_batch_counts_is_read(weights_dir: Path) -> None:
+    spec = small("r3m_resnet18")
+    weights = convert(spec, official_file(spec))
+    save_file(weights, weights_dir / f"{spec.name}.safetensors")
+    whole = load(spec).encode(frames(64)).grid
+    lean = {name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")}
+    save_file(lean, weights_dir / f"{spec.name}.safetensors")
+    found = load(spec).encode(frames(64)).grid
+    assert whole is not None
+    assert found is not None
+    assert torch.equal(whole, found)
+
+
 def test_the_file_of_another_encoder_is_refused(weights_dir: Path) -> None:
     spec = small("vc1_vitb16")
     save_file(convert(spec, official_file(small("spa_vitb16"))), weights_dir / f"{spec.name}.safetensors")
     with pytest.raises(WeightsError, match=r"do not fit vit_base_patch16_224 \(missing cls_token"):
+        load(spec)
+
+
+def test_the_file_of_a_larger_network_is_refused(weights_dir: Path) -> None:
+    spec = small("spa_vitb16")
+    larger = dataclasses.replace(spec, options={**spec.options, "embed_dim": 64})
+    save_file(convert(spec, official_file(larger)), weights_dir / f"{spec.name}.safetensors")
+    with pytest.raises(WeightsError, match=r"cls_token is \(1, 1, 64\), expected \(1, 1, 48\)"):
         load(spec)
 
 
