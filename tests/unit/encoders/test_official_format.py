@@ -24,6 +24,7 @@ from torch import Tensor
 
 from encoders.base import Features
 from encoders.catalog import ENCODERS
+from encoders.checks import check_encoder
 from encoders.spec import EncoderSpec
 from encoders.timm_backbone import build, load
 from encoders.weights import WeightsError
@@ -190,6 +191,14 @@ def test_values_are_those_of_the_official_code(name: str, weights_dir: Path) -> 
     assert list(found) == list(GOLDEN[name])
     for output, values in found.items():
         torch.testing.assert_close(torch.tensor(values), torch.tensor(GOLDEN[name][output]), rtol=0, atol=1e-5)
+
+
+# The larger ResNets cost seconds; VIP stands for them.
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in {"clip_resnet50", "r3m_resnet18"}])
+def test_the_encoder_keeps_every_promise(name: str, weights_dir: Path) -> None:
+    spec = dataclasses.replace(small(name), image_size=min(SMALL[name][0], 64))
+    save_file(convert(spec, official_file(spec)), weights_dir / f"{name}.safetensors")
+    assert [f"{verdict.name}: {verdict.problem}" for verdict in check_encoder(load(spec)) if verdict.problem] == []
 
 
 ON_TIMM = [name for name, spec in ENCODERS.items() if spec.entry_point == "encoders.timm_backbone:load"]
