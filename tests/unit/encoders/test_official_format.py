@@ -1,7 +1,7 @@
 """Encoders from files in the official formats give the values of the official code.
 
-The weights are drawn from a seed, under the names of our network, and written as the published file has them. The golden
-numbers were made by the official classes with the same weights and frames; docs/parity.md names them.
+The weights are drawn from a seed, under the names of our network, and written as the published file has them. The
+golden numbers were made by the official classes with the same weights and frames; docs/parity.md names them.
 """
 
 from __future__ import annotations
