@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NotRequired, TypedDict, Unpack
 
 from encoders.generative_catalog import GENERATIVE_ENCODERS
+from encoders.robot_catalog import ROBOT_ENCODERS
 from encoders.spec import EncoderSpec, FeatureField, WeightsSource
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -24,6 +25,7 @@ class _Family(TypedDict):
         licence: of the weights.
         paper: reference.
         outputs: fields of the features; by default class token and grid.
+        default_readout: by default the class token, or the mean of the grid where there is none.
         non_commercial: whether the licence forbids commercial use; by default not.
         options: further arguments of the architecture.
     """
@@ -33,6 +35,7 @@ class _Family(TypedDict):
     licence: str
     paper: str
     outputs: NotRequired[tuple[FeatureField, ...]]
+    default_readout: NotRequired[str]
     non_commercial: NotRequired[bool]
     options: NotRequired[Mapping[str, str | int | float | bool]]
 
@@ -66,8 +69,9 @@ def _timm(
         feature_dim=feature_dim,
         grid_side=grid_side,
         num_params=round(millions * 1e6),
-        default_readout=_default_readout(outputs),
-        weights=WeightsSource(uri=f"timm:{model}"),
+        default_readout=family.get("default_readout", _default_readout(outputs)),
+        # CLIP's weights were trained with QuickGELU. timm has networks with it, and one file for both activations.
+        weights=WeightsSource(uri=f"timm:{model.replace('_quickgelu', '')}"),
         licence=family["licence"],
         non_commercial=family.get("non_commercial", False),
         pretraining_data=family["data"],
@@ -154,6 +158,13 @@ _OPENAI: _Family = {
     "licence": "MIT",
     "paper": "Radford et al. 2021, CLIP, arXiv:2103.00020",
 }
+_OPENAI_RESNET: _Family = {
+    **_OPENAI,
+    "outputs": ("grid", "pooled"),
+    "default_readout": "pooled",
+    # The attention pool projects to the 1024 channels that are compared with text.
+    "options": {"num_classes": 1024},
+}
 _SIGLIP: _Family = {
     "objective": "image-text sigmoid",
     "data": "WebLI",
@@ -162,6 +173,11 @@ _SIGLIP: _Family = {
     "outputs": ("grid", "pooled"),
     # The published weights were trained with the tanh form of GELU.
     "options": {"act_layer": "gelu_tanh"},
+}
+_SIGLIP2: _Family = {
+    **_SIGLIP,
+    "objective": "image-text sigmoid, captioning, self-distillation",
+    "paper": "Tschannen et al. 2025, SigLIP 2, arXiv:2502.14786",
 }
 _DINO: _Family = {
     "objective": "self-distillation",
@@ -176,6 +192,13 @@ _DINOV2: _Family = {
     "paper": "Oquab et al. 2023, DINOv2, arXiv:2304.07193",
     "options": {"img_size": 224},
 }
+_DINOV3: _Family = {
+    "objective": "self-distillation and masked patch prediction",
+    "data": "LVD-1689M",
+    "licence": "DINOv3 License",
+    "paper": "Siméoni et al. 2025, DINOv3, arXiv:2508.10104",
+    "options": {"img_size": 224, "global_pool": "token", "rope_periods": "bfloat16"},
+}
 
 _ROWS = (
     _timm("mae_vitb16", "vit_base_patch16_224.mae", size=(224, 14, 768, 85.8), norm=_IMAGENET, **_MAE),
@@ -183,13 +206,15 @@ _ROWS = (
     _timm("mae_vith14", "vit_huge_patch14_224.mae", size=(224, 16, 1280, 630.8), norm=_IMAGENET, **_MAE),
     _timm("sup_vits16", "vit_small_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 384, 21.7), norm=_HALF, **_AUGREG),
     _timm("sup_vitb16", "vit_base_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 768, 85.8), norm=_HALF, **_AUGREG),
+    _timm(
+        "sup_vitl16", "vit_large_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 1024, 303.3), norm=_HALF, **_AUGREG
+    ),
     _timm("deit_tiny16", "deit_tiny_patch16_224.fb_in1k", size=(224, 14, 192, 5.5), norm=_IMAGENET, **_DEIT),
     _timm("deit_small16", "deit_small_patch16_224.fb_in1k", size=(224, 14, 384, 21.7), norm=_IMAGENET, **_DEIT),
     _timm("deit_base16", "deit_base_patch16_224.fb_in1k", size=(224, 14, 768, 85.8), norm=_IMAGENET, **_DEIT),
     _timm("sup_resnet18", "resnet18.a1_in1k", size=(224, 7, 512, 11.2), norm=_IMAGENET, **_RESNET),
     _timm("sup_resnet34", "resnet34.a1_in1k", size=(224, 7, 512, 21.3), norm=_IMAGENET, **_RESNET),
     _timm("sup_resnet50", "resnet50.a1_in1k", size=(224, 7, 2048, 23.5), norm=_IMAGENET, **_RESNET),
-    # The weights were trained with QuickGELU, which the plain timm rows do not have.
     _timm("clip_vitb32", "vit_base_patch32_clip_quickgelu_224.openai", size=(224, 7, 768, 87.5), norm=_CLIP, **_OPENAI),
     _timm(
         "clip_vitb16", "vit_base_patch16_clip_quickgelu_224.openai", size=(224, 14, 768, 85.8), norm=_CLIP, **_OPENAI
@@ -197,18 +222,47 @@ _ROWS = (
     _timm(
         "clip_vitl14", "vit_large_patch14_clip_quickgelu_224.openai", size=(224, 16, 1024, 303.2), norm=_CLIP, **_OPENAI
     ),
+    _timm("clip_resnet50", "resnet50_clip.openai", size=(224, 7, 2048, 38.3), norm=_CLIP, **_OPENAI_RESNET),
     _timm("siglip_vitb16", "vit_base_patch16_siglip_224.webli", size=(224, 14, 768, 92.9), norm=_HALF, **_SIGLIP),
-    _timm("siglip2_vitb16", "vit_base_patch16_siglip_224.v2_webli", size=(224, 14, 768, 92.9), norm=_HALF, **_SIGLIP),
+    _timm("siglip2_vitb16", "vit_base_patch16_siglip_224.v2_webli", size=(224, 14, 768, 92.9), norm=_HALF, **_SIGLIP2),
+    _timm(
+        "siglip2_vitl16_256",
+        "vit_large_patch16_siglip_256.v2_webli",
+        size=(256, 16, 1024, 316.0),
+        norm=_HALF,
+        **_SIGLIP2,
+    ),
+    _timm(
+        "siglip2_so400m14",
+        "vit_so400m_patch14_siglip_224.v2_webli",
+        size=(224, 16, 1152, 427.7),
+        norm=_HALF,
+        **_SIGLIP2,
+    ),
     _timm("dino_vits16", "vit_small_patch16_224.dino", size=(224, 14, 384, 21.7), norm=_IMAGENET, **_DINO),
     _timm("dino_vitb16", "vit_base_patch16_224.dino", size=(224, 14, 768, 85.8), norm=_IMAGENET, **_DINO),
+    _timm("dino_vitb8", "vit_base_patch8_224.dino", size=(224, 28, 768, 85.8), norm=_IMAGENET, **_DINO),
     _timm(
-        "dinov2_vits14", "vit_small_patch14_reg4_dinov2.lvd142m", size=(224, 16, 384, 22.1), norm=_IMAGENET, **_DINOV2
+        "dinov2_vits14", "vit_small_patch14_reg4_dinov2.lvd142m", size=(224, 16, 384, 21.6), norm=_IMAGENET, **_DINOV2
     ),
     _timm(
-        "dinov2_vitb14", "vit_base_patch14_reg4_dinov2.lvd142m", size=(224, 16, 768, 86.6), norm=_IMAGENET, **_DINOV2
+        "dinov2_vitb14", "vit_base_patch14_reg4_dinov2.lvd142m", size=(224, 16, 768, 85.7), norm=_IMAGENET, **_DINOV2
     ),
     _timm(
-        "dinov2_vitl14", "vit_large_patch14_reg4_dinov2.lvd142m", size=(224, 16, 1024, 304.4), norm=_IMAGENET, **_DINOV2
+        "dinov2_vitl14", "vit_large_patch14_reg4_dinov2.lvd142m", size=(224, 16, 1024, 303.2), norm=_IMAGENET, **_DINOV2
+    ),
+    _timm(
+        "dinov3_vits16", "vit_small_patch16_dinov3_qkvb.lvd1689m", size=(224, 14, 384, 21.6), norm=_IMAGENET, **_DINOV3
+    ),
+    _timm(
+        "dinov3_vitb16", "vit_base_patch16_dinov3_qkvb.lvd1689m", size=(224, 14, 768, 85.7), norm=_IMAGENET, **_DINOV3
+    ),
+    _timm(
+        "dinov3_vitl16",
+        "vit_large_patch16_dinov3_qkvb.lvd1689m",
+        size=(224, 14, 1024, 303.1),
+        norm=_IMAGENET,
+        **_DINOV3,
     ),
     _random("random_vit_tiny", "vit_tiny_patch16_224", (224, 14, 192, 5.5), _VIT_OUTPUTS),
     _random("random_vit_tiny_112", "vit_tiny_patch16_224", (112, 7, 192, 5.5), _VIT_OUTPUTS),
@@ -233,4 +287,4 @@ _ROWS = (
     _baseline("oracle", "none: the simulator's state", modality="state", options={"kind": "oracle"}),
 )
 
-ENCODERS: Mapping[str, EncoderSpec] = {**{row.name: row for row in _ROWS}, **GENERATIVE_ENCODERS}
+ENCODERS: Mapping[str, EncoderSpec] = {**{row.name: row for row in _ROWS}, **ROBOT_ENCODERS, **GENERATIVE_ENCODERS}

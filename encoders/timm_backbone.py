@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import timm
@@ -17,7 +18,10 @@ from encoders.spec import EncoderSpec
 from encoders.weights import WeightsError, local_path, state_dict
 
 # Options that are ours; the others are handed to `timm.create_model`.
-_OWN = frozenset({"model", "seed", "preprocessing"})
+_OWN = frozenset({"model", "seed", "preprocessing", "norm_eps", "rope_periods"})
+
+# Parts of a published file that no encoder needs: classifiers and what only pretraining used.
+_UNUSED = ("head", "fc.", "decoder", "mask_token")
 
 
 class TimmEncoder:
@@ -39,13 +43,13 @@ class TimmEncoder:
         """Class token and patch grid of raw frames, after the network's final normalisation."""
         check_images(inputs, self.spec.name)
         output: Tensor = cast("Any", self._model).forward_features(preprocess(inputs, self.spec))
+        pooled = cast("Any", self._model).forward_head(output) if "pooled" in self.spec.outputs else None
         if output.ndim == 4:
-            return Features(grid=output)
+            return Features(grid=output, pooled=pooled)
         patches = output[:, self._num_prefix :]
         side = round(patches.shape[1] ** 0.5)
         grid = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
         class_token = output[:, 0] if "class_token" in self.spec.outputs else None
-        pooled = cast("Any", self._model).forward_head(output) if "pooled" in self.spec.outputs else None
         return Features(class_token=class_token, grid=grid, pooled=pooled)
 
     def to(self, device: str) -> TimmEncoder:
@@ -60,13 +64,12 @@ class TimmEncoder:
 
 
 def load(spec: EncoderSpec) -> TimmEncoder:
-    """Builds the network of a row and loads its weights, or draws them from `options["seed"]`.
+    """The encoder of a row, with its weights or with some drawn from `options["seed"]`.
 
     Raises:
         WeightsError: the weights cannot be had or do not fit the architecture.
     """
-    arguments: dict[str, Any] = {name: value for name, value in spec.options.items() if name not in _OWN}
-    model: nn.Module = timm.create_model(str(spec.options["model"]), pretrained=False, num_classes=0, **arguments)
+    model = build(spec)
     if "seed" in spec.options:
         _draw(model, int(spec.options["seed"]))
     else:
@@ -74,20 +77,43 @@ def load(spec: EncoderSpec) -> TimmEncoder:
     return TimmEncoder(spec, model)
 
 
+def build(spec: EncoderSpec) -> nn.Module:
+    """The network of a row with timm's initial values; under `torch.device("meta")` without any.
+
+    Two options adapt a stock network to checkpoints of other code: `norm_eps` is the epsilon of every LayerNorm;
+    `rope_periods` is the precision to which the periods of the rotary embedding are rounded, as the published DINOv3
+    files hold them (timm computes them anew in float32).
+    """
+    options = spec.options
+    arguments: dict[str, Any] = {"num_classes": 0}
+    arguments |= {name: value for name, value in options.items() if name not in _OWN}
+    if "norm_eps" in options:
+        arguments["norm_layer"] = partial(nn.LayerNorm, eps=float(options["norm_eps"]))
+    model: Any = timm.create_model(str(options["model"]), pretrained=False, **arguments)
+    if "rope_periods" in options:
+        precision: torch.dtype = getattr(torch, str(options["rope_periods"]))
+        model.rope.periods = model.rope.periods.to(precision).float()
+    return model
+
+
 def _fill(model: nn.Module, spec: EncoderSpec) -> None:
-    weights = _fitting(model, state_dict(spec))
-    loaded: Any = model.load_state_dict(weights, strict=False)
-    missing: list[str] = loaded.missing_keys
-    others: list[str] = loaded.unexpected_keys
-    unexpected = [name for name in others if not name.startswith(("head", "fc.", "decoder", "mask_token"))]
-    if missing or unexpected:
-        names = ", ".join(
-            [*(f"missing {name}" for name in missing[:3]), *(f"unexpected {name}" for name in unexpected[:3])]
-        )
+    weights, expected = _fitting(model, state_dict(spec)), model.state_dict()
+    # BatchNorm counts training batches for nothing that is run here, and files from before torch 0.4 lack the count.
+    absent = (name for name in expected if name not in weights and not name.endswith("num_batches_tracked"))
+    faults = [f"missing {name}" for name in absent][:3]
+    unused = (name for name in weights if name not in expected)
+    faults += [f"unexpected {name}" for name in unused if not name.startswith(_UNUSED)][:3]
+    faults += [
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in weights and weights[name].shape != value.shape
+    ][:3]
+    if faults:
         raise WeightsError(
-            f"The weights at {local_path(spec)} do not fit {spec.options['model']} ({names}). "
+            f"The weights at {local_path(spec)} do not fit {spec.options['model']} ({', '.join(faults)}). "
             f"They belong to another encoder than {spec.name!r}; `pvrbench list encoders` shows the rows."
         )
+    model.load_state_dict(weights, strict=False)
 
 
 def _fitting(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
