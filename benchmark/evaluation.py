@@ -15,7 +15,7 @@ from benchmark.features import TileEncoder
 from benchmark.plan import CellGroup, Plan
 from benchmark.processor import one_thread
 from benchmark.provenance import processor, provenance
-from benchmark.records import Cell, CellRecord, Cost, Digests, Episode
+from benchmark.records import Cell, CellRecord, CheckpointScore, Cost, Digests, Episode
 from benchmark.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
 from benchmark.simulator import SimulatorPool
 from benchmark.workplace import Workplace
@@ -51,27 +51,53 @@ def evaluate_group(
     for cell in group.cells:
         if cell not in sound:
             recorder.record(cell, (), f"training failed: {recorder.trained[cell].failure}")
-    policies = [Policy(plan.readouts[cell.readout], recorder.trained[cell], cell.seed) for cell in sound]
+    # Each head after its last update, then its checkpoints: those serve the legacy maximum alone.
+    entries = [(cell, update, head) for cell in sound for update, head in _stages(recorder.trained[cell])]
+    policies = [Policy(plan.readouts[cell.readout], head, cell.seed) for cell, _, head in entries]
     rule = EvaluationRule(group.horizon, config.success_rule == "last_step", config.history, config.fusion)
-    jobs = [(policy, index, seed) for policy in range(len(sound)) for index, seed in enumerate(states.seeds)]
-    finished: dict[int, list[Episode]] = {policy: [] for policy in range(len(sound))}
+    jobs = [(policy, index, seed) for policy in range(len(entries)) for index, seed in enumerate(states.seeds)]
+    finished: dict[Cell, dict[int, list[Episode]]] = {}
 
     def take(outcome: Outcome) -> None:
         work.listener.advance(1)
-        episodes = finished[outcome.policy]
-        episodes.append(outcome.episode)
-        cell = sound[outcome.policy]
+        cell, update, _ = entries[outcome.policy]
+        by_update = finished.setdefault(cell, {})
+        by_update.setdefault(update, []).append(outcome.episode)
         if outcome.frames and work.videos is not None:
             work.videos.write(cell, outcome.episode, outcome.frames, group.task.control_hz)
-        if len(episodes) == len(states.seeds):
-            recorder.record(cell, sorted(episodes, key=lambda episode: episode.index), None)
+        num_stages = len(recorder.trained[cell].checkpoints) + 1
+        if sum(map(len, by_update.values())) == num_stages * len(states.seeds):
+            last = sorted(by_update[config.train.num_updates], key=lambda episode: episode.index)
+            recorder.record(cell, last, None, _scores(by_update) if num_stages > 1 else ())
 
     largest = max(config.num_demos), config.seeds[0]
-    filmed = frozenset(job for job in jobs if job[1] == 0 and (sound[job[0]].num_demos, sound[job[0]].seed) == largest)
+    first_state = (job for job in jobs if job[1] == 0)
+    filmed = frozenset(
+        job
+        for job in first_state
+        for cell, update, _ in [entries[job[0]]]
+        if (cell.num_demos, cell.seed) == largest and update == config.train.num_updates
+    )
     work.listener.stage(f"{group.task.name}: {group.encoder.name}: evaluating", len(jobs))
     evaluation = Evaluation(policies, jobs, rule, filmed if work.videos is not None else frozenset())
     with one_thread() if group.encoder.num_params < LARGE_ENCODER_PARAMS else nullcontext():
         evaluate(pool, recorder.encoder, evaluation, take)
+
+
+def _stages(head: TrainedHead) -> list[tuple[int, TrainedHead]]:
+    """A head after its last update and at its checkpoints, by the number of updates."""
+    return [(int(cast("int", head.train_log["num_updates"])), head), *head.checkpoints.items()]
+
+
+def _scores(by_update: Mapping[int, Sequence[Episode]]) -> tuple[CheckpointScore, ...]:
+    return tuple(
+        CheckpointScore(
+            num_updates=update,
+            num_successes=sum(episode.success for episode in episodes),
+            num_episodes=len(episodes),
+        )
+        for update, episodes in sorted(by_update.items())
+    )
 
 
 @dataclass(slots=True)
@@ -87,7 +113,13 @@ class Recorder:
     num_written: int = 0
     started: float = field(default_factory=time.monotonic)
 
-    def record(self, cell: Cell, episodes: Sequence[Episode], failure: str | None) -> None:
+    def record(
+        self,
+        cell: Cell,
+        episodes: Sequence[Episode],
+        failure: str | None,
+        checkpoints: tuple[CheckpointScore, ...] = (),
+    ) -> None:
         """Writes the record of one cell."""
         head = self.trained[cell]
         spec, work = self.group.encoder, self.work
@@ -109,6 +141,7 @@ class Recorder:
             train_log=cast("Mapping[str, float]", dict(head.train_log)),
             failure=failure,
             episodes=tuple(episodes),
+            checkpoints=checkpoints,
             timing={**self.timing, "since_evaluation_began_s": time.monotonic() - self.started},
             recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )

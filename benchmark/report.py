@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from benchmark.legacy import inflations
 from benchmark.records import CellRecord, RecordStore, write_atomically
 from benchmark.statistics import Analysis, Contender, CurvePoint, Interval, analyse
 
@@ -259,6 +260,7 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
             for item in analysis.comparisons
         ),
         "",
+        *_legacy(records),
         "## Protocol",
         "",
         f"- {settings.num_episodes} episodes on the {settings.split} initial states for each cell.",
@@ -275,6 +277,35 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
         *(f"- initial states of {task}: `{digest[:16]}`" for task, digest in _states(records)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _legacy(records: Sequence[CellRecord]) -> list[str]:
+    found = inflations(records)
+    if not found:
+        return []
+    return [
+        "## Maximum over checkpoints (legacy)",
+        "",
+        "Older protocols report the best of several evaluations of one training. It is shown for comparison with them",
+        "alone: choosing on the evaluation episodes reads too high.",
+        "",
+        _row(("encoder · readout", "head", "N", "last update, %", "maximum, %", "inflation, points")),
+        _row(["---"] * 6),
+        *(
+            _row(
+                (
+                    f"{item.encoder} · {item.readout}",
+                    item.head,
+                    str(item.num_demos),
+                    f"{100 * item.last:.1f}",
+                    f"{100 * item.maximum:.1f} (of {item.num_evaluations})",
+                    f"{100 * (item.maximum - item.last):.1f}",
+                )
+            )
+            for item in found
+        ),
+        "",
+    ]
 
 
 def _states(records: Sequence[CellRecord]) -> list[tuple[str, str]]:

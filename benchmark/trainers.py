@@ -45,6 +45,7 @@ class Trainers:
         spec: HeadSpec,
         jobs: Sequence[TrainJob],
         settings: TrainSettings,
+        num_checkpoints: int = 0,
         on_progress: Callable[[int], None] = lambda _count: None,
     ) -> list[TrainedHead]:
         """Trains one head for each job; see `policies.behavior_cloning.train_heads`.
@@ -53,6 +54,7 @@ class Trainers:
             spec: the head.
             jobs: demonstrations and seed of each.
             settings: optimisation.
+            num_checkpoints: evenly spaced parameter sets to keep.
             on_progress: called with the number of heads finished.
 
         Raises:
@@ -61,21 +63,20 @@ class Trainers:
         num_shares = 1 if self.device != "cpu" else min(self.num_workers, len(jobs))
         if num_shares > 1:
             try:
-                return self._share_out(spec, jobs, settings, num_shares, on_progress)
+                return self._share_out((spec, settings, num_checkpoints), jobs, num_shares, on_progress)
             except BrokenProcessPool:
                 # A process was killed, by the system for its memory most likely: on with one.
                 self.__exit__()
                 self.num_workers = 1
         with one_thread():
-            heads = train_heads(spec, jobs, settings, self.device)
+            heads = train_heads(spec, jobs, settings, self.device, num_checkpoints)
         on_progress(len(jobs))
         return heads
 
     def _share_out(
         self,
-        spec: HeadSpec,
+        recipe: tuple[HeadSpec, TrainSettings, int],
         jobs: Sequence[TrainJob],
-        settings: TrainSettings,
         num_shares: int,
         on_progress: Callable[[int], None],
     ) -> list[TrainedHead]:
@@ -85,7 +86,7 @@ class Trainers:
         shares = [range(start, len(jobs), num_shares) for start in range(num_shares)]
         tasks: dict[Future[bytes], range] = {
             # By value: tensors in shared memory would each hold a file open.
-            self._pool.submit(_train, pickle.dumps((spec, [jobs[index] for index in share], settings))): share
+            self._pool.submit(_train, pickle.dumps((recipe, [jobs[index] for index in share]))): share
             for share in shares
         }
         trained: dict[int, TrainedHead] = {}
@@ -102,5 +103,5 @@ def _prepare() -> None:
 
 
 def _train(job: bytes) -> bytes:
-    spec, jobs, settings = pickle.loads(job)  # noqa: S301 - our own
-    return pickle.dumps(train_heads(spec, jobs, settings, "cpu"))
+    (spec, settings, num_checkpoints), jobs = pickle.loads(job)  # noqa: S301 - our own
+    return pickle.dumps(train_heads(spec, jobs, settings, "cpu", num_checkpoints))

@@ -105,7 +105,8 @@ def train(
         inputs = _head_inputs(work.config, plan.readouts[readout], features)
         jobs = [_job(work.config, plan.readouts[readout], cell, demos, inputs) for cell in cells]
         spec = replace(plan.heads[head], options={**plan.heads[head].options, **work.config.head_options})
-        heads = work.trainers.train(spec, jobs, work.config.train.settings(), work.listener.advance)
+        settings, num_checkpoints = work.config.train.settings(), work.config.checkpoint_evaluations
+        heads = work.trainers.train(spec, jobs, settings, num_checkpoints, work.listener.advance)
         trained.update(zip(cells, heads, strict=True))
     return trained
 

@@ -87,6 +87,16 @@ _ROWS = (
         paper="Majumdar et al. 2023, VC-1, arXiv:2303.18240",
     ),
     ReadoutSpec(
+        name="compression768",
+        kind="compression",
+        description="convolution to 768 numbers: 12 channels of an 8 x 8 grid, SCR's neck",
+        reads=("grid",),
+        trainable=True,
+        raw_grid=True,
+        options={"num_outputs": 768},
+        paper="Gupta et al. 2024, SCR, arXiv:2405.05852",
+    ),
+    ReadoutSpec(
         name="conv_neck",
         kind="conv_neck",
         description="three convolutions from a 14 x 14 grid to 256 numbers, Theia's policy neck",

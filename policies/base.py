@@ -58,6 +58,11 @@ class TrainedHead(Protocol):
         ...
 
     @property
+    def checkpoints(self) -> Mapping[int, TrainedHead]:
+        """Earlier states of this head by the number of updates, where they were kept."""
+        ...
+
+    @property
     def noise_dim(self) -> int:
         """Uniform random numbers a row."""
         ...

@@ -9,7 +9,9 @@ This holds for one and the same number of threads; several may share out a produ
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import cast
 
@@ -34,7 +36,7 @@ BATCH_NORM_MOMENTUM = 0.1
 
 
 def train_heads(
-    spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings, device: str = "cpu"
+    spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings, device: str = "cpu", num_checkpoints: int = 0
 ) -> list[TrainedHead]:
     """Trains one head for each job, those of one shape in one batched computation.
 
@@ -43,6 +45,7 @@ def train_heads(
         jobs: demonstrations and seed of each head.
         settings: optimisation; the parameters after the last update are returned.
         device: where to train.
+        num_checkpoints: evenly spaced parameter sets to keep, the last of which is that of the last update.
 
     Returns:
         The heads in the order of the jobs. One whose loss left the finite numbers has its `failure` set.
@@ -58,9 +61,15 @@ def train_heads(
     trained: dict[int, TrainedHead] = {}
     for members in groups.values():
         stack = _Stack(spec, [jobs[index] for index in members], settings, device)
+        stack.kept_updates = checkpoint_updates(settings.num_updates, num_checkpoints)
         stack.train()
         trained.update(zip(members, stack.heads(), strict=True))
     return [trained[index] for index in range(len(jobs))]
+
+
+def checkpoint_updates(num_updates: int, num_checkpoints: int) -> tuple[int, ...]:
+    """After which updates parameters are kept; the last one is left to the head itself."""
+    return tuple(round(num_updates * position / num_checkpoints) for position in range(1, num_checkpoints))
 
 
 def _check(job: TrainJob) -> None:
@@ -124,6 +133,8 @@ class _Stack:
             for layer in initial_layers(widths, scale, self.generators)
         ]
         self.losses = torch.zeros(settings.num_updates, len(jobs), device=device)
+        self.kept_updates: tuple[int, ...] = ()
+        self.checkpoints: list[dict[int, TrainedHead]] = [{} for _ in jobs]
 
     def _prepare_fronts(self) -> None:
         """A readout without parameters is applied once; one with parameters is trained with the head."""
@@ -207,6 +218,9 @@ class _Stack:
             optimizer.step()
             if schedule is not None:
                 schedule.step()
+            if update + 1 in self.kept_updates:
+                for index, kept in enumerate(self.checkpoints):
+                    kept[update + 1] = self._head(index)
 
     def _inputs(self, rows: Sequence[Tensor]) -> Float[Tensor, "K B I"]:
         features = torch.stack([part[row] for part, row in zip(self.features, rows, strict=True)])
@@ -237,7 +251,7 @@ class _Stack:
 
     def heads(self) -> list[TrainedHead]:
         """The trained heads, taken apart."""
-        return [self._head(index) for index in range(len(self.jobs))]
+        return [replace(self._head(index), checkpoints=self.checkpoints[index]) for index in range(len(self.jobs))]
 
     def _head(self, index: int) -> ClonedHead:
         layers = tuple(
@@ -274,7 +288,7 @@ class _Stack:
     def _trained_front(self, index: int) -> nn.Module | None:
         if self.front_model is None:
             return self.fixed[index]
-        module = cast("nn.Module", self.jobs[index].front)
+        module = copy.deepcopy(cast("nn.Module", self.jobs[index].front))
         state = {name: value[index].detach() for name, value in {**self.front_params, **self.front_buffers}.items()}
         module.load_state_dict(state, strict=False)
         return module.eval().requires_grad_(requires_grad=False)

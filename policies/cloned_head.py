@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 import torch
@@ -44,6 +44,7 @@ class ClonedHead:
         failure: why training failed.
         use_proprio: whether proprioception is read.
         noise_dim: uniform random numbers a row.
+        checkpoints: earlier states of this head by the number of updates, where they were kept.
     """
 
     spec: HeadSpec
@@ -58,6 +59,7 @@ class ClonedHead:
     failure: str | None = None
     use_proprio: bool
     noise_dim: int = 0
+    checkpoints: Mapping[int, TrainedHead] = field(default_factory=dict[int, TrainedHead])
 
     def __reduce__(self) -> tuple[Callable[..., ClonedHead], tuple[dict[str, Any]]]:
         """To be sent to another process: the functions of `output` are made anew from `spec`."""

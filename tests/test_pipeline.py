@@ -102,6 +102,17 @@ def test_other_heads_and_seeds_encode_no_frame(
     assert "Demonstration frames: 0 encoded" in " ".join(capsys.readouterr().out.split())
 
 
+def test_the_legacy_maximum_stands_beside_the_headline_and_leaves_it_alone(reference: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    assert run(run_dir, "encoders=[oracle]", "checkpoint_evaluations=3") == 0
+    ((name, record),) = contents(run_dir).items()
+    scores = record["checkpoints"]
+    assert [score["num_updates"] for score in scores] == [10, 20, 30]
+    assert record["episodes"] == contents(reference)[name]["episodes"]
+    assert scores[-1]["num_successes"] == sum(episode["success"] for episode in record["episodes"])
+    assert "Maximum over checkpoints (legacy)" in (run_dir / "report" / "report.md").read_text()
+
+
 def test_another_protocol_in_the_same_folder_is_refused(reference: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(reference)
     assert run(reference, "horizon=30") == 2

@@ -34,7 +34,7 @@ def test_the_number_of_processes_changes_no_bit() -> None:
     with Trainers(1, "cpu") as one, Trainers(2, "cpu") as two:
         for name in ("mlp", "gmm"):
             alone = one.train(HEADS[name], jobs, settings)
-            shared = two.train(HEADS[name], jobs, settings, counts.append)
+            shared = two.train(HEADS[name], jobs, settings, 0, counts.append)
             for first, second, job in zip(alone, shared, jobs, strict=True):
                 assert first.train_log == second.train_log
                 acted = [
