@@ -341,6 +341,9 @@ def read_record(path: Path) -> CellRecord:
         raise RecordError(f"does not follow the schema at {where or 'the top'}: {first['msg']}") from error
     if record.digest != record.content_digest():
         raise RecordError("was changed after it was written (its digest does not match its content)")
+    expected = 0 if record.failure is not None else record.settings.num_episodes
+    if [episode.index for episode in record.episodes] != list(range(expected)):
+        raise RecordError(f"does not hold episodes 0 to {expected - 1}, each once and in order")
     return record
 
 
