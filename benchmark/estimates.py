@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats import proportion as untyped_proportion
-
-proportion: Any = untyped_proportion
+from scipy import special, stats
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -43,11 +40,17 @@ class Spread:
 
 
 def wilson(num_successes: float, num_trials: float, level: float = LEVEL) -> Interval:
-    """Wilson score interval of a proportion; counts may be effective ones."""
+    """Wilson score interval of a proportion; counts may be effective ones.
+
+    Source: Wilson 1927, Probable inference, the law of succession, and statistical inference.
+    """
     if num_trials <= 0:
         return Interval(math.nan, 0.0, 1.0)
-    low, high = proportion.proportion_confint(num_successes, num_trials, alpha=1 - level, method="wilson")
-    return Interval(num_successes / num_trials, float(low), float(high))
+    rate = num_successes / num_trials
+    squared = float(special.ndtri(0.5 + level / 2)) ** 2 / num_trials
+    centre = (rate + squared / 2) / (1 + squared)
+    reach = math.sqrt(squared * (rate * (1 - rate) + squared / 4)) / (1 + squared)
+    return Interval(rate, max(0.0, centre - reach), min(1.0, centre + reach))
 
 
 def log_weights(num_demos: Sequence[int]) -> Array:
@@ -120,7 +123,7 @@ def mean_interval(values: Array, level: float = LEVEL) -> Interval:
     trials = min(estimate * (1 - estimate) / spread.variance, values.size) if spread.variance > 0 else distinct
     # Few clusters make the variance itself uncertain, which Student's distribution allows for.
     tail = 0.5 + level / 2
-    trials = max(1.0, float(trials * (stats.norm.ppf(tail) / stats.t.ppf(tail, spread.freedom)) ** 2))
+    trials = max(1.0, float(trials * (special.ndtri(tail) / special.stdtrit(spread.freedom, tail)) ** 2))
     return wilson(estimate * trials, trials, level)
 
 
@@ -173,7 +176,7 @@ def population_interval(values: Array, level: float = LEVEL, seed: int = 0) -> I
         return Interval(estimate, math.nan, math.nan)
     low, high = middle(resampled(values, sample_tasks=True, seed=seed).mean(axis=(1, 2)), level)
     tail = 0.5 + level / 2
-    student = float(stats.t.ppf(tail, num_tasks - 1) / stats.norm.ppf(tail))
+    student = float(special.stdtrit(num_tasks - 1, tail) / special.ndtri(tail))
     stretch = math.sqrt(num_tasks / (num_tasks - 1)) * student
     return Interval(
         estimate, max(0.0, estimate - stretch * (estimate - low)), min(1.0, estimate + stretch * (high - estimate))

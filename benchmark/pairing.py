@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats import contingency_tables as untyped_tables
-from statsmodels.stats import multitest as untyped_multitest
+from scipy import special
 
 from benchmark.estimates import LEVEL, Array, Interval, clustered_spread
-
-multitest: Any = untyped_multitest
-tables: Any = untyped_tables
 
 NUM_PERMUTATIONS = 9999
 
@@ -34,11 +28,11 @@ def paired_difference(first: Array, second: Array, level: float = LEVEL) -> tupl
         p_value = 1.0 if estimate == 0 else 2.0 ** (1 - num_tasks * num_states)
         return Interval(estimate, estimate, estimate), p_value
     error = math.sqrt(spread.variance)
-    reach = float(stats.t.ppf(0.5 + level / 2, spread.freedom)) * error
+    reach = float(special.stdtrit(spread.freedom, 0.5 + level / 2)) * error
     if num_tasks == num_seeds == 1 and np.isin((first, second), (0, 1)).all():
         p_value = mcnemar(first.ravel(), second.ravel())
     else:
-        p_value = float(2 * stats.t.sf(abs(estimate) / error, spread.freedom))
+        p_value = float(2 * special.stdtr(spread.freedom, -abs(estimate) / error))
     return Interval(estimate, max(-1.0, estimate - reach), min(1.0, estimate + reach)), p_value
 
 
@@ -52,8 +46,8 @@ def mcnemar(first: Array, second: Array) -> float:
     Source: McNemar 1947, Note on the sampling error of the difference between correlated proportions; binomial tails.
     """
     one, other = np.asarray(first, bool), np.asarray(second, bool)
-    table = [[int((one & other).sum()), int((one & ~other).sum())], [int((~one & other).sum()), 0]]
-    return float(tables.mcnemar(table, exact=True).pvalue)
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    return min(1.0, 2 * float(special.bdtr(min(only_one, only_other), only_one + only_other, 0.5)))
 
 
 def permutation_tests(differences: Sequence[Array], seed: int = 0) -> list[float]:
@@ -84,7 +78,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: Holm 1979, A simple sequentially rejective multiple test procedure.
     """
-    return [float(value) for value in multitest.multipletests(p_values, method="holm")[1]] if p_values else []
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(scaled))
+    return [float(value) for value in adjusted]
 
 
 def probability_of_improvement(first: Array, second: Array) -> float:
