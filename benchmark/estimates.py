@@ -1,4 +1,4 @@
-"""Success rates -> estimates with intervals. Arrays are `tasks x seeds x states`; numpy, scipy and statsmodels only.
+"""Success rates -> estimates with intervals. Arrays are `tasks x seeds x states`; numpy and scipy only.
 
 Two things vary besides the task: the initial states, shared by all contenders, and the training seeds. The same state
 seen by three seeds does not count as three independent episodes, nor fifty episodes of one seed as fifty trainings.
@@ -102,11 +102,14 @@ def clustered_spread(values: Array) -> Spread:
         return Spread(seeds / values.size, seed_freedom)
     seeds_vary, states_vary = seeds > rest, states > rest
     total = rest + max(0.0, seeds - rest) + max(0.0, states - rest)
-    # What enters the total: each component that shows, and what is left as often as the sum needs.
-    squares = seeds_vary * seeds**2 / seed_freedom + states_vary * states**2 / state_freedom
-    if seeds_vary == states_vary:
-        squares += rest**2 / (seed_freedom * (num_states - 1))
-    freedom = seed_freedom if seeds > states or squares == 0 else max(1.0, total**2 / squares)
+    if seeds <= states:
+        # What enters the total: each component that shows, and what is left as often as the sum needs.
+        squares = seeds_vary * seeds**2 / seed_freedom + states_vary * states**2 / state_freedom
+        if seeds_vary == states_vary:
+            squares += rest**2 / (seed_freedom * (num_states - 1))
+        freedom = max(1.0, total**2 / squares) if squares > 0 else state_freedom
+    else:
+        freedom = seed_freedom
     return Spread(total / values.size, freedom)
 
 

@@ -7,11 +7,15 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from benchmark.commands import AddVerb, print_json
 from benchmark.power import Design, detectable_difference, episodes_needed, seeds_needed
+
+if TYPE_CHECKING:
+    from benchmark.submission import Conformance
 
 
 def add_results(verb: AddVerb) -> None:
@@ -22,6 +26,13 @@ def add_results(verb: AddVerb) -> None:
     form.add_argument("--json", action="store_true", help="print all conclusions as JSON")
     form.add_argument("--csv", action="store_true", help="print the ranking as CSV")
     _add_power(verb("power", "Say what a run of some size can see, and what a wanted gap needs.", power_command))
+    submit = verb("submit", "Check a run and write the files that a pull request adds.", submit_command)
+    submit.add_argument("run_dir", metavar="RUN_DIR")
+    submit.add_argument("--name", help="name of the submission; default: the run's")
+    submit.add_argument("--output", default="results/submissions", help="folder of submissions; default: %(default)s")
+    submit.add_argument("--skip-conformance", action="store_true", help="do not load the encoders; the files say so")
+    board = verb("leaderboard", "Rebuild the rankings in results/README.md from all submissions.", leaderboard_command)
+    board.add_argument("--results", default="results", help="the results folder; default: %(default)s")
 
 
 def _add_power(power: ArgumentParser) -> None:
@@ -124,3 +135,44 @@ def power_text(design: Design, difference: float, gap: float | None, needs: dict
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def submit_command(options: Namespace) -> int:
+    """Checks a run and writes what a pull request adds."""
+    from benchmark.submission import submit
+
+    run_dir = existing_runs([options.run_dir])[0]
+    folder = submit(
+        run_dir, Path(options.output), options.name, None if options.skip_conformance else check_conformance
+    )
+    sys.stdout.write(
+        f"{folder} is ready. Add it in a pull request, with results/README.md after `pvrbench leaderboard`.\n"
+    )
+    return 0
+
+
+def check_conformance(name: str) -> Conformance:
+    """Loads an encoder and checks it against the contract."""
+    from benchmark.registry import encoders
+    from benchmark.submission import Conformance
+    from benchmark.workplace import load_encoder
+    from encoders.checks import check_encoder
+
+    spec = encoders()[name]
+    encoder = load_encoder(spec)
+    # The contract is about pictures; the references read none.
+    verdicts = check_encoder(encoder) if spec.modality == "image" else []
+    return Conformance(encoder.digest, tuple(f"{item.name}: {item.problem}" for item in verdicts if item.problem))
+
+
+def leaderboard_command(options: Namespace) -> int:
+    """Rebuilds the leaderboard from all committed submissions."""
+    from benchmark.leaderboard import write_leaderboard
+
+    results = Path(options.results)
+    page = results / "README.md"
+    if not page.is_file():
+        raise ValueError(f"{page} is not there. Run this in a checkout, or give its results folder: --results DIR.")
+    names = write_leaderboard(results / "submissions", page)
+    sys.stdout.write(f"{page}: {_count(len(names), 'submission')}.\n")
+    return 0

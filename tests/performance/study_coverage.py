@@ -35,9 +35,9 @@ NOISES = ((0.0, 0.0), (0.0, 1.0), (0.3, 1.0), (0.6, 1.0))  # sd of trainings and
 RATES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 # What a contender finds hard that others do not, in logits, where states vary at all.
 OWN_STATE_SD = 0.5
-NODES: Array
-WEIGHTS: Array
-NODES, WEIGHTS = hermite.hermegauss(41)
+QUADRATURE: Any = hermite.hermegauss(41)
+NODES: Array = QUADRATURE[0]
+WEIGHTS: Array = QUADRATURE[1] / QUADRATURE[1].sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def sigmoid(logits: Array) -> Array:
 
 def expected(logits: Array, sd: float) -> Array:
     """Success rate at normally distributed logits."""
-    rates: Array = sigmoid(logits[..., None] + sd * NODES) @ WEIGHTS / WEIGHTS.sum()
+    rates: Array = sigmoid(logits[..., None] + sd * NODES) @ WEIGHTS
     return rates
 
 
