@@ -149,3 +149,13 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "records").write_text("a file where the folder should be")
     with pytest.raises(RecordError, match="Choose another folder with run_dir="):
         RecordStore(tmp_path).write(record())
+
+
+@pytest.mark.parametrize("kept", [(0,), (1, 0), (0, 0)])
+def test_a_record_holds_each_episode_once_and_in_order(tmp_path: Path, kept: tuple[int, ...]) -> None:
+    whole = record()
+    path = RecordStore(tmp_path).write(
+        whole.model_copy(update={"episodes": tuple(whole.episodes[index] for index in kept)})
+    )
+    with pytest.raises(RecordError, match="does not hold episodes 0 to 1, each once and in order"):
+        read_record(path)
