@@ -326,10 +326,13 @@ def read_record(path: Path) -> CellRecord:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"cannot be read: {error}") from error
+    except RecordError:
+        raise
     except json.JSONDecodeError as error:
         raise RecordError(f"is not whole JSON (line {error.lineno}: {error.msg})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        # Besides bad encodings: numbers of thousands of digits and lists nested thousands deep.
+        raise RecordError(f"cannot be read: {error}") from error
     version: object = value.get("schema_version") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     if version != SCHEMA_VERSION:
         raise RecordError(f"has schema version {version!r}; this program reads {SCHEMA_VERSION}")
