@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import cast
 
-from benchmark import commands
+from benchmark import commands, result_commands
 from benchmark.config import BenchmarkConfig, ConfigError, validate_config
 from benchmark.registry import unknown
 
@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (plan, report, listing, doctor):
         sub.add_argument("--json", action="store_true", help="print JSON for a program to read")
     commands.add_tools(verb)
+    result_commands.add_results(verb)
     return parser
 
 

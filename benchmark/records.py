@@ -326,10 +326,13 @@ def read_record(path: Path) -> CellRecord:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"cannot be read: {error}") from error
+    except RecordError:
+        raise
     except json.JSONDecodeError as error:
         raise RecordError(f"is not whole JSON (line {error.lineno}: {error.msg})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        # Besides bad encodings: numbers of thousands of digits and lists nested thousands deep.
+        raise RecordError(f"cannot be read: {error}") from error
     version: object = value.get("schema_version") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     if version != SCHEMA_VERSION:
         raise RecordError(f"has schema version {version!r}; this program reads {SCHEMA_VERSION}")
@@ -341,6 +344,9 @@ def read_record(path: Path) -> CellRecord:
         raise RecordError(f"does not follow the schema at {where or 'the top'}: {first['msg']}") from error
     if record.digest != record.content_digest():
         raise RecordError("was changed after it was written (its digest does not match its content)")
+    expected = 0 if record.failure is not None else record.settings.num_episodes
+    if [episode.index for episode in record.episodes] != list(range(expected)):
+        raise RecordError(f"does not hold episodes 0 to {expected - 1}, each once and in order")
     return record
 
 

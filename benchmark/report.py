@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from benchmark.comparison import load_runs
+from benchmark.estimates import Interval
 from benchmark.legacy import inflations
-from benchmark.records import CellRecord, RecordStore, write_atomically
-from benchmark.statistics import Analysis, Contender, CurvePoint, Interval, analyse
+from benchmark.records import CellRecord, write_atomically
+from benchmark.statistics import Analysis, Contender, CurvePoint, analyse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 REFERENCE_STYLE: Mapping[str, str] = {"oracle": "--", "proprio": ":", "constant": "-."}
-
-
-class ReportError(ValueError):
-    """No report can be made; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,48 +57,6 @@ def write_report(run_dirs: Sequence[Path], output_dir: Path) -> Report:
     draw_curves(analysis, output_dir)
     write_atomically(output_dir / "report.md", markdown(analysis, records, warnings))
     return Report(terminal_table(analysis, warnings), summary(analysis, warnings), warnings)
-
-
-def load_runs(run_dirs: Sequence[Path]) -> tuple[list[CellRecord], tuple[str, ...]]:
-    """The sound records of some runs, and a warning for each file that was refused.
-
-    Raises:
-        ReportError: there are none, or the runs differ in something that changes numbers.
-    """
-    records: list[CellRecord] = []
-    warnings: list[str] = []
-    for run_dir in run_dirs:
-        found, refusals = RecordStore(run_dir).read()
-        records += found
-        warnings += [f"{refusal.path.name} was refused: it {refusal.reason}." for refusal in refusals]
-    if not records:
-        reasons = " ".join(warnings) or "Nothing is recorded there yet; `pvrbench run` records."
-        raise ReportError(f"There is nothing to report in {', '.join(str(path) for path in run_dirs)}. {reasons}")
-    differing = incomparable(records)
-    if differing:
-        raise ReportError(
-            f"These results must not be compared: {'; '.join(differing)}. Report them apart, or run them alike."
-        )
-    return records, tuple(warnings)
-
-
-def incomparable(records: Sequence[CellRecord]) -> list[str]:
-    """What differs between records that would have to be the same: protocol, initial states, simulator."""
-    differing: list[str] = []
-    for task in sorted({record.cell.task for record in records}):
-        own = [record for record in records if record.cell.task == task]
-        for head in sorted({record.cell.head for record in own}):
-            settings = [record.settings.model_dump(mode="json") for record in own if record.cell.head == head]
-            differing += [
-                f"{key} of {task} is {' and '.join(sorted({str(item[key]) for item in settings}))}"
-                for key in settings[0]
-                if len({str(item[key]) for item in settings}) > 1
-            ]
-        for name in ("initial_states", "demos", "simulator"):
-            values = {str(getattr(record.digests, name)) for record in own}
-            if len(values) > 1:
-                differing.append(f"{name} of {task} differ ({' and '.join(sorted(value[:40] for value in values))})")
-    return sorted(set(differing))
 
 
 def percent(interval: Interval) -> str:

@@ -1,35 +1,40 @@
-"""Records -> estimates, intervals, paired tests and ranks. No torch, no simulator, no random numbers.
+"""Records -> estimates, intervals, paired tests and ranks. No torch, no simulator; resampling is seeded.
 
 A contender is an (encoder, readout, head). Its score is the area under success against log N, averaged over tasks.
-Tasks are taken as they are, not as a sample of all tasks: intervals speak of these tasks. Two things vary: the initial
-states, shared by all contenders, and the training seeds. Variances are clustered by both, so that the same state seen
-by three seeds does not count as three independent episodes, nor fifty episodes of one seed as fifty trainings.
+Tasks are taken as they are, not as a sample of all tasks, but where a field says `population`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats import multitest as untyped_multitest
-from statsmodels.stats import proportion as untyped_proportion
 
+from benchmark.estimates import (
+    LEVEL,
+    Array,
+    Interval,
+    demos_to_reach,
+    interquartile_interval,
+    log_weights,
+    mean_interval,
+    population_interval,
+)
+from benchmark.pairing import holm, paired_difference, permutation_tests, probability_of_improvement
 from benchmark.records import CellRecord
-
-multitest: Any = untyped_multitest
-proportion: Any = untyped_proportion
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-LEVEL = 0.95
 
 # Encoders that bound the scale rather than compete.
 REFERENCES = ("oracle", "proprio", "constant")
+
+# Success rates for which the demonstrations needed are given.
+TARGETS = (0.25, 0.5, 0.75)
+
+ONE_SEED = (
+    "One training seed: how much trainings differ cannot be seen. Intervals and ranks speak of these trainings, not of "
+    "the encoders, and are too narrow for anything more."
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,15 +54,6 @@ class Contender:
     def is_reference(self) -> bool:
         """Whether it bounds the scale (simulator state, no image) rather than competes."""
         return self.encoder in REFERENCES
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate with its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +77,8 @@ class Ranked:
         best_rank: no contender beyond this rank is significantly better.
         worst_rank: all contenders beyond this rank are significantly worse.
         gain: (score - proprio) / (oracle - proprio), None where the run has not both.
+        interquartile: mean of the middle half of the scores of all tasks and seeds, by the bootstrap.
+        population: the score with an interval for a population of tasks; NaN limits where there is one task.
     """
 
     contender: Contender
@@ -88,17 +86,45 @@ class Ranked:
     best_rank: int
     worst_rank: int
     gain: float | None
+    interquartile: Interval
+    population: Interval
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Paired difference of two contenders' scores on identical initial states, Holm-corrected over all pairs."""
+    """Paired difference of two contenders' scores on identical initial states.
+
+    Attributes:
+        first: the one.
+        second: the other, whose score is taken off.
+        difference: of the scores, in -1..1.
+        p_value: two-sided, for trainings and states like these.
+        adjusted_p_value: the same, Holm-corrected over all pairs; the ranks rest on it.
+        permutation_p_value: of the sign-flip test over the states, for these trainings alone; not corrected.
+        probability_of_improvement: that a training of the first beats one of the second on a task.
+    """
 
     first: Contender
     second: Contender
     difference: Interval
     p_value: float
     adjusted_p_value: float
+    permutation_p_value: float
+    probability_of_improvement: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the two are told apart."""
+        return self.adjusted_p_value < 1 - LEVEL
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Demonstrations that a contender needs for a success rate, mean over tasks; infinite where it is not reached."""
+
+    contender: Contender
+    target: float
+    num_demos: Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,74 +135,17 @@ class Analysis:
         points: success against N, by task and overall.
         ranking: contenders and references, best score first.
         comparisons: all pairs of contenders.
-        warnings: what was left out, in words.
+        warnings: what was left out or cannot be concluded, in words.
+        reaches: demonstrations needed, by contender and target.
+        groups: contenders that cannot be told apart, best first; one may be in several groups.
     """
 
     points: tuple[CurvePoint, ...]
     ranking: tuple[Ranked, ...]
     comparisons: tuple[Comparison, ...]
     warnings: tuple[str, ...]
-
-
-def wilson(num_successes: float, num_trials: float, level: float = LEVEL) -> Interval:
-    """Wilson score interval of a proportion; counts may be effective ones."""
-    if num_trials <= 0:
-        return Interval(math.nan, 0.0, 1.0)
-    low, high = proportion.proportion_confint(num_successes, num_trials, alpha=1 - level, method="wilson")
-    return Interval(num_successes / num_trials, float(low), float(high))
-
-
-def log_weights(num_demos: Sequence[int]) -> Array:
-    """Weights of the trapezoid rule over log N, summing to 1; a single N has weight 1."""
-    if len(num_demos) == 1:
-        return np.ones(1)
-    gaps = np.diff(np.log(num_demos))
-    weights = np.zeros(len(num_demos))
-    weights[:-1] += gaps / 2
-    weights[1:] += gaps / 2
-    return weights / weights.sum()
-
-
-def clustered_variance(values: Array) -> tuple[float, int]:
-    """Variance of the mean of values `tasks x seeds x states`, clustered by seed and by state within each task.
-
-    Returns:
-        The variance, and the degrees of freedom to use with it.
-
-    Source: Cameron, Gelbach and Miller 2011, Robust inference with multiway clustering; never below either one-way
-    variance.
-    """
-    num_tasks, num_seeds, num_states = values.shape
-    centred = values - values.mean(axis=(1, 2), keepdims=True)
-
-    def of_means(means: Array, count: int) -> float:
-        return float((means**2).sum(axis=1).mean() / (count * max(1, count - 1)))
-
-    by_state = of_means(centred.mean(axis=1), num_states)
-    by_seed = of_means(centred.mean(axis=2), num_seeds) if num_seeds > 1 else 0.0
-    by_cell = of_means(centred.reshape(num_tasks, -1), num_seeds * num_states)
-    variance = max(by_state + by_seed - by_cell, by_state, by_seed) / num_tasks
-    freedom = num_tasks * (num_states - 1)
-    if by_seed > by_state:
-        freedom = num_tasks * (num_seeds - 1)
-    return variance, max(1, freedom)
-
-
-def mean_interval(values: Array, level: float = LEVEL) -> Interval:
-    """Interval of a mean success of values `tasks x seeds x states` in 0..1.
-
-    A Wilson interval at the number of trials that the clustered variance amounts to; where that variance is no guide
-    (all episodes alike) the number of distinct initial states.
-    """
-    num_tasks, _, num_states = values.shape
-    estimate = float(values.mean())
-    variance, freedom = clustered_variance(values)
-    distinct = num_tasks * num_states
-    trials = min(estimate * (1 - estimate) / variance, values.size) if variance > 0 else distinct
-    # Few clusters make the variance itself uncertain, which Student's distribution allows for.
-    widening = (stats.norm.ppf(0.5 + level / 2) / stats.t.ppf(0.5 + level / 2, freedom)) ** 2
-    trials = max(1.0, float(trials * widening))
-    return wilson(estimate * trials, trials, level)
+    reaches: tuple[Reach, ...] = ()
+    groups: tuple[tuple[Contender, ...], ...] = ()
 
 
 def analyse(records: Sequence[CellRecord]) -> Analysis:
@@ -198,9 +167,12 @@ def analyse(records: Sequence[CellRecord]) -> Analysis:
         for contender in cube.contenders
         if contender not in complete
     ]
+    if len(cube.seeds) == 1:
+        warnings.append(ONE_SEED)
     scores = {contender: cube.scores(contender) for contender in complete}
     comparisons = _compare({who: values for who, values in scores.items() if not who.is_reference})
-    return Analysis(cube.points(), _rank(scores, comparisons), comparisons, tuple(warnings))
+    points, ranking = cube.points(), _rank(scores, comparisons)
+    return Analysis(points, ranking, comparisons, tuple(warnings), _reaches(points), _groups(ranking, comparisons))
 
 
 class _Cube:
@@ -264,39 +236,58 @@ class _Cube:
 
 def _compare(scores: Mapping[Contender, Array]) -> tuple[Comparison, ...]:
     pairs = list(combinations(sorted(scores), 2))
-    if not pairs:
-        return ()
     results = [paired_difference(scores[first], scores[second]) for first, second in pairs]
-    adjusted: Array = multitest.multipletests([p_value for _, p_value in results], method="holm")[1]
+    adjusted = holm([p_value for _, p_value in results])
+    flipped = permutation_tests([scores[first] - scores[second] for first, second in pairs])
     return tuple(
-        Comparison(first, second, difference, p_value, float(corrected))
-        for (first, second), (difference, p_value), corrected in zip(pairs, results, adjusted, strict=True)
+        Comparison(
+            first=first,
+            second=second,
+            difference=difference,
+            p_value=p_value,
+            adjusted_p_value=corrected,
+            permutation_p_value=permuted,
+            probability_of_improvement=probability_of_improvement(scores[first], scores[second]),
+        )
+        for (first, second), (difference, p_value), corrected, permuted in zip(
+            pairs, results, adjusted, flipped, strict=True
+        )
     )
 
 
-def paired_difference(first: Array, second: Array, level: float = LEVEL) -> tuple[Interval, float]:
-    """Difference of two mean scores on identical tasks, seeds and states, with its interval and two-sided p-value.
+def _reaches(points: Sequence[CurvePoint]) -> tuple[Reach, ...]:
+    curves: dict[Contender, list[tuple[int, Interval]]] = {}
+    for point in points:
+        if point.task is None:
+            curves.setdefault(point.contender, []).append((point.num_demos, point.success))
+    return tuple(
+        Reach(who, target, demos_to_reach(target, sorted(curve, key=lambda item: item[0])))
+        for who, curve in sorted(curves.items())
+        for target in TARGETS
+    )
 
-    Where the differences have no variance there is nothing to divide by: none at all is no difference (p = 1), and one
-    and the same everywhere is tested by the sign test over the initial states.
-    """
-    difference = first - second
-    estimate = float(difference.mean())
-    variance, freedom = clustered_variance(difference)
-    if variance == 0:
-        p_value = 1.0 if estimate == 0 else 2.0 ** (1 - difference.shape[0] * difference.shape[2])
-        return Interval(estimate, estimate, estimate), p_value
-    error = math.sqrt(variance)
-    reach = float(stats.t.ppf(0.5 + level / 2, freedom)) * error
-    p_value = float(2 * stats.t.sf(abs(estimate) / error, freedom))
-    return Interval(estimate, max(-1.0, estimate - reach), min(1.0, estimate + reach)), p_value
+
+def _groups(ranking: Sequence[Ranked], comparisons: Sequence[Comparison]) -> tuple[tuple[Contender, ...], ...]:
+    """Longest stretches of the ranking in which no two contenders are told apart."""
+    apart = {frozenset((item.first, item.second)) for item in comparisons if item.is_significant}
+    order = [item.contender for item in ranking if not item.contender.is_reference]
+    groups: list[tuple[Contender, ...]] = []
+    reached = 0
+    for start in range(len(order)):
+        end = start + 1
+        while end < len(order) and all(frozenset((who, order[end])) not in apart for who in order[start:end]):
+            end += 1
+        if end > reached:
+            groups.append(tuple(order[start:end]))
+            reached = end
+    return tuple(groups)
 
 
 def _rank(scores: Mapping[Contender, Array], comparisons: Sequence[Comparison]) -> tuple[Ranked, ...]:
     better: dict[Contender, int] = dict.fromkeys(scores, 0)
     worse: dict[Contender, int] = dict.fromkeys(scores, 0)
     for comparison in comparisons:
-        if comparison.adjusted_p_value < 1 - LEVEL:
+        if comparison.is_significant:
             winner, loser = comparison.first, comparison.second
             if comparison.difference.estimate < 0:
                 winner, loser = loser, winner
@@ -311,6 +302,15 @@ def _rank(scores: Mapping[Contender, Array], comparisons: Sequence[Comparison]) 
         gain = None
         if floor is not None and ceiling is not None and ceiling > floor:
             gain = (means[who] - floor) / (ceiling - floor)
-        interval = mean_interval(scores[who])
-        ranked.append(Ranked(who, interval, 1 + better[who], len(competing) - worse[who], gain))
+        ranked.append(
+            Ranked(
+                contender=who,
+                score=mean_interval(scores[who]),
+                best_rank=1 + better[who],
+                worst_rank=len(competing) - worse[who],
+                gain=gain,
+                interquartile=interquartile_interval(scores[who]),
+                population=population_interval(scores[who]),
+            )
+        )
     return tuple(ranked)

@@ -149,3 +149,34 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "records").write_text("a file where the folder should be")
     with pytest.raises(RecordError, match="Choose another folder with run_dir="):
         RecordStore(tmp_path).write(record())
+
+
+@pytest.mark.parametrize("kept", [(0,), (1, 0), (0, 0)])
+def test_a_record_holds_each_episode_once_and_in_order(tmp_path: Path, kept: tuple[int, ...]) -> None:
+    whole = record()
+    path = RecordStore(tmp_path).write(
+        whole.model_copy(update={"episodes": tuple(whole.episodes[index] for index in kept)})
+    )
+    with pytest.raises(RecordError, match="does not hold episodes 0 to 1, each once and in order"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 100_000, "cannot be read"),
+        ('{"schema_version": ' + "9" * 5000 + "}", "cannot be read"),
+        ("[]", "has schema version None"),
+        ('{"schema_version": 1e999}', "has schema version inf"),
+        ("", "is not whole JSON"),
+        ('{"schema_version": -Infinity}', "non-finite number -Infinity"),
+    ],
+)
+def test_no_file_stops_the_reading_of_the_others(tmp_path: Path, text: str, reason: str) -> None:
+    store = RecordStore(tmp_path)
+    bad = store.write(record()).with_name("bad.json")
+    bad.write_text(text)
+    records, refusals = store.read()
+    assert len(records) == 1
+    assert [refusal.path for refusal in refusals] == [bad]
+    assert reason in refusals[0].reason

@@ -11,17 +11,12 @@ import pytest
 from scipy import integrate
 from statsmodels.stats import proportion as untyped_proportion
 
+from benchmark.comparison import ReportError, incomparable, load_runs
+from benchmark.estimates import clustered_spread, log_weights, mean_interval, wilson
+from benchmark.pairing import paired_difference
 from benchmark.records import Cell, CellRecord, Cost, Digests, Episode, Provenance, RecordStore, Settings
-from benchmark.report import ReportError, incomparable, load_runs, write_report
-from benchmark.statistics import (
-    Contender,
-    analyse,
-    clustered_variance,
-    log_weights,
-    mean_interval,
-    paired_difference,
-    wilson,
-)
+from benchmark.report import write_report
+from benchmark.statistics import Contender, analyse
 
 proportion: Any = untyped_proportion
 
@@ -113,9 +108,9 @@ def test_weights_are_the_trapezoid_rule_over_log_n() -> None:
 
 def test_one_seed_and_independent_states_give_the_ordinary_variance() -> None:
     values = np.array([[[0.0, 1, 1, 0, 1, 0, 0, 1, 1, 1]]])
-    variance, freedom = clustered_variance(values)
-    assert variance == pytest.approx(values.var(ddof=1) / 10)
-    assert freedom == 9
+    spread = clustered_spread(values)
+    assert spread.variance == pytest.approx(values.var(ddof=1) / 10)
+    assert spread.freedom == 9
 
 
 def test_seeds_that_repeat_each_other_add_no_certainty() -> None:
@@ -221,7 +216,7 @@ def test_a_report_is_the_same_bytes_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rates", [{"single": 0.5}, {"oracle": 1.0}])
 def test_a_report_of_one_contender_works(tmp_path: Path, rates: dict[str, float]) -> None:
-    run = write(tmp_path / "run", [record for record in made_run(rates, num_seeds=1) if record.cell.num_demos == 5])
+    run = write(tmp_path / "run", [record for record in made_run(rates) if record.cell.num_demos == 5])
     assert write_report([run], tmp_path / "out").warnings == ()
 
 
@@ -231,6 +226,6 @@ def test_runs_merge_only_if_comparable(tmp_path: Path) -> None:
     assert len(load_runs([first, second])[0]) == 16
     other = made_record(made_run({"three": 0.5})[0].cell, [True], image_px=224)
     third = write(tmp_path / "third", [other])
-    with pytest.raises(ReportError, match="image_px of suite/one is 112 and 224"):
+    with pytest.raises(ReportError, match="image_px is 112 and 224"):
         load_runs([first, third])
     assert incomparable(made_run({"one": 0.5})) == []

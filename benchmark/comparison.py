@@ -1,0 +1,83 @@
+"""Which results may be set side by side: reading several runs, and what differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmark.records import Cell, CellRecord, RecordStore
+
+# Settings that belong to the task; those of the head are `train` and `head_options`. All others must agree throughout.
+OF_TASK = ("horizon",)
+
+
+class ReportError(ValueError):
+    """No report can be made; the text says why."""
+
+
+def load_runs(run_dirs: Sequence[Path]) -> tuple[list[CellRecord], tuple[str, ...]]:
+    """The sound records of some runs, and a warning for each file that was refused.
+
+    Raises:
+        ReportError: there are none, or the runs differ in something that changes numbers.
+    """
+    records: list[CellRecord] = []
+    warnings: list[str] = []
+    for run_dir in run_dirs:
+        found, refusals = RecordStore(run_dir).read()
+        records += found
+        warnings += [f"{refusal.path.name} was refused: it {refusal.reason}." for refusal in refusals]
+    if not records:
+        reasons = " ".join(warnings) or "Nothing is recorded there yet; `pvrbench run` records."
+        raise ReportError(f"There is nothing to report in {', '.join(str(path) for path in run_dirs)}. {reasons}")
+    differing = incomparable(records)
+    if differing:
+        raise ReportError(
+            f"These results must not be compared: {'; '.join(differing)}. Report them apart, or run them alike."
+        )
+    return without_repeats(records), tuple(warnings)
+
+
+def without_repeats(records: Iterable[CellRecord]) -> list[CellRecord]:
+    """One record of each cell: runs that are merged often share their references.
+
+    Raises:
+        ReportError: two records of a cell disagree about an episode.
+    """
+    kept: dict[Cell, CellRecord] = {}
+    for record in records:
+        other = kept.setdefault(record.cell, record)
+        if other.episodes != record.episodes:
+            raise ReportError(
+                f"Two of these runs hold different results of {record.cell.slug}. Report them apart, and find out why."
+            )
+    return list(kept.values())
+
+
+def incomparable(records: Iterable[CellRecord]) -> list[str]:
+    """What differs between records that would have to be the same: protocol, initial states, simulator, encoder."""
+    values: dict[str, set[str]] = {}
+    for record in records:
+        for name, value in facts(record).items():
+            values.setdefault(name, set()).add(value)
+    return [f"{name} is {' and '.join(sorted(found))}" for name, found in sorted(values.items()) if len(found) > 1]
+
+
+def facts(record: CellRecord) -> dict[str, str]:
+    """All that must agree wherever two records both have it, under names that say whose it is."""
+    settings, cell, digests = record.settings, record.cell, record.digests
+    found = {
+        key: str(getattr(settings, key))
+        for key in type(settings).model_fields
+        if key not in (*OF_TASK, "train", "head_options")
+    }
+    found |= {f"{key} of {cell.task}": str(getattr(settings, key)) for key in OF_TASK}
+    found |= {f"train.{key} of {cell.head}": str(value) for key, value in settings.train.items()}
+    found |= {f"head_options.{key} of {cell.head}": str(value) for key, value in settings.head_options.items()}
+    found[f"initial_states of {cell.task}"] = digests.initial_states[:16]
+    found[f"demos of {cell.task}"] = digests.demos[:16]
+    found[f"simulator of {cell.task}"] = " ".join(
+        f"{name}={version}" for name, version in sorted(digests.simulator.items())
+    )
+    found[f"digest of {cell.encoder}"] = digests.encoder[:16]
+    return found
