@@ -13,6 +13,8 @@ _METAWORLD_HORIZON = 200
 _METAWORLD_LONG_HORIZONS = {
     "push-back-v3": 400,
     "box-close-v3": 300,
+    "disassemble-v3": 400,
+    "door-open-v3": 400,
     "peg-insert-side-v3": 400,
     "shelf-place-v3": 300,
 }
@@ -22,6 +24,7 @@ _METAWORLD_EXPERTS: Mapping[str, Mapping[str, float | int]] = {
     "basketball-v3": {"expert_min_speed": 0.95},
     "soccer-v3": {"expert_min_speed": 0.95},
     "box-close-v3": {"expert_attempt_steps": 140, "expert_min_speed": 0.95},
+    "door-open-v3": {"expert_attempt_steps": 110},
     "shelf-place-v3": {"expert_attempt_steps": 110, "expert_min_speed": 0.95},
     "sweep-into-v3": {"expert_attempt_steps": 80},
 }
