@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     for name, overrides in VARIATIONS.items():
         command = [sys.executable, "-m", "benchmark.cli", "run", *BASE, *overrides]
-        subprocess.run([*command, f"run_dir={options.output / name}", f"name={name}"], check=True)  # noqa: S603
+        subprocess.run([*command, f"run_dir={options.output / name}", f"name={name}"], check=True)
 
 
 if __name__ == "__main__":
