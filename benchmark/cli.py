@@ -124,9 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     listing = verb("list", "List what can be named in a run.", commands.list_names)
     listing.add_argument("kind", choices=["encoders", "tasks", "heads", "readouts", "presets"])
     doctor = verb("doctor", "Render a frame in each suite; say what is missing and how to mend it.", commands.doctor)
-    for sub in (plan, report, listing, doctor):
+    weights = commands.add_tools(verb)
+    for sub in (plan, report, listing, doctor, weights):
         sub.add_argument("--json", action="store_true", help="print JSON for a program to read")
-    commands.add_tools(verb)
     return parser
 
 
