@@ -263,7 +263,7 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
         "",
         f"- {settings.num_episodes} episodes on the {settings.split} initial states for each cell.",
         f"- Success at {settings.success_rule.replace('_', ' ')}; the parameters of the last update are evaluated.",
-        f"- Images {settings.image_px} px, {settings.render} rendering; history {settings.history}.",
+        f"- Images {settings.image_px} px, {settings.render} rendering, {settings.preprocessing}; history {settings.history}.",
         f"- Heads: {', '.join(f'{key} {value}' for key, value in settings.train.items())}.",
         *(f"- Deviation: {text}" for text in settings.deviations),
         "",

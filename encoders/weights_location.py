@@ -59,7 +59,7 @@ def find(spec: EncoderSpec) -> Path | None:
         path = Path(source.uri.removeprefix("file:"))
         return path if path.is_file() else None
     path = local_path(spec)
-    return path if path.is_file() else _in_hub_cache(source)
+    return path if path.is_file() else in_hub_cache(source)
 
 
 def missing_files(source: WeightsSource, folder: Path) -> list[str]:
@@ -117,7 +117,8 @@ def _snapshots(source: WeightsSource, uri: str) -> list[Path]:
     return sorted(folder.glob(source.revision or "*"), reverse=True)
 
 
-def _in_hub_cache(source: WeightsSource) -> Path | None:
+def in_hub_cache(source: WeightsSource) -> Path | None:
+    """The file of a source, or of one of its mirrors, in the hub's cache."""
     for uri in filter(is_on_hub, (source.uri, *source.mirrors)):
         # A digest is that of the official file; another format cannot be checked against it.
         names = hub_files(uri)[1][: 1 if source.sha256 else None]

@@ -152,9 +152,7 @@ def test_a_pickle_that_wants_more_than_tensors_is_refused_and_not_run(folders: P
         file.write_bytes(pickle.dumps(content["extra"], protocol=2))
     else:
         torch.save(content, file)
-    with pytest.raises(
-        WeightsError, match=r"bad\.pth is refused: it is a pickle that asks for \w+\.call.*torch\.save"
-    ):
+    with pytest.raises(WeightsError, match=r"bad\.pth is refused: it is a pickle that asks for \w+\.call.*torch\.save"):
         import_weights(SPEC, file)
     assert not (folders / "witness").exists()
     assert not local_path(SPEC).exists()
