@@ -182,7 +182,8 @@ def doctor(options: Namespace) -> int:
 def add_tools(verb: AddVerb) -> ArgumentParser:
     """Adds the verbs that work on demonstrations, weights, caches and single parts; returns that of the weights."""
     check = verb("check-encoder", "Check an encoder against the contract, point by point.", check_encoder_command)
-    check.add_argument("encoder", help="catalog name or module:attribute")
+    check.add_argument("encoder", help="catalog name, module:attribute or checkpoint URI")
+    check.add_argument("--device", default="cpu", help="where it runs: cpu, cuda, cuda:1; default cpu")
     check = verb("check-task", "Check a task: determinism, expert, demonstrations, splits.", check_task_command)
     check.add_argument("task", help="catalog name")
     demos = verb("demos", "Collect, verify or describe demonstrations.", demos_command)
@@ -201,10 +202,22 @@ def add_tools(verb: AddVerb) -> ArgumentParser:
 def check_encoder_command(options: Namespace) -> int:
     """Checks one encoder."""
     from benchmark.workplace import load_encoder
-    from encoders.checks import check_encoder
+    from encoders.checks import TILE, check_encoder
+    from encoders.cost import flops_per_frame, measure, num_params
 
-    verdicts = check_encoder(load_encoder(encoders()[options.encoder]))
-    return _show_verdicts([(verdict.name, verdict.problem) for verdict in verdicts])
+    encoder = load_encoder(encoders()[options.encoder]).to(options.device)
+    if encoder.spec.modality != "image":
+        raise ValueError(f"Encoder {encoder.spec.name!r} reads no images; there is nothing to check.")
+    status = _show_verdicts([(verdict.name, verdict.problem) for verdict in check_encoder(encoder)])
+    if status == 0:
+        cost, flops = measure(encoder, TILE), flops_per_frame(encoder) or 0
+        if cost is not None:
+            sys.stdout.write(
+                f"{num_params(encoder) / 1e6:.2f} million parameters, {flops / 1e9:.2f} GFLOP for a frame; on "
+                f"{options.device} {cost.ms_alone:.1f} ms for a frame alone, {cost.ms_in_tile:.1f} ms in a tile of "
+                f"{TILE}, {cost.peak_bytes / 2**20:.0f} MiB at most\n"
+            )
+    return status
 
 
 def check_task_command(options: Namespace) -> int:
