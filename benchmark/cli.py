@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -20,6 +21,7 @@ Settings are given as key=value and override the preset's; lists are written [a,
   pvrbench run preset=quickstart tasks=[metaworld/assembly-v3] encoders=[pixels_14,oracle,proprio] \\
       num_demos=[5,10,25] seeds=[0,1,2] num_episodes=50 name=assembly
   pvrbench run encoders=[my_package.module:MyEncoder] train.num_updates=5000
+  pvrbench run encoders=[timm:vit_small_patch16_224.dino,file:/path/mine.pth?model=vit_tiny_patch16_224]
 
 All keys with their defaults: benchmark/conf/config.yaml. Names: `pvrbench list encoders|tasks|heads|readouts|presets`.
 A run that was interrupted goes on where it stopped when the same command is given again."""
@@ -66,6 +68,10 @@ def compose_config(overrides: Sequence[str]) -> BenchmarkConfig:
     from omegaconf.errors import OmegaConfBaseException
 
     _check_keys(overrides)
+    # Hydra's grammar wants quotes around the `?model=...` of a checkpoint URI; who types it should not have to know.
+    overrides = [
+        re.sub(r"(?<![\w'\"])((?:file|timm|hf|torchvision):[^,\]\s'\"]+)", r"'\1'", text) for text in overrides
+    ]
     try:
         with initialize_config_module("benchmark.conf", version_base="1.3"):
             composed = compose("config", overrides=list(overrides))
@@ -124,9 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     listing = verb("list", "List what can be named in a run.", commands.list_names)
     listing.add_argument("kind", choices=["encoders", "tasks", "heads", "readouts", "presets"])
     doctor = verb("doctor", "Render a frame in each suite; say what is missing and how to mend it.", commands.doctor)
-    for sub in (plan, report, listing, doctor):
+    weights = commands.add_tools(verb)
+    for sub in (plan, report, listing, doctor, weights):
         sub.add_argument("--json", action="store_true", help="print JSON for a program to read")
-    commands.add_tools(verb)
     result_commands.add_results(verb)
     return parser
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmark.config import BenchmarkConfig
 from benchmark.plan import Plan, make_plan
 from benchmark.registry import encoders, heads, readouts, tasks
+from benchmark.weights_commands import WEIGHTS_HELP, weights_command
 
 
 @runtime_checkable
@@ -178,10 +179,11 @@ def doctor(options: Namespace) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def add_tools(verb: AddVerb) -> None:
-    """Adds the verbs that work on demonstrations, weights, caches and single parts."""
+def add_tools(verb: AddVerb) -> ArgumentParser:
+    """Adds the verbs that work on demonstrations, weights, caches and single parts; returns that of the weights."""
     check = verb("check-encoder", "Check an encoder against the contract, point by point.", check_encoder_command)
-    check.add_argument("encoder", help="catalog name or module:attribute")
+    check.add_argument("encoder", help="catalog name, module:attribute or checkpoint URI")
+    check.add_argument("--device", default="cpu", help="where it runs: cpu, cuda, cuda:1; default cpu")
     check = verb("check-task", "Check a task: determinism, expert, demonstrations, splits.", check_task_command)
     check.add_argument("task", help="catalog name")
     demos = verb("demos", "Collect, verify or describe demonstrations.", demos_command)
@@ -190,20 +192,33 @@ def add_tools(verb: AddVerb) -> None:
     demos.add_argument("--num", type=int, default=50, help="demonstrations wanted in all (collect, import); default 50")
     demos.add_argument("--noise", type=float, help="noise of executed actions (collect); default the task's own")
     demos.add_argument("--file", help="robomimic file to write (export) or read (import)")
-    weights = verb("weights", "Show or fetch the published weights of encoders.", weights_command)
-    weights.add_argument("action", choices=["list", "fetch"])
-    weights.add_argument("encoders", nargs="*", metavar="ENCODER")
+    weights = verb("weights", WEIGHTS_HELP.splitlines()[0], weights_command, epilog=WEIGHTS_HELP)
+    weights.add_argument("action", choices=["list", "fetch", "import", "verify"])
+    weights.add_argument("names", nargs="*", metavar="ENCODER", help="catalog names; for import one name and a FILE")
     cache = verb("cache", "Show, check or empty the feature cache.", cache_command)
     cache.add_argument("action", choices=["info", "verify", "clear"])
+    return weights
 
 
 def check_encoder_command(options: Namespace) -> int:
     """Checks one encoder."""
     from benchmark.workplace import load_encoder
-    from encoders.checks import check_encoder
+    from encoders.checks import TILE, check_encoder
+    from encoders.cost import flops_per_frame, measure, num_params
 
-    verdicts = check_encoder(load_encoder(encoders()[options.encoder]))
-    return _show_verdicts([(verdict.name, verdict.problem) for verdict in verdicts])
+    encoder = load_encoder(encoders()[options.encoder]).to(options.device)
+    if encoder.spec.modality != "image":
+        raise ValueError(f"Encoder {encoder.spec.name!r} reads no images; there is nothing to check.")
+    status = _show_verdicts([(verdict.name, verdict.problem) for verdict in check_encoder(encoder)])
+    if status == 0:
+        cost, flops = measure(encoder, TILE), flops_per_frame(encoder) or 0
+        if cost is not None:
+            sys.stdout.write(
+                f"{num_params(encoder) / 1e6:.2f} million parameters, {flops / 1e9:.2f} GFLOP for a frame; on "
+                f"{options.device} {cost.ms_alone:.1f} ms for a frame alone, {cost.ms_in_tile:.1f} ms in a tile of "
+                f"{TILE}, {cost.peak_bytes / 2**20:.0f} MiB at most\n"
+            )
+    return status
 
 
 def check_task_command(options: Namespace) -> int:
@@ -254,33 +269,6 @@ def demos_command(options: Namespace) -> int:
     lengths = [len(file.demo(index).actions) for index in range(len(file))]
     steps = f"{sum(lengths)} steps, {min(lengths)} to {max(lengths)} each" if lengths else "no steps"
     sys.stdout.write(f"{path}: {len(file)} demonstrations, {steps}, content {file.digest_of(len(file))[:16]}\n")
-    return 0
-
-
-def weights_command(options: Namespace) -> int:
-    """Lists or fetches weights."""
-    from encoders.weights import fetch, local_path, weights_present
-
-    named = [encoders()[name] for name in options.encoders] or [spec for spec in encoders().values() if spec.weights]
-    if options.action == "fetch":
-        if not options.encoders:
-            raise ValueError(
-                "`pvrbench weights fetch` needs the names of encoders; `pvrbench weights list` shows them."
-            )
-        for spec in named:
-            if spec.non_commercial:
-                sys.stderr.write(f"note: the weights of {spec.name} are non-commercial ({spec.licence}).\n")
-            sys.stdout.write(f"{fetch(spec)}\n")
-        return 0
-    table = Table("encoder", "here", "licence", "source", box=None)
-    for spec in named:
-        licence = spec.licence + (" (non-commercial)" if spec.non_commercial else "")
-        table.add_row(
-            spec.name, "yes" if weights_present(spec) else "no", licence, spec.weights.uri if spec.weights else ""
-        )
-    Console().print(table, highlight=False)
-    if named:
-        sys.stdout.write(f"Local files go to {local_path(named[0]).parent} (PVRBENCH_WEIGHTS).\n")
     return 0
 
 

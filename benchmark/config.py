@@ -89,6 +89,8 @@ class BenchmarkConfig(_Frozen):
         demo_pool: demonstrations collected for each task; a seed draws nested subsets from them.
         render: `full` or `lean`.
         image_px: side of the rendered image.
+        preprocessing: `full_frame` shows every encoder the whole image at its input size; `official` crops the centre
+            as the evaluation of its authors does.
         horizon: control steps; null takes each task's own.
         success_rule: `any_step` or `last_step`.
         history: frames given to the head.
@@ -116,6 +118,7 @@ class BenchmarkConfig(_Frozen):
     demo_pool: Positive
     render: Literal["full", "lean"]
     image_px: Annotated[int, Field(ge=16, le=1024)]
+    preprocessing: Literal["full_frame", "official"]
     horizon: Positive | None
     success_rule: Literal["any_step", "last_step"]
     history: Positive

@@ -19,7 +19,7 @@ from benchmark.records import Cell, CellRecord, CheckpointScore, Cost, Digests, 
 from benchmark.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
 from benchmark.simulator import SimulatorPool
 from benchmark.workplace import Workplace
-from encoders.cost import flops_per_frame
+from encoders.cost import flops_per_frame, measure, num_params
 from envs.base import InitialStates
 from envs.rendering import gl_renderer
 from policies.base import TrainedHead
@@ -132,7 +132,7 @@ class Recorder:
             digests=self.digests,
             provenance=provenance(device, gl, work.config.engine.tile, spec),
             cost=Cost(
-                encoder_params=spec.num_params,
+                encoder_params=num_params(self.encoder.encoder),
                 readout_params=params.get("front", 0),
                 head_params=params.get("head", 0),
                 flops_per_frame=flops_per_frame(self.encoder.encoder),
@@ -142,9 +142,20 @@ class Recorder:
             failure=failure,
             episodes=tuple(episodes),
             checkpoints=checkpoints,
-            timing={**self.timing, "since_evaluation_began_s": time.monotonic() - self.started},
+            timing={**self.timing, **self._speed(), "since_evaluation_began_s": time.monotonic() - self.started},
             recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         work.store.write(record)
         self.num_written += 1
         work.listener.finished(1)
+
+    def _speed(self) -> dict[str, float]:
+        """Time and memory of the encoder: no two measurements agree, so they stand with the timings."""
+        cost = measure(self.encoder.encoder, self.encoder.tile)
+        if cost is None:
+            return {}
+        return {
+            "encoder_ms_alone": cost.ms_alone,
+            "encoder_ms_in_tile": cost.ms_in_tile,
+            "encoder_peak_mib": cost.peak_bytes / 2**20,
+        }

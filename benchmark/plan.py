@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from pydantic import JsonValue
@@ -72,7 +72,7 @@ def make_plan(config: BenchmarkConfig) -> Plan:
         ConfigError: a camera or a combination is not to be had.
     """
     task_specs = [tasks()[name] for name in expand_tasks(config.tasks)]
-    encoder_specs = [encoders()[name] for name in dict.fromkeys(config.encoders)]
+    encoder_specs = [_shown(encoders()[name], config) for name in dict.fromkeys(config.encoders)]
     readout_specs = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
     head_specs = {name: heads()[name] for name in dict.fromkeys(config.heads)}
     for name in config.head_options:
@@ -80,6 +80,9 @@ def make_plan(config: BenchmarkConfig) -> Plan:
             if name not in head.options:
                 raise ConfigError(unknown(f"option of head {head.name!r}:", name, head.options))
     notes: list[str] = []
+    uncropped = [spec.name for spec in encoder_specs if spec.modality == "image" and spec.image_size == 0]
+    if config.preprocessing == "official" and uncropped:
+        notes.append(f"{', '.join(uncropped)} see the whole frame: no preprocessing is published for them.")
     chosen = {spec.name: _readouts_for(spec, readout_specs, notes) for spec in encoder_specs}
     groups: list[CellGroup] = []
     for task in task_specs:
@@ -131,6 +134,13 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     )
 
 
+def _shown(spec: EncoderSpec, config: BenchmarkConfig) -> EncoderSpec:
+    """The encoder with the preprocessing of the run; it enters its digest, and so the key of the feature cache."""
+    if config.preprocessing != "official" or spec.modality != "image" or spec.image_size == 0:
+        return spec
+    return replace(spec, options={**spec.options, "preprocessing": "official"})
+
+
 def _horizon(task: TaskSpec, config: BenchmarkConfig) -> int:
     return task.horizon if config.horizon is None else config.horizon
 
@@ -165,6 +175,7 @@ def _settings(config: BenchmarkConfig, task: TaskSpec, head: HeadSpec) -> Settin
         preset=config.preset,
         render=config.render,
         image_px=config.image_px,
+        preprocessing=config.preprocessing,
         split=config.split,
         num_episodes=config.num_episodes,
         horizon=_horizon(task, config),

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -75,6 +75,7 @@ class Settings(_Frozen):
         preset: the protocol's name.
         render: `full` or `lean`, see `envs.spec.View`.
         image_px: side of the rendered image.
+        preprocessing: `full_frame`, or `official` where encoders crop the image as their authors do.
         split: which initial states were evaluated.
         num_episodes: initial states evaluated.
         horizon: control steps after which an episode has failed.
@@ -91,6 +92,7 @@ class Settings(_Frozen):
     preset: str
     render: Literal["full", "lean"]
     image_px: Count
+    preprocessing: Literal["full_frame", "official"]
     split: Literal["selection", "test"]
     num_episodes: Count
     horizon: Count

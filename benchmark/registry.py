@@ -23,6 +23,10 @@ class UnknownNameError(ValueError):
     """A name stands in no catalog; the text offers the nearest one."""
 
 
+class PluginError(ValueError):
+    """An installed plugin cannot be used; the text names it and its package."""
+
+
 class Catalog(Mapping[str, S], Generic[S]):
     """Read-only mapping from name to spec.
 
@@ -47,14 +51,31 @@ class Catalog(Mapping[str, S], Generic[S]):
 
         Raises:
             UnknownNameError: there is none.
+            PluginError: it is the name of a plugin that cannot be used.
         """
         if name in self._rows:
             return self._rows[name]
         if name in self._plugins:
-            return self._plugins[name].load()
+            return self._load(name)
         if self._resolve is not None and ":" in name:
             return self._resolve(name)
         raise UnknownNameError(unknown(self.kind, name, self))
+
+    def _load(self, name: str) -> S:
+        point = self._plugins[name]
+        kind = type(next(iter(self._rows.values())))
+        where = f"Plugin {self.kind} {name!r} ({point.value} of package {point.dist.name if point.dist else '?'})"
+        try:
+            spec = point.load()
+        except Exception as error:
+            # Whatever another package raises on import: the user has to know which one it is.
+            raise PluginError(
+                f"{where} cannot be imported: {type(error).__name__}: {error}. Mend or uninstall it."
+            ) from error
+        if not isinstance(spec, kind) or getattr(spec, "name", None) != name:
+            found = f"the {kind.__name__} {getattr(spec, 'name', None)!r}" if isinstance(spec, kind) else repr(spec)
+            raise PluginError(f"{where} is {found}; expected the {kind.__name__} {name!r}, as its entry point.")
+        return spec
 
     def __iter__(self) -> Iterator[str]:
         yield from self._rows

@@ -12,9 +12,17 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from encoders.base import Encoder, Features
+from encoders.input_probe import device_of, encode, network_input, network_of
 
 TILE = 4
 SIDE_PX = 96
+# From black to white a network sees a span of 1 (unnormalised) to 4.5 (ImageNet's std); these can only be mistakes.
+_FAULTY_SPANS = (
+    ("inverted", float("-inf"), 0.0),
+    ("scaled twice", 0.0, 0.1),
+    ("normalised twice", 6.0, 100.0),
+    ("not scaled", 100.0, float("inf")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ def check_encoder(encoder: Encoder) -> list[Verdict]:
     """Checks an encoder by calling it on made-up pictures.
 
     Args:
-        encoder: an encoder of modality `image`, on the CPU.
+        encoder: an encoder of modality `image`, on any device.
 
     Returns:
         A verdict for every promise, in a fixed order; an error inside a check is its problem.
@@ -48,14 +56,17 @@ def check_encoder(encoder: Encoder) -> list[Verdict]:
         ("features have the declared fields, one row for each image, float32", _shapes),
         ("features are finite, for black and white images too", _finite),
         ("the same image gives the same features", _deterministic),
-        ("an image's features do not depend on its companions", _independent),
+        ("an image's features do not depend on its companions or its place in the batch", _independent),
         ("the network is frozen: eval mode, no gradient, buffers unchanged", _frozen),
         ("the input is left as it is", _input_untouched),
         ("float images are refused", _refuses_floats),
+        ("images of other than three channels are refused", _refuses_channels),
+        ("images are taken from the CPU, wherever the network is", _takes_cpu_images),
         ("features depend on the image", _sensitive),
-        ("features depend on where things are, if there is a grid: it is not flipped", _upright),
+        ("the image is not flipped: neither for the network nor in the grid", _upright),
         ("red and blue are told apart in RGB order", _colour_order),
-        ("brightness over the whole range matters: no double normalisation, no clipping", _range),
+        ("images are normalised once, as declared", _normalised),
+        ("brightness over the whole range matters: nothing is clipped", _range),
     )
     return [Verdict(name, _attempt(check, encoder)) for name, check in promises]
 
@@ -84,7 +95,7 @@ def _vector(features: Features) -> Tensor:
 
 
 def _shapes(encoder: Encoder) -> str:
-    fields = _fields(encoder.encode(pictures(0)))
+    fields = _fields(encode(encoder, pictures(0)))
     if set(fields) != set(encoder.spec.outputs):
         return f"declares {sorted(encoder.spec.outputs)} and returns {sorted(fields)}"
     for name, value in fields.items():
@@ -100,31 +111,31 @@ def _shapes(encoder: Encoder) -> str:
 def _finite(encoder: Encoder) -> str:
     for value in (0, 127, 255):
         images = torch.full((TILE, SIDE_PX, SIDE_PX, 3), value, dtype=torch.uint8)
-        if not torch.isfinite(_vector(encoder.encode(images))).all():
+        if not torch.isfinite(_vector(encode(encoder, images))).all():
             return f"NaN or infinity for an image of {value}"
     return ""
 
 
 def _deterministic(encoder: Encoder) -> str:
-    first, second = (_vector(encoder.encode(pictures(1))) for _ in range(2))
+    first, second = (_vector(encode(encoder, pictures(1))) for _ in range(2))
     return "" if torch.equal(first, second) else f"two calls differ by up to {float((first - second).abs().max()):.2g}"
 
 
 def _independent(encoder: Encoder) -> str:
     images, others = pictures(2), pictures(3)
-    alone = _vector(encoder.encode(images))[0]
-    among = _vector(encoder.encode(torch.cat([others[:2], images[:1], others[3:]])))[2]
+    alone = _vector(encode(encoder, images))[0]
+    among = _vector(encode(encoder, torch.cat([others[:2], images[:1], others[3:]])))[2]
     if torch.equal(alone, among):
         return ""
     return f"features change by up to {float((alone - among).abs().max()):.2g} with the other images of the batch"
 
 
 def _frozen(encoder: Encoder) -> str:
-    network = cast("object", getattr(encoder, "network", None) or getattr(encoder, "_function", None))
-    vector = _vector(encoder.encode(pictures(4)))
+    network = network_of(encoder)
+    vector = _vector(encode(encoder, pictures(4)))
     if vector.requires_grad:
         return "features carry a gradient"
-    if not isinstance(network, nn.Module):
+    if network is None:
         return ""
     if any(module.training for module in network.modules()):
         return "a part of the network is in train mode"
@@ -132,7 +143,7 @@ def _frozen(encoder: Encoder) -> str:
         return "a parameter requires a gradient"
     before = {name: value.clone() for name, value in network.named_buffers()}
     for seed in range(3):
-        encoder.encode(pictures(seed))
+        encode(encoder, pictures(seed))
     changed = [name for name, value in network.named_buffers() if not torch.equal(value, before[name])]
     return f"buffers change with use: {', '.join(changed[:3])}" if changed else ""
 
@@ -140,20 +151,36 @@ def _frozen(encoder: Encoder) -> str:
 def _input_untouched(encoder: Encoder) -> str:
     images = pictures(5)
     copy = images.clone()
-    encoder.encode(images)
+    encode(encoder, images)
     return "" if torch.equal(images, copy) else "the images are changed in place"
 
 
 def _refuses_floats(encoder: Encoder) -> str:
     try:
-        encoder.encode(pictures(6).float() / 255)
+        encode(encoder, pictures(6).float() / 255)
     except TypeError:
         return ""
     return "images in [0, 1] are taken without complaint; raw uint8 is the contract"
 
 
+def _refuses_channels(encoder: Encoder) -> str:
+    try:
+        encode(encoder, torch.zeros(TILE, SIDE_PX, SIDE_PX, 11, dtype=torch.uint8))
+    except TypeError:
+        return ""
+    return "images of 11 channels are taken without complaint; B H W 3 is the contract"
+
+
+def _takes_cpu_images(encoder: Encoder) -> str:
+    if device_of(encoder).type == "cpu":
+        return ""
+    images = pictures(8)
+    there, here = _vector(encode(encoder, images)), _vector(encoder.encode(images))
+    return "" if torch.equal(there, here) else "images on the CPU have other features than the same ones on the device"
+
+
 def _sensitive(encoder: Encoder) -> str:
-    vectors = _vector(encoder.encode(pictures(7)))
+    vectors = _vector(encode(encoder, pictures(7)))
     spread = float((vectors - vectors.mean(dim=0)).abs().max())
     return "" if spread > 1e-6 * (1 + float(vectors.abs().max())) else "all images have the same features"
 
@@ -165,7 +192,16 @@ def _upright(encoder: Encoder) -> str:
     for row, (top, left) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
         y, x = top * 2 * third, left * 2 * third
         marked[row, y : y + third, x : x + third] = 250
-    before, after = encoder.encode(blank).grid, encoder.encode(marked).grid
+    shown = network_input(encoder, blank), network_input(encoder, marked)
+    if shown[0] is not None and shown[1] is not None:
+        # The first picture's mark is at its top left. Networks of several frames see each of them in turn.
+        change = (shown[1] - shown[0]).abs().sum(dim=1)[0]
+        rows, columns = change.sum(dim=1), change.sum(dim=0)
+        ways = (("upside down", rows), ("mirrored", columns))
+        wrong = [way for way, line in ways if line[: len(line) // 2].sum() < line[len(line) // 2 :].sum()]
+        if wrong:
+            return f"the network is shown the image {' and '.join(wrong)}"
+    before, after = encode(encoder, blank).grid, encode(encoder, marked).grid
     if before is None or after is None or min(before.shape[2:]) < 2:
         return ""
     change = (after - before).abs().sum(dim=1)
@@ -187,15 +223,48 @@ def _colour_order(encoder: Encoder) -> str:
     red = torch.zeros(TILE, SIDE_PX, SIDE_PX, 3, dtype=torch.uint8)
     blue = red.clone()
     red[..., 0], blue[..., 2] = 255, 255
-    first, second = _vector(encoder.encode(red)), _vector(encoder.encode(blue))
+    shown = network_input(encoder, red), network_input(encoder, blue)
+    if shown[0] is not None and shown[1] is not None:
+        difference = (shown[0] - shown[1]).mean(dim=(0, 2, 3))
+        if difference[0] < 0 < difference[2]:
+            return "the network is shown blue where red belongs: BGR order"
+    first, second = _vector(encode(encoder, red)), _vector(encode(encoder, blue))
     return "" if float((first - second).abs().max()) > 1e-5 else "a red and a blue image have the same features"
+
+
+def _normalised(encoder: Encoder) -> str:
+    levels: list[Tensor] = []
+    for level in (0, 255):
+        shown = network_input(encoder, torch.full((TILE, SIDE_PX, SIDE_PX, 3), level, dtype=torch.uint8))
+        if shown is None:
+            return ""
+        levels.append(shown.mean(dim=(0, 2, 3)))
+    black, white = levels
+    mean, std = torch.tensor(encoder.spec.mean), torch.tensor(encoder.spec.std)
+    # An encoder of one's own, without a declared input size, declares no mean and std either.
+    is_declared = encoder.spec.image_size > 0
+    if (
+        is_declared
+        and torch.allclose(black, -mean / std, atol=0.02)
+        and torch.allclose(white, (1 - mean) / std, atol=0.02)
+    ):
+        return ""
+    span = float((white - black).mean())
+    kind = next((name for name, low, high in _FAULTY_SPANS if low <= span < high), "")
+    expected = ""
+    if not kind and is_declared:
+        is_bare = abs(float(black.mean())) < 0.02 and abs(span - 1) < 0.02
+        kind = "not normalised" if is_bare else "normalised otherwise"
+        expected = f", expected {float((-mean / std).mean()):.3g} and {float(((1 - mean) / std).mean()):.3g}"
+    found = f"black is {float(black.mean()):.3g}, white {float(white.mean()):.3g} for the network"
+    return f"{kind}: {found}{expected}" if kind else ""
 
 
 def _range(encoder: Encoder) -> str:
     levels = torch.tensor([10, 90, 170, 250], dtype=torch.uint8)
     images = levels.view(TILE, 1, 1, 1).expand(TILE, SIDE_PX, SIDE_PX, 3).contiguous()
-    vectors = _vector(encoder.encode(images))
+    vectors = _vector(encode(encoder, images))
     steps = (vectors[1:] - vectors[:-1]).abs().amax(dim=1)
     if float(steps.min()) <= 1e-6 * (1 + float(vectors.abs().max())):
-        return "images of different brightness have the same features: the input is clipped or scaled twice"
+        return "images of different brightness have the same features: the input is clipped"
     return ""

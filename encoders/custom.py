@@ -57,6 +57,7 @@ class CustomEncoder:
     def __init__(self, spec: EncoderSpec, function: Callable[[Tensor], object]) -> None:
         self.spec = spec
         self._function = function
+        self._device = "cpu"
         if isinstance(function, nn.Module):
             function.eval().requires_grad_(requires_grad=False)
         self.digest = _digest(spec, function)
@@ -66,13 +67,21 @@ class CustomEncoder:
         """Features of raw frames."""
         check_images(inputs, self.spec.name)
         with torch.no_grad():
-            return _as_features(self._function(inputs), self.spec.name)
+            return _as_features(
+                self._function(inputs if self.network is None else inputs.to(self._device)), self.spec.name
+            )
 
     def to(self, device: str) -> CustomEncoder:
         """The encoder with its parameters on `device`, if it is a module."""
         if isinstance(self._function, nn.Module):
             self._function.to(device)
+            self._device = device
         return self
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The frozen network, if the callable is a module."""
+        return self._function if isinstance(self._function, nn.Module) else None
 
 
 def load(spec: EncoderSpec) -> CustomEncoder:

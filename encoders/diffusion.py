@@ -10,7 +10,6 @@ sample the posterior; with the mode and `ensemble` draws averaged, this is their
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -24,9 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from encoders.base import Features
+from encoders.digest import digest_of
 from encoders.preprocessing import check_images, preprocess
 from encoders.spec import EncoderSpec
-from encoders.weights import WeightsError, weights_dir
+from encoders.weights import WeightsError, local_path, locate
 
 _LATENT_SCALE = 0.18215
 _BETAS = (0.00085, 0.012)
@@ -131,7 +131,8 @@ class DiffusionEncoder:
             self._networks.register_buffer("context", context.clone())
         if tap is not None:
             self._networks.register_buffer("noise", self._draw(spec, vae))
-        self.digest = _digest(spec, self._networks)
+        self._device = "cpu"
+        self.digest = digest_of(spec, self._networks)
 
     @staticmethod
     def _draw(spec: EncoderSpec, vae: AutoencoderKL) -> Float[Tensor, "E 4 h w"]:
@@ -146,7 +147,8 @@ class DiffusionEncoder:
         """The feature grid of raw frames: block outputs brought to one side and concatenated, or latents."""
         check_images(inputs, self.spec.name)
         networks = cast("Any", self._networks)
-        latents: Tensor = networks.vae.encode(preprocess(inputs, self.spec)).latent_dist.mode() * _LATENT_SCALE
+        pixels = preprocess(inputs.to(self._device), self.spec)
+        latents: Tensor = networks.vae.encode(pixels).latent_dist.mode() * _LATENT_SCALE
         if "unet" not in self._networks:
             return Features(grid=latents)
         timestep = int(self.spec.options["timestep"])
@@ -174,6 +176,7 @@ class DiffusionEncoder:
     def to(self, device: str) -> DiffusionEncoder:
         """The encoder with its networks on `device`."""
         self._networks.to(device)
+        self._device = device
         return self
 
     @property
@@ -193,7 +196,7 @@ def load(spec: EncoderSpec) -> DiffusionEncoder:
     Raises:
         WeightsError: the folder or the embedding is not on this machine, or does not fit.
     """
-    folder = model_folder(spec)
+    folder = locate(spec)
     vae = _pretrained(AutoencoderKL, folder / "vae", spec)
     blocks = tuple(name for name in str(spec.options["blocks"]).split("+") if name)
     if not blocks:
@@ -208,36 +211,9 @@ def load(spec: EncoderSpec) -> DiffusionEncoder:
     return DiffusionEncoder(spec, vae, UNetTap(unet, blocks), context)
 
 
-def model_folder(spec: EncoderSpec) -> Path:
-    """The folder of a row: its own name or its model's name among the local weights, else the hub's cache or the hub.
-
-    Raises:
-        WeightsError: it cannot be had.
-    """
-    repo = str(spec.options["repo"])
-    for name in (spec.name, repo.rpartition("/")[2]):
-        if (weights_dir() / name / "vae").is_dir():
-            return weights_dir() / name
-    from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType] - partly typed
-
-    revision = spec.weights.revision if spec.weights else None
-    parts = ["vae/config.json", "vae/diffusion_pytorch_model.safetensors"]
-    if spec.options["blocks"]:
-        unet = str(spec.options.get("unet", "unet"))
-        parts += [f"{unet}/config.json", f"{unet}/diffusion_pytorch_model.safetensors"]
-    try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=parts, etag_timeout=5))
-    except Exception as error:
-        raise WeightsError(
-            f"The weights of {spec.name!r} are not on this machine and {repo} cannot be reached "
-            f"({type(error).__name__}). On a machine with network run `hf download {repo} {' '.join(parts)} "
-            f"--local-dir {weights_dir() / repo.rpartition('/')[2]}`, or copy that folder there."
-        ) from error
-
-
 def _context(spec: EncoderSpec, folder: Path) -> Float[Tensor, "1 T E"]:
     name = str(spec.options.get("prompt", _CONTEXT_FILE))
-    places = [folder / name, weights_dir() / str(spec.options["repo"]).rpartition("/")[2] / name]
+    places = [folder / name, local_path(spec) / name]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise WeightsError(
@@ -259,13 +235,3 @@ def _pretrained(kind: type[Any], folder: Path, spec: EncoderSpec) -> Any:
             f"{folder} does not hold a sound {kind.__name__} for {spec.name!r} ({str(error).splitlines()[0]}). "
             "Remove it and fetch it again."
         ) from error
-
-
-def _digest(spec: EncoderSpec, networks: nn.Module) -> str:
-    content = hashlib.sha256(
-        repr((spec.image_size, spec.interpolation, spec.mean, spec.std, sorted(spec.options.items()))).encode()
-    )
-    for name, value in sorted(networks.state_dict().items()):
-        content.update(name.encode())
-        content.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
-    return content.hexdigest()

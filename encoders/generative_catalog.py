@@ -15,6 +15,10 @@ _SCR = "Gupta et al. 2024, SCR, arXiv:2405.05852"
 _SCR_BLOCKS = "down_1+down_2+down_3+mid"
 
 
+def _files(*parts: str) -> tuple[str, ...]:
+    return tuple(f"{part}/{name}" for part in parts for name in ("config.json", "diffusion_pytorch_model.safetensors"))
+
+
 def _diffusion(
     name: str,
     model: tuple[str, str],
@@ -47,7 +51,9 @@ def _diffusion(
         grid_side=grid_side,
         num_params=round(millions * 1e6),
         default_readout="grid4",
-        weights=WeightsSource(uri=f"hf:{repo}/{'unet' if blocks else 'vae'}", revision=revision),
+        weights=WeightsSource(
+            uri=f"hf:{repo}", revision=revision, files=_files("vae", "unet") if blocks else _files("vae")
+        ),
         licence="CreativeML OpenRAIL-M" if model is _SD15 else "CreativeML Open RAIL++-M",
         pretraining_data="LAION-2B-en, aesthetic subset" if model is _SD15 else "LAION-5B, filtered",
         paper=paper,
@@ -81,7 +87,7 @@ def _voltron(name: str, published: str, frames: int, size: tuple[int, int, float
         grid_side=14,
         num_params=round(millions * 1e6),
         default_readout="mean",
-        weights=WeightsSource(uri=f"https://drive.google.com/uc?id={drive_id}"),
+        weights=WeightsSource(uri=f"https://drive.google.com/uc?id={drive_id}", converter="encoders.voltron:convert"),
         licence="MIT",
         pretraining_data="Something-Something-v2",
         paper="Karamcheti et al. 2023, Voltron, arXiv:2302.12766",

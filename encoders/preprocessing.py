@@ -9,6 +9,9 @@ from torch.nn import functional
 
 from encoders.spec import EncoderSpec
 
+# 224 of 256 pixels, the evaluation of ImageNet classifiers and of most robot-learning papers.
+DEFAULT_CROP_FRACTION = 7 / 8
+
 
 def check_images(images: object, name: str) -> None:
     """Refuses anything but raw frames.
@@ -30,28 +33,33 @@ def preprocess(images: UInt8[Tensor, "B H W 3"], spec: EncoderSpec) -> Float[Ten
     """Resizes and normalises raw frames for an encoder.
 
     The whole frame is shown, squashed to the encoder's input square; nothing is cropped away, since the object may
-    stand at the edge. `options["preprocessing"] = "official"` takes the shorter side to 8/7 of the input and crops the
-    centre, as most published evaluations do. Frames that have the input size already are not resampled.
+    stand at the edge. `options["preprocessing"] = "official"` does what most published evaluations do: the shorter
+    side is resized to the input size over `crop_fraction` and the centre is cut out. Frames that have the wanted size
+    already are not resampled.
 
     Args:
         images: raw frames.
-        spec: input size, interpolation, mean and standard deviation.
+        spec: input size, interpolation, crop, mean and standard deviation.
     """
     pixels = images.permute(0, 3, 1, 2).float() / 255
+    side = spec.image_size
     if spec.options.get("preprocessing") == "official":
-        pixels = _resize(pixels, round(spec.image_size * 8 / 7), spec.interpolation)
-        edge = (pixels.shape[-1] - spec.image_size) // 2
-        pixels = pixels[..., edge : edge + spec.image_size, edge : edge + spec.image_size]
+        height, width = pixels.shape[-2:]
+        shorter = round(side / (spec.crop_fraction or DEFAULT_CROP_FRACTION))
+        scale = shorter / min(height, width)
+        pixels = _resize(pixels, (max(shorter, int(height * scale)), max(shorter, int(width * scale))), spec)
+        top, left = ((length - side) // 2 for length in pixels.shape[-2:])
+        pixels = pixels[..., top : top + side, left : left + side]
     else:
-        pixels = _resize(pixels, spec.image_size, spec.interpolation)
+        pixels = _resize(pixels, (side, side), spec)
     mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
     return (pixels - mean) / std
 
 
-def _resize(pixels: Float[Tensor, "B 3 H W"], side: int, interpolation: str) -> Float[Tensor, "B 3 S S"]:
-    if pixels.shape[-2:] == (side, side):
+def _resize(pixels: Float[Tensor, "B 3 H W"], size: tuple[int, int], spec: EncoderSpec) -> Float[Tensor, "B 3 h w"]:
+    if pixels.shape[-2:] == size:
         return pixels
-    if interpolation == "area":
-        return functional.adaptive_avg_pool2d(pixels, side)
-    resized = functional.interpolate(pixels, (side, side), mode=interpolation, antialias=True, align_corners=False)
+    if spec.interpolation == "area":
+        return functional.adaptive_avg_pool2d(pixels, size)
+    resized = functional.interpolate(pixels, size, mode=spec.interpolation, antialias=True, align_corners=False)
     return resized.clamp(0, 1)

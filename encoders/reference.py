@@ -1,18 +1,32 @@
-"""References to encoders of one's own, `module:attribute`, as specs; torch is imported only when one is resolved."""
+"""References to encoders that stand in no catalog, as specs; torch is imported only when one is resolved."""
 
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 
 from encoders.spec import EncoderSpec
 
+SCHEMES: Mapping[str, str] = {
+    "timm": "timm:vit_small_patch16_224.dino",
+    "hf": "hf:owner/repo",
+    "file": "file:/path/model.safetensors?model=vit_tiny_patch16_224",
+    "torchvision": "torchvision:resnet18",
+}
+"""What a reference may start with instead of a module, each with an example."""
+
 
 def spec_for(reference: str) -> EncoderSpec:
-    """The spec of a `module:attribute` reference; the encoder is loaded once and asked for the shapes of its features.
+    """The spec of a checkpoint URI or of a `module:attribute` reference.
+
+    An encoder of one's own is loaded once and asked for the shapes of its features.
 
     Raises:
-        ValueError: the module or attribute cannot be imported, or what it returns is no features.
+        ValueError: nothing can be had under that reference, or what it returns is no features.
     """
+    # By name, since the modules behind it import torch and catalogs must stay light.
+    if reference.partition(":")[0] in SCHEMES:
+        return pkgutil.resolve_name("encoders.checkpoint_uri:describe")(reference)
     spec = EncoderSpec(
         name=reference,
         entry_point="encoders.custom:load",
@@ -22,5 +36,4 @@ def spec_for(reference: str) -> EncoderSpec:
         pretraining_data="unknown",
         options={"reference": reference},
     )
-    # By name, since the module behind it imports torch and catalogs must stay light.
     return pkgutil.resolve_name("encoders.custom:describe")(spec)

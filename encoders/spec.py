@@ -15,12 +15,13 @@ class WeightsSource:
     """Where the official weights of an encoder are published.
 
     Attributes:
-        uri: `hf:<repo>/<file>`, `https://...` or `timm:<model>.<tag>`.
+        uri: `hf:<owner>/<repo>/<file>`, `https://...`, `timm:<model>.<tag>` or `file:<path>`.
         revision: commit of a hub repository, if one is pinned.
         sha256: hex digest of the official file, if it is known.
         mirrors: further URIs that serve the same file.
         converter: `module:function` that turns the official file's tensors into those of our network, for files
             whose names or layout differ; None where they fit as they are.
+        files: the files of a model that is published as a folder; `uri` then is `hf:<owner>/<repo>`.
     """
 
     uri: str
@@ -28,6 +29,7 @@ class WeightsSource:
     sha256: str | None = None
     mirrors: tuple[str, ...] = ()
     converter: str | None = None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class EncoderSpec:
         interpolation: `bicubic`, `bilinear` or `area`.
         mean: per-channel mean subtracted from RGB in [0, 1].
         std: per-channel standard deviation that divides it.
+        crop_fraction: with `official` preprocessing, the side of the centre crop over that of the resized frame;
+            None takes timm's value where timm hosts the weights, 7/8 elsewhere.
         feature_dim: channels of the class token, grid or pooled vector.
         grid_side: side of the square patch grid, 0 without one.
         num_params: parameters of the frozen network.
@@ -65,6 +69,7 @@ class EncoderSpec:
     interpolation: Literal["bicubic", "bilinear", "area"] = "bicubic"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    crop_fraction: float | None = None
     feature_dim: int = 0
     grid_side: int = 0
     num_params: int = 0

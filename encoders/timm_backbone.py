@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -13,15 +13,14 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from encoders.base import Features
+from encoders.digest import digest_of
+from encoders.fit import EXTRAS, check_fit
 from encoders.preprocessing import check_images, preprocess
 from encoders.spec import EncoderSpec
-from encoders.weights import WeightsError, local_path, state_dict
+from encoders.weights import state_dict
 
 # Options that are ours; the others are handed to `timm.create_model`.
 _OWN = frozenset({"model", "seed", "preprocessing", "norm_eps", "rope_periods"})
-
-# Parts of a published file that no encoder needs: classifiers and what only pretraining used.
-_UNUSED = ("head", "fc.", "decoder", "mask_token")
 
 
 class TimmEncoder:
@@ -36,16 +35,18 @@ class TimmEncoder:
         self.spec = spec
         self._model = model.eval().requires_grad_(requires_grad=False)
         self._num_prefix: int = getattr(model, "num_prefix_tokens", 0)
-        self.digest = _digest(spec, self._model)
+        self._device = "cpu"
+        self.digest = digest_of(spec, self._model)
 
     @torch.no_grad()
     def encode(self, inputs: UInt8[Tensor, "B H W 3"]) -> Features:
         """Class token and patch grid of raw frames, after the network's final normalisation."""
         check_images(inputs, self.spec.name)
-        output: Tensor = cast("Any", self._model).forward_features(preprocess(inputs, self.spec))
+        output: Tensor = cast("Any", self._model).forward_features(preprocess(inputs.to(self._device), self.spec))
         pooled = cast("Any", self._model).forward_head(output) if "pooled" in self.spec.outputs else None
         if output.ndim == 4:
-            return Features(grid=output, pooled=pooled)
+            is_last = getattr(self._model, "output_fmt", "NCHW") == "NHWC"
+            return Features(grid=output.permute(0, 3, 1, 2).contiguous() if is_last else output, pooled=pooled)
         patches = output[:, self._num_prefix :]
         side = round(patches.shape[1] ** 0.5)
         grid = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
@@ -55,6 +56,7 @@ class TimmEncoder:
     def to(self, device: str) -> TimmEncoder:
         """The encoder with its network on `device`."""
         self._model.to(device)
+        self._device = device
         return self
 
     @property
@@ -74,7 +76,15 @@ def load(spec: EncoderSpec) -> TimmEncoder:
         _draw(model, int(spec.options["seed"]))
     else:
         _fill(model, spec)
-    return TimmEncoder(spec, model)
+    return TimmEncoder(_with_crop(spec), model)
+
+
+def _with_crop(spec: EncoderSpec) -> EncoderSpec:
+    """The row with the crop that timm knows for its weights, where it is asked for and the row names none."""
+    if spec.options.get("preprocessing") != "official" or spec.crop_fraction is not None or spec.weights is None:
+        return spec
+    published: Any = timm.get_pretrained_cfg(spec.weights.uri.removeprefix("timm:"), allow_unregistered=True)
+    return replace(spec, crop_fraction=published.crop_pct if published else None)
 
 
 def build(spec: EncoderSpec) -> nn.Module:
@@ -99,21 +109,10 @@ def build(spec: EncoderSpec) -> nn.Module:
 def _fill(model: nn.Module, spec: EncoderSpec) -> None:
     weights, expected = _fitting(model, state_dict(spec)), model.state_dict()
     # BatchNorm counts training batches for nothing that is run here, and files from before torch 0.4 lack the count.
-    absent = (name for name in expected if name not in weights and not name.endswith("num_batches_tracked"))
-    faults = [f"missing {name}" for name in absent][:3]
-    unused = (name for name in weights if name not in expected)
-    faults += [f"unexpected {name}" for name in unused if not name.startswith(_UNUSED)][:3]
-    faults += [
-        f"{name} is {tuple(weights[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in weights and weights[name].shape != value.shape
-    ][:3]
-    if faults:
-        raise WeightsError(
-            f"The weights at {local_path(spec)} do not fit {spec.options['model']} ({', '.join(faults)}). "
-            f"They belong to another encoder than {spec.name!r}; `pvrbench list encoders` shows the rows."
-        )
-    model.load_state_dict(weights, strict=False)
+    counts = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
+    used = counts | {name: value for name, value in weights.items() if name in expected or not name.startswith(EXTRAS)}
+    check_fit(expected, used, spec)
+    model.load_state_dict(used, strict=True)
 
 
 def _fitting(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -136,13 +135,3 @@ def _draw(model: nn.Module, seed: int) -> None:
             std = 0.02 if is_token else (2.0 if parameter.ndim == 4 else 1.0) ** 0.5 / fan_in**0.5
             with torch.no_grad():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
-
-
-def _digest(spec: EncoderSpec, model: nn.Module) -> str:
-    content = hashlib.sha256(
-        repr((spec.image_size, spec.interpolation, spec.mean, spec.std, sorted(spec.options.items()))).encode()
-    )
-    for name, value in sorted(model.state_dict().items()):
-        content.update(name.encode())
-        content.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
-    return content.hexdigest()

@@ -14,8 +14,8 @@ images, so both frames are the same one.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -23,10 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from encoders.base import Features
+from encoders.digest import digest_of
+from encoders.fit import check_fit
 from encoders.preprocessing import check_images, preprocess
 from encoders.readout_module import RMSNorm
 from encoders.spec import EncoderSpec
-from encoders.weights import WeightsError, local_path, state_dict
+from encoders.weights import state_dict
 
 _PATCH = 16
 _NUM_LANGUAGE = 20
@@ -144,13 +146,14 @@ class VoltronEncoder:
     def __init__(self, spec: EncoderSpec, network: VoltronNetwork) -> None:
         self.spec = spec
         self.network = network.eval().requires_grad_(requires_grad=False)
-        self.digest = _digest(spec, network)
+        self._device = "cpu"
+        self.digest = digest_of(spec, network)
 
     @torch.no_grad()
     def encode(self, inputs: Shaped[Tensor, "B ..."]) -> Features:
         """The patch grid of raw frames; two-frame networks are shown each frame twice."""
         check_images(inputs, self.spec.name)
-        pixels = preprocess(inputs, self.spec)
+        pixels = preprocess(inputs.to(self._device), self.spec)
         tokens: Tensor = self.network(pixels[:, None].expand(-1, self.network.num_frames, -1, -1, -1))
         side = self.spec.grid_side
         return Features(grid=tokens.transpose(1, 2).reshape(len(tokens), -1, side, side))
@@ -158,14 +161,12 @@ class VoltronEncoder:
     def to(self, device: str) -> VoltronEncoder:
         """The encoder with its network on `device`."""
         self.network.to(device)
+        self._device = device
         return self
 
 
 def load(spec: EncoderSpec) -> VoltronEncoder:
     """Builds the network of a row and loads its weights.
-
-    The weights are a published checkpoint as safetensors. Its language model, `lm.*`, is run once for the constant
-    that stands for no instruction; a file that holds that constant as `null_language` needs no language model.
 
     Raises:
         WeightsError: the weights cannot be had or do not fit the architecture.
@@ -177,43 +178,32 @@ def load(spec: EncoderSpec) -> VoltronEncoder:
         num_frames=int(spec.options["frames"]),
         grid_side=spec.grid_side,
     )
-    if not local_path(spec).is_file():
-        raise WeightsError(
-            f"The weights of {spec.name!r} are not on this machine: no {local_path(spec)}. They are published on "
-            f"Google Drive alone, as {spec.options['published']!r} of voltron-robotics: download "
-            f"{spec.weights.uri if spec.weights else 'it'} with a browser, then run "
-            f"`pvrbench weights import {spec.name} FILE` (or store its state dictionary as that safetensors file)."
-        )
-    network.load_state_dict(_fitting(network, state_dict(spec), spec), strict=True)
+    weights = convert(state_dict(spec))
+    check_fit(network.state_dict(), weights, spec)
+    network.load_state_dict(weights, strict=True)
     return VoltronEncoder(spec, network)
 
 
-def _fitting(network: nn.Module, weights: Mapping[str, Tensor], spec: EncoderSpec) -> dict[str, Tensor]:
-    kept = {_RENAMED.get(name, name): value for name, value in weights.items() if not name.startswith(_TRAINING_ONLY)}
+def convert(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The encoder in a published checkpoint, what only training needs left out; converted tensors stay as they are.
+
+    The language model, `lm.*`, is run once for the constant that stands for no instruction, `null_language`.
+
+    Raises:
+        ValueError: the checkpoint has neither.
+    """
+    kept = {_RENAMED.get(name, name): value for name, value in content.items() if not name.startswith(_TRAINING_ONLY)}
     if _NULL_LANGUAGE not in kept:
-        kept[_NULL_LANGUAGE] = _language_of(weights, spec)
-    expected = network.state_dict()
-    faults = [f"missing {name}" for name in expected if name not in kept]
-    faults += [f"unexpected {name}" for name in kept if name not in expected]
-    faults += [
-        f"{name} is {tuple(kept[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in kept and kept[name].shape != value.shape
-    ]
-    if faults:
-        raise WeightsError(
-            f"The weights at {local_path(spec)} do not fit {spec.name!r} ({', '.join(faults[:3])}). "
-            "They belong to another encoder; `pvrbench list encoders` shows the rows."
-        )
+        kept[_NULL_LANGUAGE] = _language_of(content)
     return kept
 
 
-def _language_of(weights: Mapping[str, Tensor], spec: EncoderSpec) -> Float[Tensor, "20 768"]:
-    model = {name.removeprefix("lm."): value for name, value in weights.items() if name.startswith("lm.")}
+def _language_of(content: Mapping[str, Any]) -> Float[Tensor, "20 768"]:
+    model = {name.removeprefix("lm."): value for name, value in content.items() if name.startswith("lm.")}
     if not model:
-        raise WeightsError(
-            f"The weights at {local_path(spec)} hold neither the language model (lm.*) nor {_NULL_LANGUAGE!r}, "
-            "which the patches attend to. Import the published checkpoint whole."
+        raise ValueError(
+            f"The checkpoint holds neither the language model (lm.*) nor {_NULL_LANGUAGE!r}, which the patches attend "
+            "to. Import the published checkpoint whole."
         )
     tokens = torch.zeros(_NUM_LANGUAGE, dtype=torch.long)
     tokens[0] = _CLS_ID
@@ -248,13 +238,3 @@ def distilbert(weights: Mapping[str, Tensor], tokens: Int[Tensor, " T"], num_see
             f"{layer}.output_layer_norm",
         )
     return x
-
-
-def _digest(spec: EncoderSpec, network: nn.Module) -> str:
-    content = hashlib.sha256(
-        repr((spec.image_size, spec.interpolation, spec.mean, spec.std, sorted(spec.options.items()))).encode()
-    )
-    for name, value in sorted(network.state_dict().items()):
-        content.update(name.encode())
-        content.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
-    return content.hexdigest()

@@ -1,130 +1,231 @@
-"""Where weights lie: a local folder first, then the hub's cache, then the hub; one clear error otherwise."""
+"""The weights of encoders: found, fetched, imported, verified. One file or folder each, with where it is from."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import pkgutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from encoders.spec import EncoderSpec
+from encoders.download import Official, OnProgress, no_progress, official_file
+from encoders.spec import EncoderSpec, WeightsSource
+from encoders.weights_location import (
+    WeightsError,
+    find,
+    is_on_hub,
+    local_path,
+    not_here,
+    source_of,
+    weights_dir,
+    weights_present,
+)
+from encoders.weights_note import (
+    changed_files,
+    fetch_folder,
+    import_folder,
+    make_writable,
+    note_path,
+    read_note,
+    write_note,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-class WeightsError(RuntimeError):
-    """Weights cannot be had or do not fit; the text says what to run where."""
-
-
-def weights_dir() -> Path:
-    """The folder of local weights: PVRBENCH_WEIGHTS, or `weights` beside the other caches."""
-    given = os.environ.get("PVRBENCH_WEIGHTS")
-    if given:
-        return Path(given).expanduser()
-    cache = os.environ.get("PVRBENCH_CACHE")
-    return (Path(cache).expanduser() if cache else Path.home() / ".cache" / "pvrbench") / "weights"
-
-
-def local_path(spec: EncoderSpec) -> Path:
-    """Where the local safetensors file of an encoder lies or would lie."""
-    return weights_dir() / f"{spec.name}.safetensors"
-
-
-def weights_present(spec: EncoderSpec) -> bool:
-    """Whether an encoder's weights are on this machine, without loading them."""
-    return spec.weights is None or local_path(spec).is_file() or _in_hub_cache(spec) is not None
+__all__ = [
+    "WeightsError",
+    "fetch",
+    "find",
+    "import_weights",
+    "local_path",
+    "locate",
+    "origin",
+    "state_dict",
+    "verify",
+    "weights_dir",
+    "weights_present",
+]
 
 
 def locate(spec: EncoderSpec) -> Path:
-    """The file with an encoder's weights: the local one, the one in the hub's cache, or one downloaded now.
+    """The file or folder with an encoder's weights; what is not on this machine is downloaded.
 
     Raises:
         WeightsError: it cannot be had; the text names each remedy.
     """
-    path = local_path(spec)
-    return path if path.is_file() else _in_hub_cache(spec) or _download(spec)
+    found = find(spec)
+    if found is not None:
+        return found
+    source = source_of(spec)
+    if source.uri.startswith("file:"):
+        raise WeightsError(f"The weights of {spec.name!r} are not there: no file {source.uri.removeprefix('file:')}.")
+    if source.files or not is_on_hub(source.uri):
+        return fetch(spec)
+    return _download(spec, no_progress).path
 
 
 def state_dict(spec: EncoderSpec) -> Mapping[str, Tensor]:
-    """The weights of an encoder, from the local file, the hub's cache or the hub.
+    """The tensors of an encoder, named as its network's, from our file or through the converter of the official one.
 
     Raises:
         WeightsError: they cannot be had; the text names each remedy.
     """
-    import safetensors.torch
-    from safetensors import SafetensorError
+    from encoders.official_file import check_digest, tensors_of
 
-    path = locate(spec)
-    try:
-        return safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"{path} is not a sound safetensors file ({error}). Remove it and fetch it again."
-        ) from error
+    path, source = locate(spec), source_of(spec)
+    if path == local_path(spec):
+        return tensors_of(path, WeightsSource(uri=f"file:{path}"))
+    if source.sha256:
+        check_digest(path, spec, source)
+    return tensors_of(path, source)
 
 
-def _hub_file(spec: EncoderSpec) -> tuple[str, str]:
-    """Repository and file name on the hub: `hf:<owner>/<repo>/<file>`, or the repository that timm names."""
-    if spec.weights is None:
-        raise WeightsError(f"Encoder {spec.name!r} has no weights.")
-    scheme, _, rest = spec.weights.uri.partition(":")
-    if scheme == "timm":
-        return f"timm/{rest}", "model.safetensors"
-    owner, repo, file = rest.split("/", 2)
-    return f"{owner}/{repo}", file
+def fetch(spec: EncoderSpec, on_progress: OnProgress = no_progress) -> Path:
+    """Downloads an encoder's weights into the local folder; nothing happens if they are there.
 
-
-def _in_hub_cache(spec: EncoderSpec) -> Path | None:
-    if spec.weights is None:
-        return None
-    repo, file = _hub_file(spec)
-    root = Path(
-        os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface") / "hub"
-    )
-    snapshots = root / f"models--{repo.replace('/', '--')}" / "snapshots"
-    found = sorted(snapshots.glob(f"{spec.weights.revision or '*'}/{file}"))
-    return found[-1] if found else None
-
-
-def _download(spec: EncoderSpec) -> Path:
-    repo, file = _hub_file(spec)
-    remedy = (
-        f"On a machine with network run `pvrbench weights fetch {spec.name}` and copy "
-        f"{spec.name}.safetensors to {weights_dir()} (or name its folder by PVRBENCH_WEIGHTS)."
-    )
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in {"", "0"}:
-        raise WeightsError(f"The weights of {spec.name!r} are not on this machine, and HF_HUB_OFFLINE is set. {remedy}")
-    import huggingface_hub
-
-    try:
-        return Path(
-            huggingface_hub.hf_hub_download(repo, file, revision=spec.weights.revision if spec.weights else None)
-        )
-    except Exception as error:
-        raise WeightsError(
-            f"The weights of {spec.name!r} are not on this machine and {repo} cannot be reached "
-            f"({type(error).__name__}). {remedy}"
-        ) from error
-
-
-def fetch(spec: EncoderSpec) -> Path:
-    """Downloads an encoder's weights and stores them as `<name>.safetensors` with source and licence.
+    Args:
+        spec: the catalog row.
+        on_progress: hears how far a download over HTTP is.
 
     Raises:
-        WeightsError: the encoder has no published weights, or they cannot be had.
+        WeightsError: the encoder has no published weights, they cannot be had, or they are not the published ones.
     """
-    import safetensors.torch
-
-    if spec.weights is None:
-        raise WeightsError(f"Encoder {spec.name!r} has no weights to fetch.")
-    target = local_path(spec)
+    source, target = source_of(spec), local_path(spec)
+    if source.uri.startswith("file:"):
+        raise WeightsError(f"The weights of {spec.name!r} are a file of yours; there is nothing to fetch.")
+    if source.files:
+        return fetch_folder(spec)
     if target.is_file():
         return target
-    source = _in_hub_cache(spec) or _download(spec)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    metadata = {"source": spec.weights.uri, "licence": spec.licence}
-    safetensors.torch.save_file(safetensors.torch.load_file(source), part, metadata=metadata)
-    part.replace(target)
+    make_writable(target.parent)
+    cached = find(spec)
+    official = _cached(cached, source) if cached else _download(spec, on_progress)
+    path = _store(spec, official)
+    _part(spec).unlink(missing_ok=True)
+    return path
+
+
+def import_weights(spec: EncoderSpec, given: Path) -> Path:
+    """Stores official weights that were got by other means; replaces what is there.
+
+    Args:
+        spec: the catalog row.
+        given: the official file, or for a model of several files the folder with them.
+
+    Raises:
+        WeightsError: they are absent, damaged, not the published ones, or do not fit the encoder.
+    """
+    source, target = source_of(spec), local_path(spec)
+    if not given.exists():
+        raise WeightsError(f"There is no {given}. Name the official file of {spec.name!r}, published at {source.uri}.")
+    if source.files:
+        return import_folder(spec, given)
+    if given.is_dir():
+        raise WeightsError(f"{given} is a folder. {spec.name!r} has one official file, published at {source.uri}.")
+    make_writable(target.parent)
+    return _store(spec, Official(given, source.uri, source.revision))
+
+
+def verify(spec: EncoderSpec) -> str:
+    """Hashes an encoder's weights again; says what is wrong, nothing if they are sound."""
+    path = find(spec)
+    if path is None:
+        return f"absent; run `pvrbench weights fetch {spec.name}`"
+    if path.is_dir():
+        changed = changed_files(path)
+        return f"changed since it was stored: {', '.join(changed)}; import or fetch it again" if changed else ""
+    try:
+        return _fault(spec, path)
+    except WeightsError as error:
+        return str(error)
+
+
+def _fault(spec: EncoderSpec, path: Path) -> str:
+    from encoders.official_file import check_digest, sha256_of
+
+    source = source_of(spec)
+    if path != local_path(spec):
+        check_digest(path, spec, source)
+        return ""
+    note = origin(spec)
+    if not note:
+        return f"no {path.with_suffix('.json').name} beside it says where it is from; import or fetch it again"
+    if sha256_of(path) != note["sha256"]:
+        return "changed since it was stored (its SHA-256 is another); import or fetch it again"
+    if source.sha256 and note["official_sha256"] != source.sha256.lower():
+        return f"made from another file (SHA-256 {note['official_sha256']}) than the published one ({source.sha256})"
+    return ""
+
+
+def origin(spec: EncoderSpec) -> dict[str, Any]:
+    """Where the local weights of an encoder are from: source, revision, digests, licence; empty if nobody noted it."""
+    path = find(spec)
+    return {} if path is None else read_note(path)
+
+
+def _download(spec: EncoderSpec, on_progress: OnProgress) -> Official:
+    """The official file from the first of its places that gives it."""
+    from encoders.official_file import check_digest
+
+    source = source_of(spec)
+    reasons: list[str] = []
+    for uri in (source.uri, *source.mirrors):
+        if not is_on_hub(uri):
+            make_writable(_part(spec).parent)
+        try:
+            official = official_file(source, uri, _part(spec), on_progress)
+            check_digest(official.path, spec, source)
+        except OSError as error:
+            reasons.append(str(error))
+        except WeightsError as error:
+            # What is there is not the file, so there is nothing to go on from.
+            _part(spec).unlink(missing_ok=True)
+            reasons.append(str(error).rstrip("."))
+        else:
+            return official
+    raise not_here(spec, "; ".join(reasons))
+
+
+def _cached(path: Path, source: WeightsSource) -> Official:
+    """A file of the hub's cache, whose folder is named by the commit."""
+    commit = next((part for part in reversed(path.parts) if len(part) == 40), source.revision)
+    return Official(path, source.uri, commit)
+
+
+def _part(spec: EncoderSpec) -> Path:
+    return local_path(spec).with_suffix(".part")
+
+
+def _store(spec: EncoderSpec, official: Official) -> Path:
+    """Checks an official file by loading the encoder from it, then writes it as our safetensors file and its note."""
+    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly typed
+
+    from encoders.official_file import check_digest, sha256_of, tensors_of
+
+    source = source_of(spec)
+    official_sha256 = check_digest(official.path, spec, source)
+    trial = replace(source, uri=f"file:{official.path.absolute()}", mirrors=(), sha256=None)
+    cast("Callable[[EncoderSpec], object]", pkgutil.resolve_name(spec.entry_point))(replace(spec, weights=trial))
+    target = local_path(spec)
+    note: dict[str, Any] = {
+        "encoder": spec.name,
+        "source": official.uri,
+        "revision": official.revision,
+        "official_sha256": official_sha256,
+        "licence": spec.licence,
+        "non_commercial": spec.non_commercial,
+    }
+    # Tensors of a checkpoint may share memory, which safetensors refuses.
+    tensors = {name: value.detach().clone().contiguous() for name, value in tensors_of(official.path, source).items()}
+    metadata = {name: str(value) for name, value in note.items() if value is not None}
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+        written = Path(folder) / target.name
+        save_file(tensors, written, metadata={"format": "pt", **metadata})
+        note["sha256"] = sha256_of(written)
+        # A file beside the note of an older one would be taken for damaged; a file without a note only for unknown.
+        note_path(target).unlink(missing_ok=True)
+        written.replace(target)
+        write_note(target, note)
     return target

@@ -119,6 +119,8 @@ def test_another_protocol_in_the_same_folder_is_refused(reference: Path, capsys:
     error = capsys.readouterr().err
     assert "holds results under another protocol: horizon (25 there, 30 here)" in error
     assert "name=" in error
+    assert run(reference, "preprocessing=official") == 2
+    assert "preprocessing (full_frame there, official here)" in capsys.readouterr().err
     assert contents(reference) == before
 
 

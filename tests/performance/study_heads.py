@@ -15,10 +15,11 @@ from pathlib import Path
 BASE = (
     "tasks=[metaworld/assembly-v3,metaworld/bin-picking-v3,metaworld/button-press-topdown-v3,robosuite/lift]",
     "encoders=[pixels_14,random_resnet18_64]",
-    "readouts=[pooled,mean,grid4,grid2]",
+    "readouts=[pooled,mean,grid2]",
     "num_demos=[10]",
     "seeds=[0,1]",
-    "num_episodes=20",
+    "num_episodes=15",
+    "horizon=150",
     "demo_pool=25",
     "split=selection",
     "image_px=112",
@@ -29,10 +30,8 @@ VARIATIONS: dict[str, tuple[str, ...]] = {
     "gmm": ("heads=[gmm]",),
     "updates_1000": ("train.num_updates=1000",),
     "updates_9000": ("train.num_updates=9000",),
-    "width_64": ("head_options={hidden:[64,64]}",),
     "width_1024": ("head_options={hidden:[1024,1024]}",),
     "input_norm_batch": ("train.input_norm=batch",),
-    "input_norm_global": ("train.input_norm=global",),
 }
 
 

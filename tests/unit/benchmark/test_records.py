@@ -35,6 +35,7 @@ def record(num_demos: int = 5, *, success: bool = True) -> CellRecord:
             preset="quickstart",
             render="lean",
             image_px=112,
+            preprocessing="full_frame",
             split="test",
             num_episodes=2,
             horizon=150,
@@ -99,7 +100,7 @@ def test_timing_alone_may_differ_between_repetitions(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ({"failure": "made up"}, "was changed after it was written"),
-        ({"schema_version": 99}, "has schema version 99; this program reads 1"),
+        ({"schema_version": 99}, "has schema version 99; this program reads 2"),
         ({"extra": 1}, "does not follow the schema at extra"),
         ({"episodes": "many"}, "does not follow the schema at episodes"),
     ],

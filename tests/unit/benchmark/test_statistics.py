@@ -27,6 +27,7 @@ def made_record(cell: Cell, successes: list[bool], *, image_px: int = 112, failu
         preset="made_up",
         render="lean",
         image_px=image_px,
+        preprocessing="full_frame",
         split="test",
         num_episodes=max(1, len(successes)),
         horizon=100,

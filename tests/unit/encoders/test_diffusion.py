@@ -207,9 +207,10 @@ def test_float_images_are_refused(folder: Path) -> None:
 def test_missing_weights_say_what_to_run_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PVRBENCH_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(
-        WeightsError, match=r"'dift_sd15_256' are not on this machine.*hf download stable-diffusion-v1-5"
+        WeightsError,
+        match=r"'dift_sd15_256' are not on this machine, and HF_HUB_OFFLINE is set.*weights fetch dift_sd15_256",
     ):
         load(tiny_spec())
 

@@ -141,14 +141,14 @@ def test_a_file_without_language_is_refused(weights_dir: Path) -> None:
     spec = tiny_spec("v-cond")
     lean = {name: value for name, value in checkpoint("v-cond").items() if not name.startswith("lm.")}
     save_file(lean, weights_dir / f"{spec.name}.safetensors")
-    with pytest.raises(WeightsError, match=r"neither the language model \(lm\.\*\) nor 'null_language'"):
+    with pytest.raises(ValueError, match=r"neither the language model \(lm\.\*\) nor 'null_language'"):
         load(spec)
 
 
 def test_the_checkpoint_of_another_row_is_refused(weights_dir: Path) -> None:
     spec = tiny_spec("v-cond")
     save_file(checkpoint("v-dual"), weights_dir / f"{spec.name}.safetensors")
-    with pytest.raises(WeightsError, match=r"do not fit 'voltron_vcond_small' .unexpected ctx_enc_pe"):
+    with pytest.raises(WeightsError, match=r"do not fit 'voltron_vcond_small' .img_token is .*unexpected ctx_enc_pe"):
         load(spec)
 
 
@@ -159,6 +159,7 @@ def test_float_images_are_refused(weights_dir: Path) -> None:
         load(spec).encode(images().float())
 
 
-def test_missing_weights_say_where_they_are_published(weights_dir: Path) -> None:
-    with pytest.raises(WeightsError, match=r"Google Drive alone, as 'v-cond'.*weights import voltron_vcond_small"):
+def test_missing_weights_say_where_they_are_published(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsError, match=r"drive\.google\.com.*weights import voltron_vcond_small FILE"):
         load(tiny_spec("v-cond"))

@@ -1,0 +1,20 @@
+"""A package of one's own: an encoder and a head for pvrbench. Specs are data, so listing them imports no torch."""
+
+from dataclasses import replace
+from typing import Any
+
+from encoders.spec import EncoderSpec
+from policies.catalog import HEADS
+
+
+def mean_colour(images: Any) -> Any:
+    """Mean colour of uint8 images `B H W 3`, as a vector `B 3` in 0..1."""
+    return images.float().mean(dim=(1, 2)) / 255
+
+
+reference = {"reference": "pvrbench_example:mean_colour"}
+COLOUR = EncoderSpec(
+    name="example_colour", entry_point="encoders.custom:load", objective="none", image_size=0, options=reference,
+    outputs=("pooled",), default_readout="pooled", feature_dim=3, licence="MIT",
+)  # fmt: skip
+WIDE = replace(HEADS["mlp"], name="example_wide", options={**HEADS["mlp"].options, "hidden": (512, 512)})

@@ -1,0 +1,73 @@
+"""A package of one's own, installed without network, stands beside the shipped encoders and heads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the example package installed in it."""
+    folder = tmp_path_factory.mktemp("plugin")
+    source = shutil.copytree(Path(__file__).parent / "example_plugin", folder / "source")
+    options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(folder / "site"), str(source)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return folder / "site"
+
+
+def pvrbench(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmark.cli", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_installed_package_is_listed_checked_and_planned(site: Path) -> None:
+    listed = json.loads(pvrbench(site, "list", "encoders", "--json").stdout)
+    assert listed["example_colour"]["licence"] == "MIT"
+    assert "dinov2_vits14" in listed
+    checked = pvrbench(site, "check-encoder", "example_colour")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    planned = pvrbench(
+        site, "plan", "encoders=[example_colour,pixels_7]", "heads=[example_wide]", "readouts=[pooled]", "--json"
+    )
+    assert planned.returncode == 0, planned.stderr
+    cells = json.loads(planned.stdout)["cells"]
+    assert {(cell["encoder"], cell["head"]) for cell in cells} == {
+        ("example_colour", "example_wide"),
+        ("pixels_7", "example_wide"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("absent_module:SPEC", "cannot be imported: ModuleNotFoundError: No module named 'absent_module'"),
+        ("json:dumps", "is <function dumps at"),
+        ("pvrbench_example:COLOUR", "is the EncoderSpec 'example_colour'; expected the EncoderSpec 'mine'"),
+    ],
+)
+def test_a_faulty_plugin_is_named_with_its_package(site: Path, tmp_path: Path, entry: str, message: str) -> None:
+    info = tmp_path / "faulty-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[pvrbench.encoders]\nmine = {entry}\n")
+    result = pvrbench(Path(f"{tmp_path}{os.pathsep}{site}"), "plan", "encoders=[mine]")
+    assert result.returncode == 2
+    assert f"Plugin encoder 'mine' ({entry} of package faulty)" in result.stderr
+    assert message in result.stderr
