@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmark.records import Cell, CellRecord, RecordStore
+from benchmark.records import Cell, CellRecord, RecordStore, Refusal
 
 # Settings that belong to the task; those of the head are `train` and `head_options`. All others must agree throughout.
 OF_TASK = ("horizon",)
+
+# Refused files with one reason that are named each; more are counted.
+MANY_FILES = 3
 
 
 class ReportError(ValueError):
@@ -26,7 +29,7 @@ def load_runs(run_dirs: Sequence[Path]) -> tuple[list[CellRecord], tuple[str, ..
     for run_dir in run_dirs:
         found, refusals = RecordStore(run_dir).read()
         records += found
-        warnings += [f"{refusal.path.name} was refused: it {refusal.reason}." for refusal in refusals]
+        warnings += _complaints(refusals)
     if not records:
         reasons = " ".join(warnings) or "Nothing is recorded there yet; `pvrbench run` records."
         raise ReportError(f"There is nothing to report in {', '.join(str(path) for path in run_dirs)}. {reasons}")
@@ -36,6 +39,20 @@ def load_runs(run_dirs: Sequence[Path]) -> tuple[list[CellRecord], tuple[str, ..
             f"These results must not be compared: {'; '.join(differing)}. Report them apart, or run them alike."
         )
     return without_repeats(records), tuple(warnings)
+
+
+def _complaints(refusals: Sequence[Refusal]) -> list[str]:
+    """A line for each refused file, or for all that share a reason where these are many."""
+    by_reason: dict[str, list[str]] = {}
+    for refusal in refusals:
+        by_reason.setdefault(refusal.reason, []).append(refusal.path.name)
+    lines: list[str] = []
+    for reason, names in by_reason.items():
+        if len(names) > MANY_FILES:
+            lines.append(f"{len(names)} files were refused, {names[0]} the first of them: each {reason}.")
+        else:
+            lines += [f"{name} was refused: it {reason}." for name in names]
+    return lines
 
 
 def without_repeats(records: Iterable[CellRecord]) -> list[CellRecord]:

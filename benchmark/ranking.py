@@ -86,6 +86,42 @@ def ranking_csv(analysis: Analysis) -> str:
     return text.getvalue()
 
 
+def curves_csv(analysis: Analysis) -> str:
+    """One row for each contender, task and N; task `all` is the mean over tasks."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("encoder", "readout", "head", "task", "num_demos", "success", "low", "high", "num_episodes"))
+    for point in analysis.points:
+        who, rate = point.contender, point.success
+        numbers = (f"{value:.6f}" for value in (rate.estimate, rate.low, rate.high))
+        place = (who.encoder, who.readout, who.head, point.task or "all", point.num_demos)
+        writer.writerow((*place, *numbers, point.num_episodes))
+    return text.getvalue()
+
+
+def ranking_latex(analysis: Analysis) -> str:
+    """The ranking as a LaTeX table of the `booktabs` package."""
+    header, *rows = text_rows(analysis)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{{'l' * 3 + 'r' * (len(header) - 3)}}}",
+        "\\toprule",
+        *(" & ".join(map(_tex, row)) + r" \\" for row in [header]),
+        "\\midrule",
+        *(" & ".join(map(_tex, row)) + r" \\" for row in rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tex(text: str) -> str:
+    """A text with LaTeX's special characters escaped."""
+    special = {character: f"\\{character}" for character in "&%$#_{}"}
+    special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "·": r"$\cdot$"}
+    return "".join(special.get(character, character) for character in text)
+
+
 def ranking_table(analysis: Analysis, target: float = 0.5) -> Table:
     """The ranking for the terminal."""
     rows = text_rows(analysis, target)

@@ -59,14 +59,16 @@ def make_run(
                         tile=8,
                         encoder={"licence": given["licence"], "non_commercial": False},
                     ),
-                    cost=Cost(encoder_params=0, readout_params=0, head_params=0, flops_per_frame=None, feature_dim=1),
+                    cost=Cost(
+                        encoder_params=1000, readout_params=0, head_params=9, flops_per_frame=10**6, feature_dim=1
+                    ),
                     train_log={},
                     failure=None,
                     episodes=tuple(
                         Episode(index=index, seed=100 + index, success=bool(win), num_steps=10)
                         for index, win in enumerate(wins)
                     ),
-                    timing={},
+                    timing={"encoder_ms_in_tile": 1.5},
                     recorded_at="2026-01-01T00:00:00+00:00",
                 )
             )

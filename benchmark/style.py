@@ -1,0 +1,51 @@
+"""How contenders look, in print and on the page: told apart by colour, marker and dash, also by the colour-blind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmark.statistics import Analysis, Contender
+
+# Okabe and Ito's colours; references are grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
+GREY = "#777777"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+PLOTLY_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
+_DASHES: Mapping[str, str] = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
+_REFERENCE_DASHES: Mapping[str, str] = {"oracle": "--", "proprio": ":", "constant": "-."}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Colour, marker and dash of one contender, in matplotlib's names."""
+
+    colour: str
+    marker: str
+    dash: str
+
+    @property
+    def plotly_symbol(self) -> str:
+        """The marker in Plotly's names."""
+        return PLOTLY_SYMBOLS[MARKERS.index(self.marker)] if self.marker in MARKERS else "circle-open"
+
+    @property
+    def plotly_dash(self) -> str:
+        """The dash in Plotly's names."""
+        return _DASHES[self.dash]
+
+
+def styles_of(analysis: Analysis) -> dict[Contender, Style]:
+    """A style for every contender, in the order of the ranking; those without a rank follow."""
+    ordered = [item.contender for item in analysis.ranking]
+    ordered += sorted({point.contender for point in analysis.points} - set(ordered))
+    styles: dict[Contender, Style] = {}
+    competing = 0
+    for who in ordered:
+        if who.is_reference:
+            styles[who] = Style(GREY, ".", _REFERENCE_DASHES[who.encoder])
+        else:
+            position = competing % len(COLOURS)
+            styles[who] = Style(COLOURS[position], MARKERS[position], "-" if competing < len(COLOURS) else "--")
+            competing += 1
+    return styles
