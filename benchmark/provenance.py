@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmark.records import Provenance
 from encoders.spec import EncoderSpec
+from encoders.weights import origin
 
 PACKAGES = (
     "torch",
@@ -54,6 +55,7 @@ def provenance(device: str, gl: str, tile: int, encoder: EncoderSpec) -> Provena
         tile: frames in one encoder call.
         encoder: the encoder.
     """
+    found = origin(encoder)
     return Provenance(
         version=package_versions(["pvrbench"]).get("pvrbench", "0"),
         commit=source_commit(),
@@ -71,6 +73,8 @@ def provenance(device: str, gl: str, tile: int, encoder: EncoderSpec) -> Provena
             "paper": encoder.paper,
             "image_size": encoder.image_size,
             "weights": encoder.weights.uri if encoder.weights else None,
+            "weights_revision": found.get("revision"),
+            "weights_sha256": found.get("official_sha256"),
             "options": dict(encoder.options),
         },
     )

@@ -134,7 +134,7 @@ class Provenance(_Frozen):
         device: where the encoder and the heads ran.
         gl: OpenGL renderer that made the images; empty where none were made.
         tile: frames in one encoder call; it enters the last bits of the features.
-        encoder: licence, pretraining data and paper of the encoder.
+        encoder: licence, pretraining data and paper of the encoder; URI, commit and official digest of its weights.
     """
 
     version: str

@@ -47,7 +47,7 @@ def _list(names: list[str], *, as_json: bool) -> int:
             "licence": spec.licence,
             "non_commercial": spec.non_commercial,
             "source": spec.weights.uri if spec.weights else "",
-            "origin": origin(spec) if spec.weights else {},
+            "origin": origin(spec),
         }
         for spec in _specs(names)
     ]

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from encoders.base import Encoder, Features
@@ -16,6 +16,8 @@ from encoders.input_probe import device_of, encode, network_input, network_of
 
 TILE = 4
 SIDE_PX = 96
+# Whether at the bottom, whether at the right.
+_CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 # From black to white a network sees a span of 1 (unnormalised) to 4.5 (ImageNet's std); these can only be mistakes.
 _FAULTY_SPANS = (
     ("inverted", float("-inf"), 0.0),
@@ -189,34 +191,42 @@ def _upright(encoder: Encoder) -> str:
     blank = torch.full((TILE, SIDE_PX, SIDE_PX, 3), 128, dtype=torch.uint8)
     marked = blank.clone()
     third = SIDE_PX // 3
-    for row, (top, left) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-        y, x = top * 2 * third, left * 2 * third
+    for row, (bottom, right) in enumerate(_CORNERS):
+        y, x = bottom * 2 * third, right * 2 * third
         marked[row, y : y + third, x : x + third] = 250
     shown = network_input(encoder, blank), network_input(encoder, marked)
     if shown[0] is not None and shown[1] is not None:
-        # The first picture's mark is at its top left. Networks of several frames see each of them in turn.
-        change = (shown[1] - shown[0]).abs().sum(dim=1)[0]
-        rows, columns = change.sum(dim=1), change.sum(dim=0)
-        ways = (("upside down", rows), ("mirrored", columns))
-        wrong = [way for way, line in ways if line[: len(line) // 2].sum() < line[len(line) // 2 :].sum()]
-        if wrong:
-            return f"the network is shown the image {' and '.join(wrong)}"
+        # The first picture's mark is at its top left; networks of two frames see it twice.
+        way = _way((0, 0), _strongest((shown[1] - shown[0]).abs().sum(dim=1)[0]))
+        if way:
+            return f"the network is shown the image {way}"
     before, after = encode(encoder, blank).grid, encode(encoder, marked).grid
     if before is None or after is None or min(before.shape[2:]) < 2:
         return ""
     change = (after - before).abs().sum(dim=1)
-    height, width = change.shape[1] // 2, change.shape[2] // 2
-    for row, (top, left) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-        quadrants = {
-            (a, b): float(change[row, -height if a else 0 :, :][:height, -width if b else 0 :][:, :width].mean())
-            for a in (0, 1)
-            for b in (0, 1)
-        }
-        # Global attention spreads a mark over the whole grid; a flip shows as the mark being strongest elsewhere in
-        # every one of the four pictures.
-        if max(quadrants, key=lambda where: quadrants[where]) == (top, left):
-            return ""
-    return "a mark in a corner of the image never is strongest in that corner of the grid: it seems flipped"
+    # Attention and deep layers spread a mark over the whole grid, so that its strongest corner may be any; a flip shows
+    # as the same way in all of the pictures.
+    ways = {_way(corner, _strongest(change[row])) for row, corner in enumerate(_CORNERS)}
+    way = ways.pop()
+    return f"the grid shows the image {way}" if way and not ways else ""
+
+
+def _strongest(change: Float[Tensor, "h w"]) -> tuple[int, int]:
+    """The quarter with the largest change: whether it is at the bottom and whether at the right."""
+    height, width = change.shape[0] // 2, change.shape[1] // 2
+    quarters = {
+        (bottom, right): float(
+            change[-height if bottom else 0 :][:height, -width if right else 0 :][:, :width].mean(),
+        )
+        for bottom, right in _CORNERS
+    }
+    return max(quarters, key=lambda corner: quarters[corner])
+
+
+def _way(corner: tuple[int, int], found: tuple[int, int]) -> str:
+    """How a picture is flipped whose mark is found in another corner than it was put in, in words."""
+    names = ("upside down" if corner[0] != found[0] else "", "mirrored" if corner[1] != found[1] else "")
+    return " and ".join(filter(None, names))
 
 
 def _colour_order(encoder: Encoder) -> str:

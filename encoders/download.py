@@ -9,9 +9,9 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from encoders.spec import EncoderSpec, WeightsSource
+from encoders.spec import WeightsSource
 from encoders.weights_location import WeightsError, hub_cache, hub_files, is_on_hub
 
 _PROBE_S = 3.0
@@ -67,8 +67,8 @@ def official_file(source: WeightsSource, uri: str, part: Path, on_progress: OnPr
     return Official(path, uri, path.relative_to(hub_cache()).parts[2])
 
 
-def hub_file(repo: str, file: str, revision: str | None) -> Path:
-    """One file of a hub repository, in the hub's cache.
+def hub_file(repo: str, file: str, revision: str | None, folder: Path | None = None) -> Path:
+    """One file of a hub repository, in the hub's cache or under its name in a folder.
 
     Raises:
         OSError: the hub cannot be reached.
@@ -77,43 +77,17 @@ def hub_file(repo: str, file: str, revision: str | None) -> Path:
     reach_hub()
     from huggingface_hub import hf_hub_download  # pyright: ignore[reportUnknownVariableType] - partly typed
 
+    options: dict[str, Any] = {"revision": revision, "etag_timeout": _PROBE_S, "endpoint": _endpoint()}
     try:
-        return Path(hf_hub_download(repo, file, revision=revision, cache_dir=hub_cache(), etag_timeout=_PROBE_S))
-    except OSError:
-        raise
+        return Path(cast("str", hf_hub_download(repo, file, cache_dir=hub_cache(), local_dir=folder, **options)))
     except Exception as error:
         # Which errors the client lets through depends on its version and on its HTTP library.
-        raise _hub_refusal(repo, error) from error
-
-
-def hub_folder(spec: EncoderSpec, source: WeightsSource, target: Path) -> None:
-    """Downloads the needed files of a hub repository into a folder.
-
-    Raises:
-        OSError: the hub cannot be reached.
-        WeightsError: the hub does not give the files.
-    """
-    reach_hub()
-    from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType] - partly typed
-
-    repo, _ = hub_files(source.uri)
-    try:
-        snapshot_download(
-            repo,
-            revision=source.revision,
-            allow_patterns=list(source.files),
-            local_dir=target,
-            cache_dir=hub_cache(),
-            etag_timeout=_PROBE_S,
-        )
-    except OSError:
-        raise
-    except Exception as error:
-        # Which errors the client lets through depends on its version and on its HTTP library.
-        raise _hub_refusal(repo, error) from error
-    absent = [name for name in source.files if not (target / name).is_file()]
-    if absent:
-        raise WeightsError(f"{repo} has no {', '.join(absent)}, which {spec.name!r} needs.")
+        reason = " ".join(str(error).split())
+        remedy = f". Accept its licence on https://huggingface.co/{repo} and run `hf auth login`"
+        is_closed = any(word in reason for word in ("401", "403", "gated"))
+        raise WeightsError(
+            f"the hub does not give {file} of {repo} ({reason[:200]}){remedy if is_closed else ''}"
+        ) from error
 
 
 def reach_hub() -> None:
@@ -124,7 +98,7 @@ def reach_hub() -> None:
     """
     if is_offline():
         raise OSError("HF_HUB_OFFLINE is set")
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    endpoint = _endpoint()
     try:
         _open(urllib.request.Request(endpoint, method="HEAD"), _PROBE_S).close()  # noqa: S310 - see _open
     except urllib.error.HTTPError:
@@ -133,11 +107,8 @@ def reach_hub() -> None:
         raise OSError(f"{endpoint} cannot be reached ({_reason(error)})") from error
 
 
-def _hub_refusal(repo: str, error: Exception) -> WeightsError:
-    return WeightsError(
-        f"the hub does not give {repo} ({str(error).splitlines()[0]}). If its licence must be accepted, do so on "
-        f"https://huggingface.co/{repo} and run `hf auth login`"
-    )
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
 
 
 def _over_http(uri: str, part: Path, on_progress: OnProgress) -> None:

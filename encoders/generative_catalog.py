@@ -47,6 +47,8 @@ def _diffusion(
         interpolation="bilinear",
         mean=_HALF,
         std=_HALF,
+        # DIFT's published code resizes the whole image to the input square.
+        crop_fraction=1.0,
         feature_dim=feature_dim,
         grid_side=grid_side,
         num_params=round(millions * 1e6),

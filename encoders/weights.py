@@ -160,9 +160,13 @@ def _fault(spec: EncoderSpec, path: Path) -> str:
 
 
 def origin(spec: EncoderSpec) -> dict[str, Any]:
-    """Where the local weights of an encoder are from: source, revision, digests, licence; empty if nobody noted it."""
-    path = find(spec)
-    return {} if path is None else read_note(path)
+    """Where the weights on this machine are from: source, revision, digests, licence; empty where nobody noted it."""
+    if spec.weights is None or (path := find(spec)) is None or spec.weights.uri.startswith("file:"):
+        return {}
+    if path.is_dir() or path == local_path(spec):
+        return read_note(path)
+    cached = _cached(path, spec.weights)
+    return {"source": cached.uri, "revision": cached.revision}
 
 
 def _download(spec: EncoderSpec, on_progress: OnProgress) -> Official:

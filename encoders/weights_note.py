@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from encoders.download import hub_folder
+from encoders.download import hub_file
 from encoders.spec import EncoderSpec
-from encoders.weights_location import WeightsError, local_path, missing_files, not_here, source_of
+from encoders.weights_location import WeightsError, hub_files, local_path, missing_files, not_here, source_of
 
 
 def note_path(weights: Path) -> Path:
@@ -62,7 +62,8 @@ def fetch_folder(spec: EncoderSpec) -> Path:
     if missing_files(source, target):
         make_writable(target)
         try:
-            hub_folder(spec, source, target)
+            for name in missing_files(source, target):
+                hub_file(hub_files(source.uri)[0], name, source.revision, target)
         except (OSError, WeightsError) as error:
             raise not_here(spec, str(error).rstrip(".")) from error
     return _noted(spec, target)

@@ -58,6 +58,9 @@ def test_a_run_leaves_records_and_a_report(reference: Path) -> None:
         assert [episode["index"] for episode in record["episodes"]] == [0, 1, 2]
         assert all(episode["num_steps"] <= 25 for episode in record["episodes"])
         assert record["provenance"]["packages"]["mujoco"]
+        assert record["settings"]["preprocessing"] == "full_frame"
+    (path,) = (reference / "records").glob("*pixels_7*-n2-*.json")
+    assert {"encoder_ms_alone", "encoder_ms_in_tile", "encoder_peak_mib"} <= set(json.loads(path.read_text())["timing"])
     assert len({str([e["seed"] for e in record["episodes"]]) for record in records.values()}) == 1
     assert len({record["digests"]["initial_states"] for record in records.values()}) == 1
     report = reference / "report"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from encoders.diffusion import DiffusionEncoder, UNetTap, load, noise_level
 from encoders.generative_catalog import GENERATIVE_ENCODERS
 from encoders.spec import EncoderSpec
-from encoders.weights import WeightsError
+from encoders.weights import WeightsError, import_weights, verify
 
 BLOCKS = ("down_0", "down_1", "down_2", "down_3", "mid", "up_0", "up_1", "up_2", "up_3")
 
@@ -202,6 +203,20 @@ def test_options_and_prompt_change_the_digest(folder: Path) -> None:
 def test_float_images_are_refused(folder: Path) -> None:
     with pytest.raises(TypeError, match="takes raw uint8 RGB"):
         load(tiny_spec()).encode(images().float())
+
+
+def test_a_downloaded_folder_is_imported_and_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = load(tiny_spec()).digest
+    elsewhere = folder.parent / "elsewhere"
+    monkeypatch.setenv("PVRBENCH_WEIGHTS", str(elsewhere))
+    path = import_weights(tiny_spec(), folder)
+    assert path == elsewhere / "stable-diffusion-v1-5"
+    assert verify(tiny_spec()) == ""
+    # The prompt's embedding is not published with the model, so it is not imported with it.
+    with pytest.raises(WeightsError, match="prompt embedding"):
+        load(tiny_spec())
+    shutil.copy(folder / "empty_prompt.safetensors", path)
+    assert load(tiny_spec()).digest == expected
 
 
 def test_missing_weights_say_what_to_run_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

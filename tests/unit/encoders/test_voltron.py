@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly typed
+from safetensors.torch import (
+    load_file,  # pyright: ignore[reportUnknownVariableType] - partly typed
+    save_file,  # pyright: ignore[reportUnknownVariableType] - partly typed
+)
 from torch import Tensor
 
 from encoders.generative_catalog import GENERATIVE_ENCODERS
 from encoders.spec import EncoderSpec
 from encoders.voltron import VoltronNetwork, distilbert, load
-from encoders.weights import WeightsError
+from encoders.weights import WeightsError, import_weights
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "voltron.json").read_text())
 ROWS = {"v-cond": "voltron_vcond_small", "v-dual": "voltron_vdual_small", "v-gen": "voltron_vgen_small"}
@@ -157,6 +160,17 @@ def test_float_images_are_refused(weights_dir: Path) -> None:
     save_file(checkpoint("v-cond"), weights_dir / f"{spec.name}.safetensors")
     with pytest.raises(TypeError, match="takes raw uint8 RGB"):
         load(spec).encode(images().float())
+
+
+def test_the_published_file_is_imported_without_its_language_model(weights_dir: Path) -> None:
+    spec, file = tiny_spec("v-cond"), weights_dir / "v-cond.pt"
+    torch.save((checkpoint("v-cond"), {"step": torch.zeros(1)}), file)
+    path = import_weights(spec, file)
+    assert path.stat().st_size < file.stat().st_size / 2
+    assert not any(name.startswith("lm.") for name in load_file(path))
+    encoder = load(spec)
+    save_file(checkpoint("v-cond"), path)
+    assert load(spec).digest == encoder.digest
 
 
 def test_missing_weights_say_where_they_are_published(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

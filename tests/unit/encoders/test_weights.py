@@ -274,6 +274,20 @@ class Server(http.server.BaseHTTPRequestHandler):
     content = b""
     ranges: tuple[str, ...] = ()
 
+    def do_HEAD(self) -> None:
+        """As the hub describes a file."""
+        if "/resolve/" in self.path and "absent" in self.path:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", "a" * 40)
+        self.send_header("ETag", '"some-etag"')
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+
     def do_GET(self) -> None:
         asked = self.headers.get("Range")
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
@@ -313,6 +327,23 @@ def test_mirrors_are_tried_in_order_with_progress(server: str) -> None:
     Server.ranges = ()
     assert fetch(spec) == path
     assert Server.ranges == ()
+
+
+def test_the_hubs_client_fetches_a_file_or_the_needed_files_of_a_folder(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server)
+    single = from_source(uri="hf:someone/tiny/model.pt", revision=None)
+    fetch(single)
+    assert origin(single)["revision"] == "a" * 40
+    assert verify(single) == ""
+    spec = replace(SPEC, weights=WeightsSource(uri="hf:someone/folder", files=("vae/config.json", "vae/big.bin")))
+    path = fetch(spec)
+    assert (path / "vae" / "big.bin").read_bytes() == Server.content
+    assert verify(spec) == ""
+    lacking = replace(SPEC, weights=WeightsSource(uri="hf:someone/folder", files=("absent/config.json",)))
+    with pytest.raises(WeightsError, match=r"the hub does not give absent/config\.json of someone/folder"):
+        fetch(lacking)
 
 
 def test_a_broken_download_goes_on_where_it_stopped(server: str) -> None:
