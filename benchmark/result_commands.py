@@ -34,6 +34,11 @@ def add_results(verb: AddVerb) -> None:
     board = verb("leaderboard", "Rebuild the rankings in results/README.md from all submissions.", leaderboard_command)
     board.add_argument("--results", default="results", help="the results folder; default: %(default)s")
 
+    export = verb("export", "Write results for other places; sends nothing but with wandb.", export_command)
+    export.add_argument("to", choices=["model-card", "tensorboard", "wandb"])
+    export.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
+    export.add_argument("--output", help="folder to write to; default: <run>/export")
+
 
 def _add_power(power: ArgumentParser) -> None:
     power.add_argument("--tasks", type=int, default=1, help="tasks; default 1")
@@ -59,6 +64,21 @@ def existing_runs(texts: Sequence[str]) -> list[Path]:
         if not (run_dir / "records").is_dir():
             raise ValueError(f"{run_dir} holds no records. Give the folder of a run, such as results/runs/quickstart.")
     return run_dirs
+
+
+def export_command(options: Namespace) -> int:
+    """Writes the results of runs in another program's form."""
+    from benchmark.comparison import load_runs
+    from benchmark.export import EXPORTS
+    from benchmark.statistics import analyse
+
+    run_dirs = existing_runs(options.run_dirs)
+    records, refused = load_runs(run_dirs)
+    output = Path(options.output) if options.output else run_dirs[0] / "export" / options.to
+    for path in EXPORTS[options.to](analyse(records), records, output):
+        sys.stdout.write(f"{path} written\n")
+    sys.stderr.write("".join(f"warning: {warning}\n" for warning in refused))
+    return 0
 
 
 def rank_command(options: Namespace) -> int:

@@ -1,0 +1,32 @@
+"""Results in the forms of other programs."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from benchmark.cli import main
+
+
+def test_a_model_card_holds_the_results_as_metadata(
+    made_up_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import ModelCard
+
+    assert main(["export", "model-card", str(made_up_run), "--output", str(tmp_path)]) == 0
+    path = tmp_path / "pixels_14" / "README.md"
+    assert f"{path} written" in capsys.readouterr().out
+    results: Any = cast("Any", ModelCard.load(path)).data.eval_results
+    assert {result.metric_name for result in results} == {"success at N = 5", "success at N = 10", "success at N = 25"}
+    assert all(
+        0 <= result.metric_args["low"] <= result.metric_value <= result.metric_args["high"] for result in results
+    )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="tensorboard is installed")
+def test_a_missing_package_is_named(made_up_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "tensorboard", str(made_up_run)]) != 0
+    assert "pip install 'pvrbench[tensorboard]'" in capsys.readouterr().err
