@@ -48,7 +48,7 @@ def _draw(analysis: Analysis, tasks: Sequence[str | None], width: float, path: P
         axes: list[Axes] = list(grid.flat)
         for axis, task in zip(axes, tasks, strict=False):
             _draw_task(axis, [point for point in analysis.points if point.task == task], styles)
-            axis.set_title("mean over tasks" if task is None else task, fontsize=7.5)
+            axis.set_title("mean over tasks" if task is None else task.replace(" (", "\n("), fontsize=7.5)
         for axis in axes[len(tasks) :]:
             axis.axis("off")
         for axis in axes[::columns]:

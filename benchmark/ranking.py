@@ -125,9 +125,13 @@ def _tex(text: str) -> str:
 def ranking_table(analysis: Analysis, target: float = 0.5) -> Table:
     """The ranking for the terminal."""
     rows = text_rows(analysis, target)
-    table = Table(*rows[0], title="Ranking", title_justify="left")
+    # A single head needs no column of a narrow terminal.
+    columns = [index for index, name in enumerate(rows[0]) if name != "head" or len({row[2] for row in rows[1:]}) > 1]
+    table = Table(title="Ranking", title_justify="left")
+    for index in columns:
+        table.add_column(rows[0][index], overflow="fold", no_wrap=index == 0)
     for row in rows[1:]:
-        table.add_row(*row)
+        table.add_row(*(row[index] for index in columns))
     return table
 
 
