@@ -27,6 +27,7 @@ class _Family(TypedDict):
         outputs: fields of the features; by default class token and grid.
         default_readout: by default the class token, or the mean of the grid where there is none.
         non_commercial: whether the licence forbids commercial use; by default not.
+        crop: share of the resized frame that the authors' evaluation keeps; by default what timm knows.
         options: further arguments of the architecture.
     """
 
@@ -37,6 +38,7 @@ class _Family(TypedDict):
     outputs: NotRequired[tuple[FeatureField, ...]]
     default_readout: NotRequired[str]
     non_commercial: NotRequired[bool]
+    crop: NotRequired[float]
     options: NotRequired[Mapping[str, str | int | float | bool]]
 
 
@@ -76,6 +78,7 @@ def _timm(
         non_commercial=family.get("non_commercial", False),
         pretraining_data=family["data"],
         paper=family["paper"],
+        crop_fraction=family.get("crop"),
         options={"model": model.partition(".")[0], **family.get("options", {})},
     )
 
@@ -126,12 +129,15 @@ def _pixels(side: int) -> EncoderSpec:
     )
 
 
+# Crops: the evaluation transforms of the authors' code: 224 of 256 pixels (MAE, DeiT, DINO, DINOv2), the whole shorter
+# side (CLIP, SigLIP).
 _MAE: _Family = {
     "objective": "masked pixel reconstruction",
     "data": "ImageNet-1k without labels",
     "licence": "CC-BY-NC 4.0",
     "paper": "He et al. 2022, MAE, arXiv:2111.06377",
     "non_commercial": True,
+    "crop": 0.875,
 }
 _AUGREG: _Family = {
     "objective": "classification",
@@ -144,6 +150,7 @@ _DEIT: _Family = {
     "data": "ImageNet-1k",
     "licence": "Apache-2.0",
     "paper": "Touvron et al. 2021, DeiT, arXiv:2012.12877",
+    "crop": 0.875,
 }
 _RESNET: _Family = {
     "objective": "classification",
@@ -157,6 +164,7 @@ _OPENAI: _Family = {
     "data": "WIT-400M",
     "licence": "MIT",
     "paper": "Radford et al. 2021, CLIP, arXiv:2103.00020",
+    "crop": 1.0,
 }
 _OPENAI_RESNET: _Family = {
     **_OPENAI,
@@ -164,6 +172,7 @@ _OPENAI_RESNET: _Family = {
     "default_readout": "pooled",
     # The attention pool projects to the 1024 channels that are compared with text.
     "options": {"num_classes": 1024},
+    "crop": 1.0,
 }
 _SIGLIP: _Family = {
     "objective": "image-text sigmoid",
@@ -173,6 +182,7 @@ _SIGLIP: _Family = {
     "outputs": ("grid", "pooled"),
     # The published weights were trained with the tanh form of GELU.
     "options": {"act_layer": "gelu_tanh"},
+    "crop": 1.0,
 }
 _SIGLIP2: _Family = {
     **_SIGLIP,
@@ -184,6 +194,7 @@ _DINO: _Family = {
     "data": "ImageNet-1k without labels",
     "licence": "Apache-2.0",
     "paper": "Caron et al. 2021, DINO, arXiv:2104.14294",
+    "crop": 0.875,
 }
 _DINOV2: _Family = {
     "objective": "self-distillation and masked patch prediction",
@@ -191,6 +202,7 @@ _DINOV2: _Family = {
     "licence": "Apache-2.0",
     "paper": "Oquab et al. 2023, DINOv2, arXiv:2304.07193",
     "options": {"img_size": 224},
+    "crop": 0.875,
 }
 _DINOV3: _Family = {
     "objective": "self-distillation and masked patch prediction",
