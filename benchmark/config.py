@@ -80,6 +80,7 @@ class BenchmarkConfig(_Frozen):
         tasks: task names or task sets.
         cameras: cameras of the tasks; `default` is each task's first.
         encoders: catalog names, plugin names or `module:attribute` references.
+        baselines: further encoders that every ranking of the preset shows; none twice.
         readouts: readouts; those that an encoder has no features for are left out for it.
         heads: behaviour-cloning heads.
         num_demos: numbers of demonstrations.
@@ -109,6 +110,7 @@ class BenchmarkConfig(_Frozen):
     tasks: Names
     cameras: Names
     encoders: Names
+    baselines: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
     readouts: Names
     heads: Names
     num_demos: Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple), Field(min_length=1)]

@@ -221,7 +221,7 @@ def _inputs(pool: SimulatorPool, encoder: TileEncoder, replies: Sequence[Reply])
             return pool.frames[[reply.slot for reply in replies]]
         case "state":
             return np.stack([reply.state for reply in replies])
-        case "nothing":
+        case "nothing" | "expert":
             return np.zeros((len(replies), 0), np.float32)
 
 

@@ -15,6 +15,7 @@ import torch
 from benchmark.cache import FeatureCache, cache_root
 from benchmark.config import BenchmarkConfig
 from benchmark.evaluation import Recorder, evaluate_group
+from benchmark.expert import record_expert
 from benchmark.features import TileEncoder
 from benchmark.plan import CellGroup, Plan
 from benchmark.processor import num_cores
@@ -150,7 +151,7 @@ def _run_neighbours(
         for group in groups:
             name = f"{group.task.name} ({group.camera}) {group.encoder.name}"
             try:
-                _run_group(plan, work, group, pool(), summary)
+                _run_group(plan, work, group, pool, summary)
             except Exception as error:  # noqa: BLE001 - the boundary at which one group's failure ends
                 summary.errors[name] = f"{error}" or type(error).__name__
                 slug = group.cells[0].slug
@@ -178,7 +179,12 @@ def _pool(config: BenchmarkConfig, task: TaskSpec, view: View | None) -> Generat
             pool.__exit__(None, None, None)
 
 
-def _run_group(plan: Plan, work: Workplace, group: CellGroup, pool: SimulatorPool, summary: RunSummary) -> None:
+def _run_group(
+    plan: Plan, work: Workplace, group: CellGroup, pool: Callable[[], SimulatorPool], summary: RunSummary
+) -> None:
+    if group.encoder.modality == "expert":
+        summary.num_recorded += record_expert(work, group)
+        return
     started = time.monotonic()
     encoder = _tile_encoder(plan, work, group)
     task = load_task(group.task)
@@ -197,7 +203,7 @@ def _run_group(plan: Plan, work: Workplace, group: CellGroup, pool: SimulatorPoo
     trained = train(plan, work, group, demos, features)
     timing = {"prepare_and_train_s": time.monotonic() - started, "frames_encoded": float(encoded)}
     recorder = Recorder(work, group, encoder, digests, trained, timing)
-    evaluate_group(plan, work, group, pool, states, recorder)
+    evaluate_group(plan, work, group, pool(), states, recorder)
     summary.num_recorded += recorder.num_written
 
 

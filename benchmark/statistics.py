@@ -26,7 +26,7 @@ from benchmark.pairing import holm, paired_difference, permutation_tests, probab
 from benchmark.records import CellRecord
 
 # Encoders that bound the scale rather than compete.
-REFERENCES = ("oracle", "proprio", "constant")
+REFERENCES = ("expert", "oracle", "proprio", "constant")
 
 # Success rates for which the demonstrations needed are given.
 TARGETS = (0.25, 0.5, 0.75)

@@ -13,7 +13,7 @@ GREY = "#777777"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PLOTLY_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
 _DASHES: Mapping[str, str] = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
-_REFERENCE_DASHES: Mapping[str, str] = {"oracle": "--", "proprio": ":", "constant": "-."}
+_REFERENCE_DASHES: Mapping[str, str] = {"expert": "-", "oracle": "--", "proprio": ":", "constant": "-."}
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ _FUNCTIONS: Mapping[str, Callable[[Tensor, EncoderSpec], Features]] = {
     "pixels": pixels,
     "oracle": oracle,
     "proprio": nothing,
+    "expert": nothing,
     "constant": constant,
 }
 

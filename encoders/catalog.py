@@ -296,6 +296,7 @@ _ROWS = (
         options={"kind": "constant"},
     ),
     _baseline("proprio", "none: proprioception alone", modality="nothing", options={"kind": "proprio"}),
+    _baseline("expert", "none: the scripted expert itself", modality="expert", options={"kind": "expert"}),
     _baseline("oracle", "none: the simulator's state", modality="state", options={"kind": "oracle"}),
 )
 

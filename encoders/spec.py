@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Modality = Literal["image", "state", "nothing"]
+Modality = Literal["image", "state", "nothing", "expert"]
 FeatureField = Literal["class_token", "grid", "pooled"]
 
 
@@ -40,7 +40,8 @@ class EncoderSpec:
         name: catalog name; never reused for other weights.
         entry_point: `module:function` that takes the spec and returns an `Encoder`.
         objective: what the network was trained for, in the field's words.
-        modality: what `encode` reads: raw images, the simulator's privileged state, or nothing.
+        modality: what `encode` reads: raw images, the simulator's privileged state, or nothing;
+            `expert` is no encoder at all but the scripted expert, in whose place no policy is trained.
         outputs: the fields of `Features` that `encode` fills.
         image_size: side of the square input in pixels, after preprocessing.
         interpolation: `bicubic`, `bilinear` or `area`.

@@ -105,6 +105,16 @@ def test_other_heads_and_seeds_encode_no_frame(
     assert "Demonstration frames: 0 encoded" in " ".join(capsys.readouterr().out.split())
 
 
+def test_the_expert_stands_beside_the_policies(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    assert run(run_dir, "encoders=[proprio]", "baselines=[expert]", "num_demos=[1,2]", "horizon=150") == 0
+    records = [record for record in contents(run_dir).values() if record["cell"]["encoder"] == "expert"]
+    assert {record["cell"]["num_demos"] for record in records} == {1, 2}
+    assert records[0]["episodes"] == records[1]["episodes"]
+    assert all(episode["success"] and episode["num_steps"] < 150 for episode in records[0]["episodes"])
+    assert "expert" in (run_dir / "report" / "report.md").read_text()
+
+
 def test_the_legacy_maximum_stands_beside_the_headline_and_leaves_it_alone(reference: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     assert run(run_dir, "encoders=[oracle]", "checkpoint_evaluations=3") == 0

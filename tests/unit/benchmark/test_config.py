@@ -70,7 +70,7 @@ def test_a_camera_that_a_task_lacks_is_named() -> None:
 
 
 def test_the_plan_is_the_product_of_the_axes_and_drops_what_does_not_apply() -> None:
-    plan = make_plan(compose_config([*SMALL, "readouts=[class_token,grid4]", "seeds=[0,1]"]))
+    plan = make_plan(compose_config([*SMALL, "readouts=[class_token,grid4]", "seeds=[0,1]", "baselines=[]"]))
     by_encoder = {group.encoder.name: group.cells for group in plan.groups}
     assert len(by_encoder["pixels_14"]) == 4  # 2 N x 2 seeds, grid4 only
     assert {cell.readout for cell in by_encoder["oracle"]} == {"pooled"}
