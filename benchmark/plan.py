@@ -83,6 +83,11 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     uncropped = [spec.name for spec in encoder_specs if spec.modality == "image" and spec.image_size == 0]
     if config.preprocessing == "official" and uncropped:
         notes.append(f"{', '.join(uncropped)} see the whole frame: no preprocessing is published for them.")
+    notes += [
+        f"The expert of {task.name} solves {100 * task.expert_success:.0f} % of starts; only solved ones demonstrate."
+        for task in task_specs
+        if task.expert_success is not None
+    ]
     chosen = {spec.name: _readouts_for(spec, readout_specs, notes) for spec in encoder_specs}
     groups: list[CellGroup] = []
     for task in task_specs:

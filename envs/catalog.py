@@ -18,6 +18,13 @@ _METAWORLD_LONG_HORIZONS = {
     "peg-insert-side-v3": 400,
     "shelf-place-v3": 300,
 }
+# Of 60 starts; the package's own policies solve no more whatever their speed, and trying again does not help them.
+_METAWORLD_WEAK_EXPERTS = {
+    "basketball-v3": 0.93,
+    "button-press-wall-v3": 0.92,
+    "soccer-v3": 0.85,
+    "stick-pull-v3": 0.78,
+}
 # What the package's scripted policies need besides (`envs.metaworld_tasks.make_expert`): a throw needs its speed, and
 # a policy that got stuck lets go and tries again after some steps.
 _METAWORLD_EXPERTS: Mapping[str, Mapping[str, float | int]] = {
@@ -111,6 +118,7 @@ def _metaworld(name: str, description: str) -> TaskSpec:
         action_dim=4,
         success_rule="Meta-World's own `success`, at any step",
         packages=("metaworld", "mujoco", "numpy"),
+        expert_success=_METAWORLD_WEAK_EXPERTS.get(name),
         options={"environment": name, **_METAWORLD_EXPERTS.get(name, {})},
     )
 

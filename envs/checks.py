@@ -209,7 +209,7 @@ def _expert(task: Task, env: TaskEnv, num_episodes: int) -> str:
     first = FIRST_SEEDS["selection"]
     solved = sum(record_demo(task, env, seed) is not None for seed in range(first, first + num_episodes))
     # Few episodes prove little: a failure is what an expert of the wanted rate would hardly ever give.
-    is_credible = stats.binom.cdf(solved, num_episodes, EXPERT_SUCCESS) > 0.01
+    is_credible = stats.binom.cdf(solved, num_episodes, task.spec.expert_success or EXPERT_SUCCESS) > 0.01
     return "" if is_credible else f"it solved {solved} of {num_episodes} episodes"
 
 

@@ -44,6 +44,7 @@ class TaskSpec:
         packages: distributions whose versions determine the physics and pictures.
         demo_noise: standard deviation of the noise that disturbs the executed actions while demonstrations are
             collected; what is recorded is the expert's own action.
+        expert_success: share of random starts that the expert solves, where it was measured to be less than 95 %.
         options: constructor data of the adapter.
     """
 
@@ -59,4 +60,5 @@ class TaskSpec:
     success_rule: str
     packages: tuple[str, ...]
     demo_noise: float = 0.0
+    expert_success: float | None = None
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])
