@@ -30,12 +30,6 @@ class CacheInfo:
     limit_bytes: int
 
 
-def cache_root(configured: str | None) -> Path:
-    """Where demonstrations, frames and features are kept: as configured, PVRBENCH_CACHE, or the home folder."""
-    given = configured or os.environ.get("PVRBENCH_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "pvrbench"
-
-
 class FeatureCache:
     """Tensors by key, one safetensors file each; a damaged file counts as absent.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.config import BenchmarkConfig
+from benchmark.forecast import Forecast, duration, forecast, learn, learned_factor
+from benchmark.machine import cache_root, num_cores
 from benchmark.plan import Plan, make_plan
 from benchmark.registry import encoders, heads, readouts, tasks
 from benchmark.weights_commands import WEIGHTS_HELP, weights_command
@@ -51,13 +54,20 @@ def run(options: Namespace) -> int:
     from benchmark.runner import run_plan
 
     run_dir = run_dir_of(config)
+    started = time.monotonic()
     with ProgressDisplay(console, len(plan.cells)) as display:
         summary = run_plan(plan, run_dir, display)
+    seconds = time.monotonic() - started
     console.print(
         f"{summary.num_recorded} cells recorded, {summary.num_skipped} were there already. "
         f"Demonstration frames: {summary.frames_encoded} encoded, {summary.frames_cached} from the cache.",
         highlight=False,
     )
+    if summary.num_skipped == 0 and summary.frames_cached == 0 and not summary.errors:
+        # Only a whole run from nothing says how good the forecast was.
+        expected = _forecast(plan)
+        console.print(f"Took {duration(seconds)}; {duration(expected.seconds)} were forecast.", highlight=False)
+        learn(cache_root(config.engine.cache_dir), expected, seconds)
     if summary.num_recorded + summary.num_skipped:
         write_and_show_report(console, [run_dir], run_dir / "report")
     for name, reason in summary.errors.items():
@@ -87,8 +97,19 @@ def show_plan(console: Console, plan: Plan) -> None:
         f"{config.image_px} px, {config.render} rendering, {config.split} states.",
         highlight=False,
     )
+    expected = _forecast(plan)
+    console.print(
+        f"Forecast on {num_cores()} cores, nothing cached: {duration(expected.seconds)} "
+        f"(at most {duration(expected.most_seconds)}), {expected.rollout_frames:,} rollout frames, "
+        f"{expected.disk_bytes / 2**30:.1f} GiB of cache.",
+        highlight=False,
+    )
     for note in plan.notes:
         console.print(f"note: {note}", highlight=False)
+
+
+def _forecast(plan: Plan) -> Forecast:
+    return forecast(plan, num_cores(), learned_factor(cache_root(plan.config.engine.cache_dir)))
 
 
 def plan(options: Namespace) -> int:
@@ -99,6 +120,7 @@ def plan(options: Namespace) -> int:
             {
                 "config": made.config.model_dump(mode="json"),
                 "notes": made.notes,
+                "forecast": asdict(_forecast(made)),
                 "cells": [cell.model_dump() for cell in made.cells],
             }
         )
@@ -240,7 +262,6 @@ def _show_verdicts(verdicts: Sequence[tuple[str, str]]) -> int:
 
 def demos_command(options: Namespace) -> int:
     """Collects, verifies or describes the demonstrations of a task."""
-    from benchmark.cache import cache_root
     from benchmark.training import demo_path
     from benchmark.workplace import load_task
     from envs.demos import DemoFile, collect_demos, verify_demos
@@ -274,7 +295,7 @@ def demos_command(options: Namespace) -> int:
 
 def cache_command(options: Namespace) -> int:
     """Shows, verifies or clears the feature cache."""
-    from benchmark.cache import FeatureCache, cache_root
+    from benchmark.cache import FeatureCache
     from benchmark.cli import compose_config
 
     config = compose_config([])

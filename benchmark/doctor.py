@@ -86,7 +86,7 @@ def _device() -> Finding:
 
 
 def _space() -> Finding:
-    from benchmark.cache import cache_root
+    from benchmark.machine import cache_root
 
     root = cache_root(None)
     folder = next(path for path in [root, *root.parents] if path.exists())

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 
+from benchmark.machine import num_cores
 from benchmark.plan import CellGroup
-from benchmark.processor import num_cores
 from benchmark.provenance import package_versions, processor, provenance
 from benchmark.records import CellRecord, Cost, Digests, Episode
 from benchmark.training import demonstrations

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from benchmark.cache import FeatureCache, cache_root
+from benchmark.cache import FeatureCache
 from benchmark.config import BenchmarkConfig
 from benchmark.evaluation import Recorder, evaluate_group
 from benchmark.expert import record_expert
 from benchmark.features import TileEncoder
+from benchmark.machine import cache_root, num_cores
 from benchmark.plan import CellGroup, Plan
-from benchmark.processor import num_cores
 from benchmark.provenance import package_versions
 from benchmark.records import Cell, Digests, RecordError, RecordStore, write_atomically
 from benchmark.simulator import SimulatorPool

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from benchmark.config import BenchmarkConfig
 from benchmark.features import FrameFeatures, TileEncoder, demo_features
+from benchmark.machine import num_cores
 from benchmark.plan import CellGroup, Plan
-from benchmark.processor import num_cores
 from benchmark.records import Cell
 from benchmark.workplace import Listener, Workplace
 from encoders.fusion import fuse, history_indices

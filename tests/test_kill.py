@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 NUM_KILLS = 50
@@ -46,7 +46,7 @@ def contents(run_dir: Path) -> dict[str, Any]:
 @pytest.mark.timeout(3600)
 def test_fifty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     assert start(tmp_path / "calm", tmp_path / "calm_cache").wait() == 0
-    moments = random.Random(0)
+    moments = np.random.default_rng(0)
     num_kills, attempts = 0, 0
     while num_kills < NUM_KILLS:
         # A finished run is begun anew, its cache kept, until there were kills enough.

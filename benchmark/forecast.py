@@ -1,0 +1,143 @@
+"""What a plan will cost, before it runs: frames, time and disk, corrected by how earlier runs of this machine went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.plan import CellGroup, Plan
+from benchmark.records import write_atomically
+
+# Seconds on one core of a 2026 server without a GPU; a machine's own factor corrects them.
+STEP_S: Mapping[str, float] = {"metaworld": 0.0016, "robosuite": 0.012}
+FRAME_S: Mapping[tuple[str, str], float] = {
+    ("metaworld", "lean"): 0.005,
+    ("metaworld", "full"): 0.115,
+    ("robosuite", "lean"): 0.0115,
+    ("robosuite", "full"): 0.05,
+}
+REFERENCE_PX, PX_EXPONENT = 112, 0.6
+FLOP_PER_S = 2.5e10
+UPDATE_S = 0.0017
+START_S = 8.0
+
+# Share of the horizon that an episode and a demonstration usually last.
+EPISODE_SHARE, DEMO_SHARE = 0.65, 0.45
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is to be expected.
+
+    Attributes:
+        demo_frames: demonstration frames that may have to be rendered and encoded, at most.
+        rollout_frames: frames of all episodes, expected.
+        seconds: expected duration on all cores, nothing being cached.
+        most_seconds: where every episode fails.
+        disk_bytes: frames and features that the cache may take.
+    """
+
+    demo_frames: int
+    rollout_frames: int
+    seconds: float
+    most_seconds: float
+    disk_bytes: int
+
+
+def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
+    """Forecasts a plan.
+
+    Args:
+        plan: the plan.
+        num_cores: cores to run on.
+        factor: how much longer this machine has taken than forecast, see `learned_factor`.
+    """
+    demo_frames = rollout_frames = disk_bytes = 0
+    demo_s = expected_s = most_s = 0.0
+    for group in plan.groups:
+        episodes = len(group.cells) * plan.config.num_episodes
+        frames = _demo_frames(plan, group)
+        step_s = _step_s(group)
+        demo_frames += frames
+        rollout_frames += round(episodes * group.horizon * EPISODE_SHARE)
+        demo_s += frames * step_s + len(group.cells) * plan.config.train.num_updates * UPDATE_S
+        expected_s += episodes * group.horizon * EPISODE_SHARE * step_s
+        most_s += episodes * group.horizon * step_s
+        disk_bytes += _disk_bytes(plan, group, frames)
+    # Demonstrations of a task are collected once, by one process.
+    collecting_s = sum(
+        plan.config.demo_pool * task.horizon * DEMO_SHARE * STEP_S.get(task.name.partition("/")[0], 0.01)
+        for task in {group.task.name: group.task for group in plan.groups}.values()
+    )
+    fixed_s = START_S + collecting_s + demo_s / num_cores
+    return Forecast(
+        demo_frames=demo_frames,
+        rollout_frames=rollout_frames,
+        seconds=factor * (fixed_s + expected_s / num_cores),
+        most_seconds=factor * (fixed_s + most_s / num_cores),
+        disk_bytes=disk_bytes,
+    )
+
+
+def _demo_frames(plan: Plan, group: CellGroup) -> int:
+    used = min(plan.config.demo_pool, max(plan.config.num_demos) * len(plan.config.seeds))
+    return round(used * group.task.horizon * DEMO_SHARE)
+
+
+def _step_s(group: CellGroup) -> float:
+    """Seconds of one core for one control step, its picture and its features."""
+    suite = group.task.name.partition("/")[0]
+    seconds = STEP_S.get(suite, 0.01)
+    if group.view is not None:
+        size = (group.view.image_px / REFERENCE_PX) ** PX_EXPONENT
+        seconds += FRAME_S.get((suite, group.view.render), 0.05) * size + _flop(group) / FLOP_PER_S
+    return seconds
+
+
+def _flop(group: CellGroup) -> float:
+    """Operations for a frame, from what the row tells: every parameter works once for each token of the grid."""
+    spec = group.encoder
+    return 2.0 * spec.num_params * max(1, spec.grid_side**2)
+
+
+def _disk_bytes(plan: Plan, group: CellGroup, frames: int) -> int:
+    if group.view is None:
+        return 0
+    spec = group.encoder
+    raw = any(plan.readouts[cell.readout].raw_grid for cell in group.cells)
+    side = spec.grid_side if raw else min(spec.grid_side, 7)
+    return frames * (group.view.image_px**2 * 3 + FLOAT_BYTES * spec.feature_dim * (1 + side**2))
+
+
+def learned_factor(cache_dir: Path) -> float:
+    """How much longer runs of this machine have taken than the rates above say; 1 before the first."""
+    try:
+        factor = float(json.loads((cache_dir / "speed.json").read_text())["factor"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 1.0
+    return factor if 0.01 < factor < 100 else 1.0
+
+
+def learn(cache_dir: Path, expected: Forecast, seconds: float) -> float:
+    """Takes note of how long a whole run took, and returns the new factor.
+
+    Args:
+        cache_dir: root of what is kept between runs.
+        expected: the forecast that was made for it.
+        seconds: what it took.
+    """
+    old = learned_factor(cache_dir)
+    # Half way: one slow day should not spoil the next forecast.
+    factor = old * (seconds / expected.seconds) ** 0.5
+    write_atomically(cache_dir / "speed.json", json.dumps({"factor": round(factor, 3)}) + "\n")
+    return factor
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
