@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help quickstart test check setup system doctor clean
+.PHONY: help quickstart test check bench setup system doctor clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -21,6 +21,13 @@ check: setup ## Lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+bench: setup ## Measure engine, heads, rendering and report; results go to results/performance
+	@mkdir -p results/performance
+	@for part in engine heads rendering report; do \
+		echo "measuring the $$part"; \
+		$(BIN)/python tests/performance/bench_$$part.py > results/performance/$$part.json || exit 1; \
+	done
 
 doctor: setup ## Render a frame in each suite and say what is missing
 	$(BIN)/pvrbench doctor

@@ -1,0 +1,221 @@
+"""The engine against the loop that peers use, and against the bound of its own parts; prints one JSON object.
+
+Everything is measured in one run, on the same policies, initial states and pictures. Policies are trained for a few
+updates only: how well they do is not the question. Run as `python tests/performance/bench_engine.py [--cores N]`,
+or `make bench`, which also keeps the result in `results/performance/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from benchmark.features import TileEncoder
+from benchmark.machine import num_cores
+from benchmark.processor import one_thread
+from benchmark.provenance import processor
+from benchmark.registry import encoders, heads, readouts, tasks
+from benchmark.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
+from benchmark.simulator import SimulatorPool
+from benchmark.workplace import load_encoder, load_task
+from encoders.base import Features
+from encoders.readout import read
+from encoders.readout_catalog import ReadoutSpec
+from envs.base import Array, Task
+from envs.demos import collect_demos
+from envs.frames import render_demo
+from envs.spec import View
+from policies.base import TrainJob
+from policies.behavior_cloning import train_heads
+from policies.spec import TrainSettings
+
+TASK, ENCODER, READOUT = "metaworld/assembly-v3", "random_resnet18_64", "mean"
+TILE, HORIZON, NUM_POLICIES, NUM_EPISODES = 8, 60, 12, 4
+SETTINGS = TrainSettings(
+    num_updates=50,
+    batch_size=64,
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    schedule="cosine",
+    input_norm="standard",
+    action_norm="none",
+    dropout=0.0,
+    use_proprio=True,
+)
+RULE = EvaluationRule(horizon=HORIZON, last_step=False, history=1, fusion="none")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long something takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def policies_of(task: Task, encoder: TileEncoder, readout: ReadoutSpec, view: View, count: int) -> list[Policy]:
+    """Policies that are barely trained, all on the same two demonstrations."""
+    env = task.make_env(view)
+    with tempfile.TemporaryDirectory() as folder:
+        file = collect_demos(task, 2, Path(folder) / "demos.hdf5")
+        demos = [file.demo(index) for index in range(2)]
+    found = [read(readout, Features(**encoder.encode(render_demo(env, demo)))) for demo in demos]
+    env.close()
+    jobs = [
+        TrainJob(
+            features=torch.cat(found),
+            proprio=torch.from_numpy(np.concatenate([demo.proprio for demo in demos])),
+            actions=torch.from_numpy(np.concatenate([demo.actions for demo in demos])),
+            seed=seed,
+        )
+        for seed in range(count)
+    ]
+    return [Policy(readout, head, seed) for seed, head in enumerate(train_heads(heads()["mlp"], jobs, SETTINGS, "cpu"))]
+
+
+def ours(pool: SimulatorPool, encoder: TileEncoder, policies: Sequence[Policy], seeds: Sequence[int]) -> int:
+    """All episodes in lock-step; returns the number of control steps."""
+    steps: list[int] = []
+
+    def take(outcome: Outcome) -> None:
+        steps.append(outcome.episode.num_steps)
+
+    jobs = [(policy, index, seed) for policy in range(len(policies)) for index, seed in enumerate(seeds)]
+    evaluate(pool, encoder, Evaluation(policies, jobs, RULE), take)
+    return sum(steps)
+
+
+def peers(task: Task, view: View, encoder: TileEncoder, policies: Sequence[Policy], seeds: Sequence[int]) -> int:
+    """One environment, one frame an encoder call, one policy after another; returns the number of control steps."""
+    env = task.make_env(view)
+    steps = 0
+    for policy in policies:
+        for seed in seeds:
+            observation = env.reset(seed)
+            for _ in range(RULE.horizon):
+                features = encoder.encoder.encode(torch.from_numpy(observation["image"][None]))
+                inputs = read(policy.readout, features)
+                action = policy.head.act(inputs, torch.from_numpy(observation["proprio"][None]), torch.zeros(1, 0))
+                result = env.step(cast("Any", action[0].numpy()))
+                observation = result.observation
+                steps += 1
+                if result.success:
+                    break
+    env.close()
+    return steps
+
+
+def simulation_rate(pool: SimulatorPool, num_steps: int) -> float:
+    """Control steps a second of simulation and rendering alone, every slot busy."""
+    still: Array = np.zeros(4, np.float32)
+    for slot in range(pool.num_slots):
+        pool.reset(slot, slot)
+    waiting = pool.num_slots
+    while waiting:
+        waiting -= len(pool.receive())
+    for slot in range(pool.num_slots):
+        pool.step(slot, still)
+    done, sent = 0, pool.num_slots
+    start = time.perf_counter()
+    while done < num_steps:
+        for reply in pool.receive():
+            done += 1
+            if sent < num_steps:
+                sent += 1
+                pool.step(reply.slot, still)
+    return done / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cores", type=int, default=num_cores())
+    options = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    torch.set_num_threads(options.cores)
+    spec, readout = tasks()[TASK], readouts()[READOUT]
+    task, view = load_task(spec), View(camera=spec.cameras[0], image_px=112, render="lean")
+    encoder = TileEncoder(load_encoder(encoders()[ENCODER]), "cpu", TILE, keep_raw=False)
+    with one_thread():
+        policies = policies_of(task, encoder, readout, view, 2 * NUM_POLICIES)
+    few = policies[:NUM_POLICIES]
+    seeds = list(range(NUM_EPISODES))
+    per_worker = -(-2 * TILE // options.cores)
+    result: dict[str, object] = {"hardware": processor(), "cores": options.cores, "task": TASK, "encoder": ENCODER}
+    with SimulatorPool(spec, view, options.cores, per_worker, 120) as pool:
+        simulation_rate(pool, 200)  # the environments are made
+        start = time.perf_counter()
+        steps = ours(pool, encoder, few, seeds)
+        ours_s = time.perf_counter() - start
+        start = time.perf_counter()
+        peer_steps = peers(task, view, encoder, few[:3], seeds)
+        peers_s = (time.perf_counter() - start) * steps / peer_steps
+        sim_rate = simulation_rate(pool, 1500)
+        frames = np.zeros((TILE, 112, 112, 3), np.uint8)
+        encode_rate = 30 * TILE / seconds(lambda: [encoder.encode_tile(frames) for _ in range(30)])
+        bound = 1 / (1 / sim_rate + 1 / encode_rate)
+        result["peer_loop"] = {"ours_s": ours_s, "peers_s": peers_s, "ratio": peers_s / ours_s}
+        result["utilisation"] = {
+            "steps_per_s": steps / ours_s,
+            "simulation_rate": sim_rate,
+            "encoder_rate": encode_rate,
+            "of_bound": steps / ours_s / bound,
+        }
+        doubled = {
+            "episodes": seconds(lambda: ours(pool, encoder, few, list(range(2 * NUM_EPISODES)))),
+            "policies": seconds(lambda: ours(pool, encoder, policies, seeds)),
+        }
+        result["doubling"] = {name: value / ours_s for name, value in doubled.items()}
+    # Each side's own defaults: shadows and 4x MSAA at 224 px and the whole horizon of 500, against lean at 112 px.
+    full = replace(view, image_px=224, render="full")
+    env = task.make_env(full)
+    env.reset(0)
+
+    def step_as_peers() -> None:
+        image = env.step(np.zeros(4, np.float32)).observation["image"]
+        encoder.encoder.encode(torch.from_numpy(image[None]))
+
+    step_as_peers()
+    peer_step_s = seconds(lambda: [step_as_peers() for _ in range(15)]) / 15
+    env.close()
+    episode_s = ours_s / (NUM_POLICIES * NUM_EPISODES)
+    result["own_defaults"] = {
+        "peer_episode_s": 500 * peer_step_s,
+        "ours_s": episode_s,
+        "ratio": 500 * peer_step_s / episode_s,
+    }
+    result["null_encoder"] = {"ms_per_cell": 1000 * overhead_s(policies, options.cores)}
+    sys.stdout.write(json.dumps(result, indent=1, default=str) + "\n")
+
+
+def overhead_s(policies: Sequence[Policy], cores: int) -> float:
+    """Seconds a cell of one one-step episode takes with an encoder that does nothing."""
+    spec = tasks()[TASK]
+    encoder = TileEncoder(load_encoder(encoders()["proprio"]), "cpu", TILE, keep_raw=False)
+    jobs = [
+        TrainJob(features=torch.zeros(40, 0), proprio=torch.randn(40, 4), actions=torch.zeros(40, 4), seed=seed)
+        for seed in range(len(policies))
+    ]
+    found = train_heads(heads()["mlp"], jobs, replace(SETTINGS, num_updates=1), "cpu")
+    blind = [Policy(readouts()["pooled"], head, seed) for seed, head in enumerate(found)]
+    rule = replace(RULE, horizon=1)
+    with SimulatorPool(spec, None, cores, -(-2 * TILE // cores), 120) as pool:
+        jobs_of = [(policy, 0, 0) for policy in range(len(blind))]
+        evaluate(pool, encoder, Evaluation(blind, jobs_of, rule), lambda _: None)
+        taken = seconds(lambda: evaluate(pool, encoder, Evaluation(blind, jobs_of, rule), lambda _: None))
+    return taken / len(blind)
+
+
+if __name__ == "__main__":
+    main()
