@@ -158,7 +158,7 @@ def test_a_pickle_that_wants_more_than_tensors_is_refused_and_not_run(folders: P
     assert not local_path(SPEC).exists()
 
 
-@pytest.mark.parametrize("kind", ["pt", "safetensors", "html", "empty"])
+@pytest.mark.parametrize("kind", ["pt", "safetensors", "html", "empty", "log"])
 def test_a_truncated_file_is_named(folders: Path, kind: str) -> None:
     file = folders / f"cut.{kind}"
     if kind == "safetensors":
@@ -166,7 +166,9 @@ def test_a_truncated_file_is_named(folders: Path, kind: str) -> None:
     elif kind == "pt":
         torch.save(network(), file)
     else:
-        file.write_bytes(b"<html>" * (1000 if kind == "html" else 0))
+        # A log that begins with a pickle's opcodes makes torch's unpickler fail in another way than a page.
+        content = {"html": b"<html>", "empty": b"", "log": b"e: 1\n"}[kind]
+        file.write_bytes(content * 1000)
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
     with pytest.raises(WeightsError, match=rf"cut\.{kind} is not a whole safetensors or PyTorch file.*get it again"):
         import_weights(SPEC, file)
