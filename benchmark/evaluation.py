@@ -24,6 +24,9 @@ from envs.base import InitialStates
 from envs.rendering import gl_renderer
 from policies.base import TrainedHead
 
+# Initial states of which every encoder's episode is filmed, so that they can be seen side by side.
+NUM_FILMED = 2
+
 # Networks of this size gain more from several threads than the simulators lose.
 LARGE_ENCODER_PARAMS = 1_000_000
 
@@ -71,10 +74,10 @@ def evaluate_group(
             recorder.record(cell, last, None, _scores(by_update) if num_stages > 1 else ())
 
     largest = max(config.num_demos), config.seeds[0]
-    first_state = (job for job in jobs if job[1] == 0)
+    first_states = (job for job in jobs if job[1] < NUM_FILMED)
     filmed = frozenset(
         job
-        for job in first_state
+        for job in first_states
         for cell, update, _ in [entries[job[0]]]
         if (cell.num_demos, cell.seed) == largest and update == config.train.num_updates
     )

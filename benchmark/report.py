@@ -96,6 +96,7 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
             for item in analysis.comparisons
         ),
         "",
+        *_costs(analysis, records),
         *_legacy(records),
         "## Protocol",
         "",
@@ -114,6 +115,26 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
         *(f"- initial states of {task}: `{digest[:16]}`" for task, digest in _states(records)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _costs(analysis: Analysis, records: Sequence[CellRecord]) -> list[str]:
+    rows: list[tuple[str, ...]] = []
+    for who in (item.contender for item in analysis.ranking if not item.contender.is_reference):
+        record = next(item for item in records if (item.cell.encoder, item.cell.readout) == (who.encoder, who.readout))
+        flops, times = record.cost.flops_per_frame, record.timing
+        rows.append(
+            (
+                who.label,
+                f"{record.cost.encoder_params / 1e6:.1f}",
+                f"{record.cost.readout_params + record.cost.head_params:,}",
+                "" if flops is None else f"{flops / 1e9:.2f}",
+                f"{times['encoder_ms_alone']:.1f}" if "encoder_ms_alone" in times else "",
+                f"{times['encoder_ms_in_tile']:.1f}" if "encoder_ms_in_tile" in times else "",
+                f"{times['encoder_peak_mib']:.0f}" if "encoder_peak_mib" in times else "",
+            )
+        )
+    header = ("encoder · readout", "frozen, M", "trained", "GFLOP", "ms alone", "ms in a tile", "peak, MiB")
+    return ["## Cost of a frame", "", *_rows([header, *rows]), ""] if rows else []
 
 
 def _legacy(records: Sequence[CellRecord]) -> list[str]:
