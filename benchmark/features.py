@@ -76,8 +76,12 @@ class TileEncoder:
         """
         padded = np.zeros((self.tile, *inputs.shape[1:]), inputs.dtype)
         padded[: len(inputs)] = inputs
-        raw = self.encoder.encode(torch.from_numpy(padded).to(self.device))
-        self._check(raw, len(inputs))
+        found = self.encoder.encode(torch.from_numpy(padded).to(self.device))
+        self._check(found, len(inputs))
+        # One memory layout for all, that of the cache: what a readout sums up depends on it in the last bits.
+        raw = Features(
+            **{name: None if (part := getattr(found, name)) is None else part.contiguous() for name in FIELDS}
+        )
         self.num_encoded += len(inputs)
         return FrameFeatures(compact(raw), raw if self.keep_raw else None)
 

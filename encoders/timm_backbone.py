@@ -135,3 +135,6 @@ def _draw(model: nn.Module, seed: int) -> None:
             std = 0.02 if is_token else (2.0 if parameter.ndim == 4 else 1.0) ** 0.5 / fan_in**0.5
             with torch.no_grad():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+        elif name.endswith("bias"):
+            # torch draws some of them, those of convolutions, from the global generator.
+            parameter.detach().zero_()

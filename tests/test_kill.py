@@ -55,7 +55,7 @@ def test_fifty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
         while num_kills < NUM_KILLS:
             process = start(run_dir, tmp_path / "killed_cache")
             try:
-                process.wait(timeout=moments.uniform(2.0, 14.0))
+                process.wait(timeout=moments.uniform(3.0, 20.0))
                 break
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
