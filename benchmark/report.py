@@ -37,7 +37,7 @@ def write_report(run_dirs: Sequence[Path], output_dir: Path) -> Report:
     """Analyses one or more runs and writes the page, Markdown, figures and tables.
 
     The files are `report.html`, `report.md`, `curves.csv`, `ranking.csv`, `ranking.tex`, and `curves` and `overall` as
-    PNG and SVG.
+    PNG, SVG and PDF.
 
     Raises:
         ReportError: there are no sound records, or the runs must not be compared.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from benchmark.statistics import Analysis, Contender
@@ -35,6 +35,12 @@ class Style:
         return _DASHES[self.dash]
 
 
+def _style(position: int) -> Style:
+    """Each round through the colours pairs them with other markers, so that 64 contenders look different."""
+    turn, index = divmod(position, len(COLOURS))
+    return Style(COLOURS[index], MARKERS[(index + turn) % len(MARKERS)], "--" if turn % 2 else "-")
+
+
 def styles_of(analysis: Analysis) -> dict[Contender, Style]:
     """A style for every contender, in the order of the ranking; those without a rank follow."""
     ordered = [item.contender for item in analysis.ranking]
@@ -45,7 +51,13 @@ def styles_of(analysis: Analysis) -> dict[Contender, Style]:
         if who.is_reference:
             styles[who] = Style(GREY, ".", _REFERENCE_DASHES[who.encoder])
         else:
-            position = competing % len(COLOURS)
-            styles[who] = Style(COLOURS[position], MARKERS[position], "-" if competing < len(COLOURS) else "--")
+            styles[who] = _style(competing)
             competing += 1
     return styles
+
+
+def labels_of(contenders: Iterable[Contender]) -> dict[Contender, str]:
+    """What contenders are called side by side: the head is named where it differs."""
+    everyone = list(contenders)
+    several_heads = len({who.head for who in everyone}) > 1
+    return {who: f"{who.label} ({who.head})" if several_heads else who.label for who in everyone}
