@@ -13,6 +13,7 @@ from benchmark.estimates import Interval
 from benchmark.figure import draw_figures
 from benchmark.legacy import inflations
 from benchmark.page import page
+from benchmark.protocol import deviations, protocol, provenance
 from benchmark.ranking import curves_csv, ranking_csv, ranking_json, ranking_latex, ranking_table, text_rows
 from benchmark.records import CellRecord, write_atomically
 from benchmark.statistics import Analysis, analyse
@@ -52,7 +53,7 @@ def write_report(run_dirs: Sequence[Path], output_dir: Path) -> Report:
     draw_figures(analysis, output_dir)
     write_atomically(output_dir / "report.md", markdown(analysis, records, warnings))
     videos = [run_dir / "videos" for run_dir in run_dirs]
-    write_atomically(output_dir / "report.html", page(analysis, records, warnings, videos))
+    write_atomically(output_dir / "report.html", page(analysis, records, warnings, videos, output_dir))
     table = ranking_table(analysis)
     table.caption_justify = "left"
     table.caption = "score: area under success against log N, mean over tasks. gain: 0 = proprio, 100 = oracle."
@@ -68,10 +69,8 @@ def percent(interval: Interval) -> str:
 
 def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequence[str]) -> str:
     """The report as Markdown."""
-    first = records[0]
-    settings, provenance = first.settings, first.provenance
     lines = [
-        f"# {settings.preset}: success against number of demonstrations",
+        f"# {records[0].settings.preset}: success against number of demonstrations",
         "",
         *(f"> **Warning.** {warning}\n" for warning in warnings),
         "![Success rate against number of demonstrations](curves.png)",
@@ -100,19 +99,12 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
         *_legacy(records),
         "## Protocol",
         "",
-        f"- {settings.num_episodes} episodes on the {settings.split} initial states for each cell.",
-        f"- Success at {settings.success_rule.replace('_', ' ')}; the parameters of the last update are evaluated.",
-        f"- Images {settings.image_px} px, {settings.render} rendering; preprocessing {settings.preprocessing}.",
-        f"- History {settings.history}.",
-        f"- Heads: {', '.join(f'{key} {value}' for key, value in settings.train.items())}.",
-        *(f"- Deviation: {text}" for text in settings.deviations),
+        *(f"- {key}: {text}" for key, text in protocol(records).items()),
+        *(f"- Deviation: {text}" for text in deviations(records)),
         "",
         "## Provenance",
         "",
-        f"- pvrbench {provenance.version}, commit {provenance.commit or 'unknown'}, Python {provenance.python}",
-        f"- {', '.join(f'{name} {version}' for name, version in provenance.packages.items())}",
-        f"- {provenance.platform}; device {provenance.device}; OpenGL {provenance.gl or 'not used'}",
-        *(f"- initial states of {task}: `{digest[:16]}`" for task, digest in _states(records)),
+        *(f"- {key}: {text}" for key, text in provenance(records).items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -164,10 +156,6 @@ def _legacy(records: Sequence[CellRecord]) -> list[str]:
         ),
         "",
     ]
-
-
-def _states(records: Sequence[CellRecord]) -> list[tuple[str, str]]:
-    return sorted({(record.cell.task, record.digests.initial_states) for record in records})
 
 
 def _row(cells: Sequence[str]) -> str:

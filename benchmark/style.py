@@ -12,6 +12,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GREY = "#777777"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PLOTLY_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
+GLYPHS = "●■▲◆▼✚✖★"
 _DASHES: Mapping[str, str] = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 _REFERENCE_DASHES: Mapping[str, str] = {"expert": "-", "oracle": "--", "proprio": ":", "constant": "-."}
 
@@ -23,6 +24,11 @@ class Style:
     colour: str
     marker: str
     dash: str
+
+    @property
+    def glyph(self) -> str:
+        """The marker as a character."""
+        return GLYPHS[MARKERS.index(self.marker)] if self.marker in MARKERS else "•"
 
     @property
     def plotly_symbol(self) -> str:
