@@ -25,7 +25,12 @@ FONT_PT, LEGEND_PT = 7.5, 7.0
 
 
 def draw_figures(analysis: Analysis, output_dir: Path) -> None:
-    """Writes `curves` (every task, two columns wide) and `overall` (one column), each as PNG, SVG and PDF."""
+    """Writes `curves` (every task, two columns wide) and `overall` (one column), each as PNG, SVG and PDF.
+
+    Where no cell has episodes there is nothing to draw.
+    """
+    if not analysis.points:
+        return
     tasks: list[str | None] = [*sorted({point.task for point in analysis.points if point.task is not None})]
     overall: str | None = tasks[0] if len(tasks) == 1 else None
     if len(tasks) > 1 and any(point.task is None for point in analysis.points):

@@ -28,6 +28,8 @@ def _percent(value: float) -> str:
 
 def curves(analysis: Analysis) -> str:
     """Curves for each task and over all, the boxes that choose encoders, and the numbers."""
+    if not analysis.points:
+        return ""
     tasks = sorted({point.task for point in analysis.points if point.task is not None})
     together = len(tasks) > 1 and any(point.task is None for point in analysis.points)
     plots = plot("curves", "Success against number of demonstrations, mean over tasks", task="") if together else ""
@@ -68,7 +70,7 @@ def _controls(analysis: Analysis) -> str:
         for name in (["All", "None"] if len(competing) <= MANY else ["Best", "All", "None"])
     )
     return (
-        '<details id="controls" open><summary>Encoders shown in the figures: <output id="count"></output></summary>'
+        '<details id="controls" open><summary>Encoders shown in the figures: <output></output></summary>'
         f'<fieldset><legend class="unseen">Encoders shown in the figures</legend>{buttons}<div>{boxes}</div></fieldset>'
         "</details>"
     )

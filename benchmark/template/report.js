@@ -3,6 +3,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const root = document.documentElement;
 const plots = [...document.querySelectorAll(".plot")];
+// Absent where no cell has episodes.
+const controls = document.getElementById("controls");
 const boxes = [...document.querySelectorAll("#controls input")];
 const chosen = new Set();
 const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -123,7 +125,7 @@ function draw() {
 
 function choose() {
   for (const box of boxes) box.checked ? chosen.add(Number(box.value)) : chosen.delete(Number(box.value));
-  document.getElementById("count").textContent = `${chosen.size} of ${boxes.length}`;
+  if (controls) controls.querySelector("output").textContent = `${chosen.size} of ${boxes.length}`;
   for (const row of document.querySelectorAll("[data-id]")) row.hidden = !chosen.has(Number(row.dataset.id));
   draw();
 }
@@ -151,11 +153,12 @@ for (const button of document.querySelectorAll(".together")) {
   button.addEventListener("click", () => {
     for (const video of button.closest(".row").querySelectorAll("video")) {
       video.currentTime = 0;
-      video.play();
+      // One that cannot be played says so where it stands.
+      video.play().catch(() => {});
     }
   });
 }
-if (!isWide.matches) document.getElementById("controls").open = false;
+if (controls && !isWide.matches) controls.open = false;
 document.getElementById("cost-axis")?.addEventListener("change", draw);
 document.getElementById("theme").hidden = false;
 document.getElementById("theme").addEventListener("click", () => {

@@ -177,7 +177,7 @@ def test_a_reader_chooses_encoders_for_all_figures(browser: Browser, page: Path)
     browser.wait_for(f"{SHOWN}.length === 0")
     browser.click('[data-choose="All"]')
     browser.wait_for(f"{SHOWN}.length === {len(before)}")
-    assert browser.read("document.getElementById('count').textContent") == f"{len(before)} of {len(before)}"
+    assert browser.read("document.querySelector('#controls output').textContent") == f"{len(before)} of {len(before)}"
     assert browser.complaints == []
 
 
@@ -327,6 +327,28 @@ def test_a_repeated_record_is_named_on_the_page(tmp_path: Path, make_run: Callab
     write_report([run_dir], run_dir / "report")
     text = (run_dir / "report" / "report.html").read_text()
     assert re.search(r'<p class="warning">zz.json was refused: it repeats', text)
+
+
+def test_a_run_whose_trainings_all_failed_has_a_page_that_says_so(
+    browser: Browser, tmp_path: Path, make_run: Callable[..., Path]
+) -> None:
+    run_dir = make_run(tmp_path / "run")
+    store = RecordStore(run_dir)
+    records, _ = store.read()
+    for path in store.records_dir.glob("*.json"):
+        path.unlink()
+    for record in records:
+        store.write(record.model_copy(update={"failure": "the loss diverged", "episodes": ()}))
+    write_report([run_dir], run_dir / "report")
+    assert "curves.png" not in (run_dir / "report" / "report.md").read_text()
+    browser.open(run_dir / "report" / "report.html")
+    assert "training failed" in browser.wait_for("document.querySelector('.warning').textContent")
+    assert browser.wait_for("document.documentElement.dataset.theme")
+    assert browser.read("[...document.querySelectorAll('section[id]')].map((node) => node.id)") == [
+        "protocol",
+        "provenance",
+    ]
+    assert browser.complaints == []
 
 
 BOTH = [Contender("one", "mean", "mlp"), Contender("two", "mean", "mlp")]

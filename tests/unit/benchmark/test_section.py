@@ -1,0 +1,107 @@
+"""What stands in the sections and tables of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.chart import costs_of, measured_axes
+from benchmark.comparison import load_runs
+from benchmark.estimates import Interval
+from benchmark.markup import Html, safe, table
+from benchmark.protocol import encoder_rows, protocol, provenance
+from benchmark.records import CellRecord
+from benchmark.report import markdown
+from benchmark.section import heat, ranking, readouts
+from benchmark.statistics import Analysis, Comparison, Contender, Ranked, analyse
+
+TOKEN, PATCHES = Contender("one", "class_token", "mlp"), Contender("one", "grid4", "mlp")
+
+
+def ranked(who: Contender, score: float) -> Ranked:
+    around = Interval(score, score - 0.1, score + 0.1)
+    return Ranked(who, around, 1, 2, None, around, around)
+
+
+@pytest.mark.parametrize("patches_first", [True, False])
+def test_patches_are_compared_with_the_class_token_whichever_comes_first(patches_first: bool) -> None:
+    pair = (PATCHES, TOKEN) if patches_first else (TOKEN, PATCHES)
+    sign = 1 if patches_first else -1
+    low, high = sorted((sign * 0.05, sign * 0.15))
+    comparison = Comparison(*pair, Interval(sign * 0.1, low, high), 0.01, 0.02, 0.01, 0.9)
+    analysis = Analysis((), (ranked(PATCHES, 0.6), ranked(TOKEN, 0.5)), (comparison,), ())
+    text = readouts(analysis)
+    assert '>+10.0</td><td class="number">+5.0</td><td class="number">+15.0</td><td class="number">0.02<' in text
+
+
+def test_encoders_with_one_readout_each_have_no_such_section() -> None:
+    other = Contender("two", "pooled", "mlp")
+    assert readouts(Analysis((), (ranked(TOKEN, 0.5), ranked(other, 0.4)), (), ())) == ""
+
+
+def test_the_ranking_draws_rank_sets_and_leaves_references_out(made_up_run: Path) -> None:
+    analysis = analyse(load_runs([made_up_run])[0])
+    text = ranking(analysis)
+    rows = text.split("<tr>")[2:]
+    assert len(rows) == len(analysis.ranking)
+    for row, item in zip(rows, analysis.ranking, strict=True):
+        assert row.count('class="bar"') == (1 if item.contender.is_reference else 2)
+    assert ">head<" not in text, "one head needs no column"
+
+
+def test_the_heat_map_says_what_was_not_run(made_up_run: Path) -> None:
+    records, _ = load_runs([made_up_run])
+    last = max(record.cell.num_demos for record in records)
+    gone = [record for record in records if (record.cell.encoder, record.cell.num_demos) != ("pixels_7", last)]
+    assert "not run" not in heat(analyse(records))
+    assert heat(analyse(gone)).count("not run") == len({record.cell.task for record in records})
+
+
+def moved(record: CellRecord, **settings: object) -> CellRecord:
+    return record.model_copy(update={"settings": record.settings.model_copy(update=settings)})
+
+
+def test_settings_and_versions_that_differ_are_told_with_their_owners(made_up_run: Path) -> None:
+    records, _ = load_runs([made_up_run])
+    first, second = sorted({record.cell.task for record in records})
+    mixed = [moved(record, horizon=150 if record.cell.task == first else 200) for record in records]
+    mixed = [
+        record.model_copy(update={"provenance": record.provenance.model_copy(update={"device": "a GPU"})})
+        if record.cell.encoder == "oracle"
+        else record
+        for record in mixed
+    ]
+    assert protocol(mixed)["horizon"] == f"150 ({first}); 200 ({second})"
+    assert protocol(mixed)["image px"] == str(records[0].settings.image_px)
+    assert "a GPU (oracle)" in provenance(mixed)["device"]
+    text = markdown(analyse(mixed), mixed, ["said"])
+    assert f"- horizon: 150 ({first}); 200 ({second})" in text
+    assert "> **Warning.** said" in text
+
+
+def test_licences_that_forbid_commerce_are_told(made_up_run: Path) -> None:
+    records, _ = load_runs([made_up_run])
+    mark = {"licence": "CC BY-NC 4.0", "non_commercial": True}
+    records[0] = records[0].model_copy(
+        update={"provenance": records[0].provenance.model_copy(update={"encoder": mark})}
+    )
+    rows = {row[0]: row for row in encoder_rows(records)}
+    assert rows[records[0].cell.encoder][2] == "CC BY-NC 4.0 (non-commercial)"
+
+
+def test_costs_are_those_that_were_measured(made_up_run: Path) -> None:
+    records, _ = load_runs([made_up_run])
+    analysis = analyse(records)
+    costs = costs_of(analysis, records)
+    assert {cost.contender.encoder for cost in costs} == {"pixels_14", "pixels_7"}
+    assert costs[0].values == {"ms": 1.5, "flops": 10**6, "frozen": 1000, "trained": 9}
+    unmeasured = [record.model_copy(update={"timing": {}}) for record in records]
+    assert "ms" not in measured_axes(costs_of(analysis, unmeasured))
+
+
+def test_text_is_escaped_and_markup_is_not() -> None:
+    assert safe("<b>") == "&lt;b&gt;"
+    assert safe(Html("<b>")) == "<b>"
+    assert "&lt;i&gt;" in table(["<i>"], [["x"]], caption='"', first_number=1)
+    assert 'aria-label="&quot;"' in table(["a"], [["x"]], caption='"', first_number=1)
