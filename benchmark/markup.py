@@ -23,6 +23,7 @@ def table(
     *,
     caption: str,
     first_number: int,
+    heading: int = 0,
     row_ids: Sequence[int] | None = None,
 ) -> Html:
     """A table that scrolls sideways where it is wide.
@@ -32,6 +33,7 @@ def table(
         rows: their cells.
         caption: what the table is, for readers that hear it.
         first_number: columns from this one on hold numbers.
+        heading: the column that names its row.
         row_ids: numbers of the contenders in the rows, by which the page hides those that are not chosen.
     """
 
@@ -40,7 +42,12 @@ def table(
 
     def line(index: int, row: Sequence[str]) -> str:
         mark = "" if row_ids is None else f' data-id="{row_ids[index]}"'
-        return f"<tr{mark}>{''.join(f'<td{kind(column)}>{safe(text)}</td>' for column, text in enumerate(row))}</tr>"
+        return f"<tr{mark}>{''.join(cell(column, text) for column, text in enumerate(row))}</tr>"
+
+    def cell(column: int, text: str) -> str:
+        if column == heading:
+            return f'<th scope="row">{safe(text)}</th>'
+        return f"<td{kind(column)}>{safe(text)}</td>"
 
     head = "".join(f'<th scope="col"{kind(column)}>{safe(text)}</th>' for column, text in enumerate(header))
     body = "".join(line(index, row) for index, row in enumerate(rows))

@@ -106,7 +106,7 @@ def ranking(analysis: Analysis) -> str:
     names = line(header, "possible ranks", "0 to 100 %")
     *groups, apart = conclusions(analysis) or [""]
     return (
-        table(names, drawn, caption="Ranking with rank sets and 95 % intervals", first_number=len(names) - 2)
+        table(names, drawn, caption="Ranking with rank sets and 95 % intervals", first_number=len(names) - 2, heading=1)
         + (paragraph(apart, "") if apart else "")
         + (folded("Who cannot be told apart", listed(groups), is_open=len(groups) < 3) if groups else "")
         + paragraph(

@@ -228,11 +228,33 @@ def test_every_figure_has_marks_and_a_table(browser: Browser, page: Path) -> Non
     assert browser.read(
         "[...document.querySelectorAll('section .plot')].every((p) => p.closest('section').querySelector('table'))"
     )
-    assert browser.read("[...document.querySelectorAll('th')].every((cell) => cell.scope === 'col')")
+    assert browser.read("[...document.querySelectorAll('th')].every((cell) => cell.scope)")
+    assert browser.read("[...document.querySelectorAll('tbody tr')].every((row) => row.querySelector('th[scope=row]'))")
     shown = "document.querySelector('.heat:not([hidden])').textContent"
     assert "with 25 demonstrations" in browser.read(shown)
     browser.click('input[name="heat"]')
     assert "with 5 demonstrations" in browser.read(shown)
+
+
+def test_the_front_holds_those_that_nobody_beats_at_their_cost(
+    browser: Browser, tmp_path: Path, make_run: Callable[..., Path]
+) -> None:
+    rates = {"pixels_14": 0.9, "pixels_7": 0.2, "random_resnet18": 0.5, "random_vit_tiny": 0.4}
+    times = {"pixels_14": 30, "pixels_7": 10, "random_resnet18": 20, "random_vit_tiny": 25}
+    run_dir = make_run(tmp_path / "run", rates=rates)
+    store = RecordStore(run_dir)
+    for record in store.read()[0]:
+        store.path_of(record.cell).unlink()
+        store.write(record.model_copy(update={"timing": {"encoder_ms_in_tile": times[record.cell.encoder]}}))
+    write_report([run_dir], run_dir / "report")
+    browser.open(run_dir / "report" / "report.html")
+    front = "document.querySelector('.plot[data-kind=cost]').data.find((trace) => trace.name === 'Pareto front').x"
+    assert browser.wait_for(front) == [10, 20, 30]
+    browser.read(
+        "(() => { const axis = document.getElementById('cost-axis'); axis.value = 'flops';"
+        "axis.dispatchEvent(new Event('change')); })()"
+    )
+    assert browser.read(front) == [10**6], "at one cost the best alone"
 
 
 def test_nothing_sticks_out_on_a_phone(browser: Browser, page: Path) -> None:

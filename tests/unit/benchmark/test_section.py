@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from benchmark.comparison import load_runs
 from benchmark.estimates import Interval
 from benchmark.markup import Html, safe, table
 from benchmark.protocol import encoder_rows, protocol, provenance
+from benchmark.ranking import ranking_latex
 from benchmark.records import CellRecord
 from benchmark.report import markdown
 from benchmark.section import heat, ranking, readouts
@@ -105,3 +107,16 @@ def test_text_is_escaped_and_markup_is_not() -> None:
     assert safe(Html("<b>")) == "<b>"
     assert "&lt;i&gt;" in table(["<i>"], [["x"]], caption='"', first_number=1)
     assert 'aria-label="&quot;"' in table(["a"], [["x"]], caption='"', first_number=1)
+
+
+def test_the_latex_table_escapes_names_and_sets_references_apart() -> None:
+    odd = Contender("m_1-2:50%\\evil{$}&~^#", "mean", "mlp")
+    analysis = Analysis((), (ranked(Contender("oracle", "pooled", "mlp"), 0.9), ranked(odd, 0.5)), (), ())
+    text = ranking_latex(analysis)
+    _, first, second, third = re.split(r"\\(?:top|mid)rule\n", text)
+    assert first.startswith("rank & encoder $\\cdot$ readout")
+    assert second.startswith(
+        r"1--2 & m\_1-2:50\%\textbackslash{}evil\{\$\}\&\textasciitilde{}\textasciicircum{}\# $\cdot$ mean & mlp & "
+    )
+    assert third.startswith("ref. & oracle")
+    assert all(row.count(" & ") == 5 and row.endswith(r" \\") for row in (first + second + third).splitlines()[:3])
