@@ -15,8 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from benchmark.chart import chart_data, costs_of
+from benchmark.chart import chart_data
 from benchmark.clip import video_grid
+from benchmark.cost import costs_of
 from benchmark.markup import definitions, listed, paragraph, table
 from benchmark.protocol import deviations, encoder_rows, protocol, provenance
 from benchmark.records import CellRecord

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmark.comparison import load_runs
+from benchmark.cost import cost_rows, costs_of
 from benchmark.estimates import Interval
 from benchmark.figure import draw_figures
 from benchmark.legacy import inflations
@@ -109,23 +110,8 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
 
 
 def _costs(analysis: Analysis, records: Sequence[CellRecord]) -> list[str]:
-    rows: list[tuple[str, ...]] = []
-    for who in (item.contender for item in analysis.ranking if not item.contender.is_reference):
-        record = next(item for item in records if (item.cell.encoder, item.cell.readout) == (who.encoder, who.readout))
-        flops, times = record.cost.flops_per_frame, record.timing
-        rows.append(
-            (
-                who.label,
-                f"{record.cost.encoder_params / 1e6:.1f}",
-                f"{record.cost.readout_params + record.cost.head_params:,}",
-                "" if flops is None else f"{flops / 1e9:.2f}",
-                f"{times['encoder_ms_alone']:.1f}" if "encoder_ms_alone" in times else "",
-                f"{times['encoder_ms_in_tile']:.1f}" if "encoder_ms_in_tile" in times else "",
-                f"{times['encoder_peak_mib']:.0f}" if "encoder_peak_mib" in times else "",
-            )
-        )
-    header = ("encoder · readout", "frozen, M", "trained", "GFLOP", "ms alone", "ms in a tile", "peak, MiB")
-    return ["## Cost of a frame", "", *_rows([header, *rows]), ""] if rows else []
+    costs = costs_of(analysis, records)
+    return ["## Cost", "", *_rows(cost_rows(costs)), ""] if costs else []
 
 
 def _legacy(records: Sequence[CellRecord]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from benchmark.chart import COST_AXES, Cost, measured_axes
+from benchmark.cost import Cost, cost_rows, measured_axes
 from benchmark.estimates import Interval
 from benchmark.legacy import inflations
 from benchmark.markup import Html, bar, folded, listed, paragraph, plot, table
@@ -93,7 +93,7 @@ def ranking(analysis: Analysis) -> str:
 
     def line(row: Sequence[str], places: str, score: str) -> tuple[str, ...]:
         rank, name, head, percent, *others = row
-        return (rank, name, *([head] if several_heads else []), places, percent, score, *others)
+        return (rank, name, places, *([head] if several_heads else []), percent, score, *others)
 
     drawn = [
         line(
@@ -207,24 +207,14 @@ def cost(costs: Sequence[Cost]) -> str:
     if not axes:
         return ""
     options = "".join(f'<option value="{name}">{escape(text)}</option>' for name, text in axes.items())
-    labels = labels_of(cost.contender for cost in costs)
-    rows = [
-        (
-            labels[cost.contender],
-            _percent(cost.score),
-            *("" if cost.values[name] is None else f"{cost.values[name]:,.4g}" for name in axes),
-        )
-        for cost in costs
-    ]
-    caption = "Score and cost"
-    header = ("encoder · readout", "score, %", *(COST_AXES[name] for name in axes))
+    header, *rows = cost_rows(costs)
     return (
         f'<label>Cost: <select id="cost-axis">{options}</select></label>'
         + plot("cost", "Score against cost, with the Pareto front")
         + paragraph(
             "The dotted line joins those that nobody beats at their cost. Times are of the machine that ran them."
         )
-        + folded("The numbers", table(header, rows, caption=caption, first_number=1))
+        + folded("The numbers", table(header, rows, caption="Score and cost", first_number=1))
     )
 
 

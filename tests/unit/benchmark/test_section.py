@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmark.chart import costs_of, measured_axes
 from benchmark.comparison import load_runs
+from benchmark.cost import cost_rows, costs_of, measured_axes
 from benchmark.estimates import Interval
 from benchmark.markup import Html, safe, table
 from benchmark.protocol import encoder_rows, protocol, provenance
@@ -97,9 +98,21 @@ def test_costs_are_those_that_were_measured(made_up_run: Path) -> None:
     analysis = analyse(records)
     costs = costs_of(analysis, records)
     assert {cost.contender.encoder for cost in costs} == {"pixels_14", "pixels_7"}
-    assert costs[0].values == {"ms": 1.5, "flops": 10**6, "frozen": 1000, "trained": 9}
+    assert costs[0].values == {"tile": 1.5, "alone": None, "flops": 10**6, "frozen": 1000, "trained": 9, "peak": None}
+    assert cost_rows(costs)[1][2:] == ("1.5", "1 M", "1 k", "9")
     unmeasured = [record.model_copy(update={"timing": {}}) for record in records]
-    assert "ms" not in measured_axes(costs_of(analysis, unmeasured))
+    assert "tile" not in measured_axes(costs_of(analysis, unmeasured))
+
+
+def test_each_head_has_its_own_trained_parameters(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    records, _ = load_runs([make_run(tmp_path / "run", "heads=[mlp,linear]")])
+    sizes = {"mlp": 900, "linear": 30}
+    records = [
+        record.model_copy(update={"cost": record.cost.model_copy(update={"head_params": sizes[record.cell.head]})})
+        for record in records
+    ]
+    costs = costs_of(analyse(records), records)
+    assert {(cost.contender.head, cost.values["trained"]) for cost in costs} == set(sizes.items())
 
 
 def test_text_is_escaped_and_markup_is_not() -> None:
