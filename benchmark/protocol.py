@@ -11,7 +11,8 @@ from benchmark.records import CellRecord, Settings
 
 OF_HEAD = ("train", "head_options")
 
-ENCODER_FACTS = ("objective", "licence", "pretraining_data", "weights", "paper")
+# Of a content hash so much is shown.
+HASH_LENGTH = 16
 
 
 def told(
@@ -64,27 +65,43 @@ def provenance(records: Sequence[CellRecord]) -> dict[str, str]:
         "packages": from_where(lambda record: words(record.provenance.packages)),
         "platform": from_where(lambda record: f"{record.provenance.platform}, Python {record.provenance.python}"),
         "device": from_where(lambda record: record.provenance.device),
+        "frames in an encoder call": from_where(lambda record: record.provenance.tile),
         "OpenGL": told(seen, lambda record: record.provenance.gl, lambda record: record.cell.encoder)
         if seen
         else "not used",
     }
     digests = {record.cell.task: record.digests for record in records}
-    rows |= {f"initial states of {task}": digests[task].initial_states[:16] for task in sorted(digests)}
-    rows |= {f"demonstrations of {task}": digests[task].demos[:16] for task in sorted(digests)}
+    rows |= {f"initial states of {task}": digests[task].initial_states[:HASH_LENGTH] for task in sorted(digests)}
+    rows |= {f"demonstrations of {task}": digests[task].demos[:HASH_LENGTH] for task in sorted(digests)}
     return rows
 
 
 def encoder_rows(records: Sequence[CellRecord]) -> list[tuple[str, ...]]:
-    """Header and rows: what each encoder is, under which licence, and the digest of what ran."""
-    first = {record.cell.encoder: record for record in reversed(records)}
-    rows: list[tuple[str, ...]] = [("encoder", *(name.replace("_", " ") for name in ENCODER_FACTS), "digest")]
-    for name in sorted(first):
-        facts = first[name].provenance.encoder
-        cells = {key: "" if facts.get(key) in (None, "none") else str(facts[key]) for key in ENCODER_FACTS}
-        if facts.get("non_commercial"):
-            cells["licence"] += " (non-commercial)"
-        rows.append((name, *cells.values(), first[name].digests.encoder[:16]))
-    return rows
+    """Header and rows: what is recorded of each encoder, and the digest of what ran; no column that says nothing."""
+    facts = {record.cell.encoder: _facts(record) for record in reversed(records)}
+    names = dict.fromkeys(key for found in facts.values() for key in found)
+    told_of = [name for name in names if any(found.get(name) for found in facts.values())]
+    header = ("encoder", *(name.replace("_", " ") for name in told_of))
+    return [header, *((who, *(facts[who].get(name, "") for name in told_of)) for who in sorted(facts))]
+
+
+def _facts(record: CellRecord) -> dict[str, str]:
+    found = {"digest": record.digests.encoder[:HASH_LENGTH]}
+    for key, value in record.provenance.encoder.items():
+        match key, value:
+            case "non_commercial", _:
+                continue
+            case "licence", str() if record.provenance.encoder.get("non_commercial"):
+                found[key] = f"{value} (non-commercial)"
+            case "weights_sha256", str():
+                found[key] = value[:HASH_LENGTH]
+            case _, dict():
+                found[key] = words(value)
+            case _, None | "none":
+                found[key] = ""
+            case _:
+                found[key] = str(value)
+    return found
 
 
 def words(values: Mapping[str, object]) -> str:

@@ -83,14 +83,22 @@ def test_settings_and_versions_that_differ_are_told_with_their_owners(made_up_ru
     assert "> **Warning.** said" in text
 
 
-def test_licences_that_forbid_commerce_are_told(made_up_run: Path) -> None:
+def test_what_is_recorded_of_encoders_is_told(made_up_run: Path) -> None:
     records, _ = load_runs([made_up_run])
-    mark = {"licence": "CC BY-NC 4.0", "non_commercial": True}
+    mark = {
+        "licence": "CC BY-NC 4.0",
+        "non_commercial": True,
+        "paper": "none",
+        "weights_sha256": 64 * "a",
+        "options": {"layer": 3, "step": 200},
+    }
     records[0] = records[0].model_copy(
         update={"provenance": records[0].provenance.model_copy(update={"encoder": mark})}
     )
-    rows = {row[0]: row for row in encoder_rows(records)}
-    assert rows[records[0].cell.encoder][2] == "CC BY-NC 4.0 (non-commercial)"
+    header, *rows = encoder_rows(records)
+    assert header == ("encoder", "digest", "licence", "weights sha256", "options")
+    marked = next(row for row in rows if row[0] == records[0].cell.encoder)
+    assert marked[2:] == ("CC BY-NC 4.0 (non-commercial)", 16 * "a", "layer 3, step 200")
 
 
 def test_costs_are_those_that_were_measured(made_up_run: Path) -> None:
