@@ -12,6 +12,8 @@ from rich.table import Table
 from benchmark.estimates import Interval
 from benchmark.statistics import Analysis, Contender, Ranked
 
+REFERENCE_RANK = "ref."
+
 COLUMNS = (
     "encoder",
     "readout",
@@ -100,19 +102,24 @@ def curves_csv(analysis: Analysis) -> str:
 
 
 def ranking_latex(analysis: Analysis) -> str:
-    """The ranking as a LaTeX table of the `booktabs` package."""
+    """The ranking as a LaTeX table of the `booktabs` package; the references stand below a rule of their own."""
     header, *rows = text_rows(analysis)
+    ranked, references = ([row for row in rows if (row[0] == REFERENCE_RANK) == apart] for apart in (False, True))
+    blocks = [[_tex_row(row) for row in block] for block in ([header], ranked, references) if block]
     lines = [
         "% needs \\usepackage{booktabs}",
         f"\\begin{{tabular}}{{{'l' * 3 + 'r' * (len(header) - 3)}}}",
         "\\toprule",
-        *(" & ".join(map(_tex, row)) + r" \\" for row in [header]),
-        "\\midrule",
-        *(" & ".join(map(_tex, row)) + r" \\" for row in rows),
+        "\n\\midrule\n".join("\n".join(block) for block in blocks),
         "\\bottomrule",
         "\\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _tex_row(row: Sequence[str]) -> str:
+    rank, *cells = row
+    return " & ".join([rank.replace("-", "--"), *map(_tex, cells)]) + r" \\"
 
 
 def _tex(text: str) -> str:
@@ -144,7 +151,7 @@ def text_rows(analysis: Analysis, target: float = 0.5) -> list[tuple[str, ...]]:
         score = item.score
         rows.append(
             (
-                "ref." if item.contender.is_reference else places,
+                REFERENCE_RANK if item.contender.is_reference else places,
                 item.contender.label,
                 item.contender.head,
                 f"{100 * score.estimate:.0f} [{100 * score.low:.0f}, {100 * score.high:.0f}]",

@@ -9,10 +9,12 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmark.comparison import load_runs
+from benchmark.cost import cost_rows, costs_of
 from benchmark.estimates import Interval
 from benchmark.figure import draw_figures
 from benchmark.legacy import inflations
 from benchmark.page import page
+from benchmark.protocol import deviations, protocol, provenance
 from benchmark.ranking import curves_csv, ranking_csv, ranking_json, ranking_latex, ranking_table, text_rows
 from benchmark.records import CellRecord, write_atomically
 from benchmark.statistics import Analysis, analyse
@@ -37,7 +39,7 @@ def write_report(run_dirs: Sequence[Path], output_dir: Path) -> Report:
     """Analyses one or more runs and writes the page, Markdown, figures and tables.
 
     The files are `report.html`, `report.md`, `curves.csv`, `ranking.csv`, `ranking.tex`, and `curves` and `overall` as
-    PNG and SVG.
+    PNG, SVG and PDF.
 
     Raises:
         ReportError: there are no sound records, or the runs must not be compared.
@@ -52,7 +54,7 @@ def write_report(run_dirs: Sequence[Path], output_dir: Path) -> Report:
     draw_figures(analysis, output_dir)
     write_atomically(output_dir / "report.md", markdown(analysis, records, warnings))
     videos = [run_dir / "videos" for run_dir in run_dirs]
-    write_atomically(output_dir / "report.html", page(analysis, records, warnings, videos))
+    write_atomically(output_dir / "report.html", page(analysis, records, warnings, videos, output_dir))
     table = ranking_table(analysis)
     table.caption_justify = "left"
     table.caption = "score: area under success against log N, mean over tasks. gain: 0 = proprio, 100 = oracle."
@@ -68,14 +70,11 @@ def percent(interval: Interval) -> str:
 
 def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequence[str]) -> str:
     """The report as Markdown."""
-    first = records[0]
-    settings, provenance = first.settings, first.provenance
     lines = [
-        f"# {settings.preset}: success against number of demonstrations",
+        f"# {records[0].settings.preset}: success against number of demonstrations",
         "",
         *(f"> **Warning.** {warning}\n" for warning in warnings),
-        "![Success rate against number of demonstrations](curves.png)",
-        "",
+        *(["![Success rate against number of demonstrations](curves.png)", ""] if analysis.points else []),
         "## Ranking",
         "",
         *_rows(text_rows(analysis)),
@@ -100,41 +99,19 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
         *_legacy(records),
         "## Protocol",
         "",
-        f"- {settings.num_episodes} episodes on the {settings.split} initial states for each cell.",
-        f"- Success at {settings.success_rule.replace('_', ' ')}; the parameters of the last update are evaluated.",
-        f"- Images {settings.image_px} px, {settings.render} rendering; preprocessing {settings.preprocessing}.",
-        f"- History {settings.history}.",
-        f"- Heads: {', '.join(f'{key} {value}' for key, value in settings.train.items())}.",
-        *(f"- Deviation: {text}" for text in settings.deviations),
+        *(f"- {key}: {text}" for key, text in protocol(records).items()),
+        *(f"- Deviation: {text}" for text in deviations(records)),
         "",
         "## Provenance",
         "",
-        f"- pvrbench {provenance.version}, commit {provenance.commit or 'unknown'}, Python {provenance.python}",
-        f"- {', '.join(f'{name} {version}' for name, version in provenance.packages.items())}",
-        f"- {provenance.platform}; device {provenance.device}; OpenGL {provenance.gl or 'not used'}",
-        *(f"- initial states of {task}: `{digest[:16]}`" for task, digest in _states(records)),
+        *(f"- {key}: {text}" for key, text in provenance(records).items()),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _costs(analysis: Analysis, records: Sequence[CellRecord]) -> list[str]:
-    rows: list[tuple[str, ...]] = []
-    for who in (item.contender for item in analysis.ranking if not item.contender.is_reference):
-        record = next(item for item in records if (item.cell.encoder, item.cell.readout) == (who.encoder, who.readout))
-        flops, times = record.cost.flops_per_frame, record.timing
-        rows.append(
-            (
-                who.label,
-                f"{record.cost.encoder_params / 1e6:.1f}",
-                f"{record.cost.readout_params + record.cost.head_params:,}",
-                "" if flops is None else f"{flops / 1e9:.2f}",
-                f"{times['encoder_ms_alone']:.1f}" if "encoder_ms_alone" in times else "",
-                f"{times['encoder_ms_in_tile']:.1f}" if "encoder_ms_in_tile" in times else "",
-                f"{times['encoder_peak_mib']:.0f}" if "encoder_peak_mib" in times else "",
-            )
-        )
-    header = ("encoder · readout", "frozen, M", "trained", "GFLOP", "ms alone", "ms in a tile", "peak, MiB")
-    return ["## Cost of a frame", "", *_rows([header, *rows]), ""] if rows else []
+    costs = costs_of(analysis, records)
+    return ["## Cost", "", *_rows(cost_rows(costs)), ""] if costs else []
 
 
 def _legacy(records: Sequence[CellRecord]) -> list[str]:
@@ -164,10 +141,6 @@ def _legacy(records: Sequence[CellRecord]) -> list[str]:
         ),
         "",
     ]
-
-
-def _states(records: Sequence[CellRecord]) -> list[tuple[str, str]]:
-    return sorted({(record.cell.task, record.digests.initial_states) for record in records})
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -2,138 +2,172 @@
 // Draws the figures from the data that the page carries. Nothing is requested from anywhere.
 const data = JSON.parse(document.getElementById("data").textContent);
 const root = document.documentElement;
-const chosen = new Set(data.contenders.map((item) => item.id));
-const plots = [];
-const percent = (value) => (value === null ? null : 100 * value);
-const wide = window.matchMedia("(min-width: 40rem)");
-
-function ink(name) {
-  return getComputedStyle(root).getPropertyValue(name).trim();
-}
-
-// Black is told from the ground in neither theme: it takes the colour of the text.
-function colour(item) {
-  return item.colour === "#000000" ? ink("--ink") : item.colour;
-}
+const plots = [...document.querySelectorAll(".plot")];
+// Absent where no cell has episodes.
+const controls = document.getElementById("controls");
+const boxes = [...document.querySelectorAll("#controls input")];
+const chosen = new Set();
+const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
+const isWide = window.matchMedia("(min-width: 40rem)");
+const percent = (value) => 100 * value;
+// Plotly takes some HTML in text for markup.
+const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const ink = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+// Black is not seen on a dark ground: it takes the colour of the text.
+const seen = (colour) => (colour === "#000000" ? ink("--ink") : colour);
 
 function layout(extra) {
-  const axis = { gridcolor: ink("--line"), zerolinecolor: ink("--line"), linecolor: ink("--faint"), automargin: true };
+  const axis = { gridcolor: ink("--line"), zeroline: false, linecolor: ink("--faint"), automargin: true };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink("--ink"), family: "system-ui, sans-serif", size: 13 },
-    margin: { l: 48, r: 12, t: 36, b: 44 }, showlegend: false, hoverlabel: { namelength: -1 },
+    margin: { l: 48, r: 12, t: 36, b: 44 }, showlegend: false,
+    hoverlabel: { namelength: -1, bgcolor: ink("--raised"), font: { color: ink("--ink") } },
     ...extra, xaxis: { ...axis, ...extra.xaxis }, yaxis: { ...axis, ...extra.yaxis },
   };
 }
 
 function curveTraces(task) {
-  const traces = [];
-  for (const item of data.contenders) {
-    const points = data.points.filter((point) => point.id === item.id && point.task === task);
-    if (!points.length || !chosen.has(item.id)) continue;
+  const bands = [], lines = [];
+  data.contenders.forEach((item, id) => {
+    const points = data.points.filter((point) => point.id === id && point.task === task);
+    if (!points.length || !chosen.has(id)) return;
     const x = points.map((point) => point.num_demos);
-    const band = [...points.map((point) => point.high), ...points.map((point) => point.low).reverse()];
-    traces.push({
-      x: [...x, ...[...x].reverse()], y: band.map(percent), fill: "toself", fillcolor: colour(item), opacity: data.contenders.length > 6 ? 0.06 : 0.13,
-      line: { width: 0 }, mode: "lines", hoverinfo: "skip", type: "scatter",
+    bands.push({
+      x: [...x, ...[...x].reverse()], type: "scatter", mode: "lines", line: { width: 0 }, hoverinfo: "skip",
+      y: [...points.map((point) => point.high), ...points.map((point) => point.low).reverse()].map(percent),
+      fill: "toself", fillcolor: seen(item.colour), opacity: chosen.size > 4 ? 0.08 : 0.16,
     });
-    traces.push({
-      x, y: points.map((point) => percent(point.success)), name: item.label, mode: "lines+markers", type: "scatter",
-      line: { color: colour(item), dash: item.dash, width: 2 }, marker: { symbol: item.symbol, size: 8, color: colour(item) },
+    lines.push({
+      x, y: points.map((point) => percent(point.success)), name: plain(item.label), mode: "lines+markers", type: "scatter",
+      line: { color: seen(item.colour), dash: item.dash, width: 2 },
+      marker: { symbol: item.symbol, size: 8, color: seen(item.colour) },
       customdata: points.map((point) => [percent(point.low), percent(point.high), point.num_episodes]),
       hovertemplate: "N = %{x}: %{y:.1f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}], %{customdata[2]} episodes",
     });
-  }
-  return traces;
+  });
+  return [...bands, ...lines];
 }
 
 function drawCurves(node) {
-  const task = node.dataset.task === "" ? null : node.dataset.task;
+  const task = node.dataset.task || null;
   const numbers = [...new Set(data.points.map((point) => point.num_demos))].sort((a, b) => a - b);
   return [curveTraces(task), layout({
-    title: { text: task === null ? "mean over tasks" : task.replace(/&/g, "&amp;").replace(/</g, "&lt;"), font: { size: 14 } },
+    title: { text: task === null ? "mean over tasks" : plain(task), font: { size: 14 } },
     xaxis: { type: "log", tickvals: numbers, ticktext: numbers.map(String), title: { text: "demonstrations" } },
     yaxis: { range: [-3, 103], title: { text: "success, %" } },
   })];
 }
 
 function drawReadouts() {
-  const readouts = [...new Set(data.readouts.map((row) => row.readout))];
-  const encoders = [...new Set(data.readouts.map((row) => row.encoder))];
+  const readouts = [...new Set(data.scores.map((row) => row.readout))];
+  const encoders = [...new Set(data.scores.map((row) => row.encoder))].map(plain);
   const traces = readouts.map((readout, index) => {
-    const rows = data.readouts.filter((row) => row.readout === readout && chosen.has(row.id));
+    const rows = data.scores.filter((row) => row.readout === readout);
     return {
-      x: rows.map((row) => percent(row.score)), y: rows.map((row) => row.encoder), name: readout, type: "scatter",
-      mode: "markers", orientation: "h", offsetgroup: readout, marker: { symbol: data.symbols[index % data.symbols.length], size: 11, color: colour({ colour: data.colours[index % data.colours.length] }) },
+      x: rows.map((row) => percent(row.score)), y: rows.map((row) => plain(row.encoder)), name: plain(readout),
+      type: "scatter", mode: "markers", orientation: "h", offsetgroup: readout,
+      marker: {
+        symbol: data.symbols[index % data.symbols.length], size: 10, color: seen(data.colours[index % data.colours.length]),
+      },
       error_x: {
         type: "data", symmetric: false, array: rows.map((row) => percent(row.high - row.score)),
-        arrayminus: rows.map((row) => percent(row.score - row.low)), thickness: 1.2,
+        arrayminus: rows.map((row) => percent(row.score - row.low)), thickness: 1.2, width: 0,
       },
       hovertemplate: "%{x:.1f} %",
     };
   });
   return [traces, layout({
-    xaxis: { range: [-3, 103], title: { text: "score, %" } }, yaxis: { type: "category", categoryarray: [...encoders].reverse(), categoryorder: "array" },
-    scattermode: "group", scattergap: 0.4, showlegend: true, legend: { orientation: "h", y: -0.2 }, margin: { l: 120, r: 12, t: 12, b: 44 },
+    xaxis: { range: [-3, 103], title: { text: "score, %" } },
+    yaxis: { type: "category", categoryarray: encoders.reverse(), categoryorder: "array", dtick: 1 },
+    scattermode: "group", scattergap: 0.4, showlegend: true, legend: { orientation: "h", y: 1, yanchor: "bottom" },
   })];
 }
 
 function drawCost() {
-  const axis = document.getElementById("cost-axis").value;
-  const rows = data.costs.filter((row) => row[axis] !== null && row[axis] > 0 && chosen.has(row.id));
-  const byId = new Map(data.contenders.map((item) => [item.id, item]));
-  const traces = rows.map((row) => ({
-    x: [row[axis]], y: [percent(row.score)], name: row.label, type: "scatter", mode: wide.matches ? "markers+text" : "markers",
-    text: [row.label.replace(/&/g, "&amp;").replace(/</g, "&lt;")], textposition: "top center",
-    marker: { size: 11, symbol: byId.get(row.id).symbol, color: colour(byId.get(row.id)) },
-    hovertemplate: "%{y:.1f} % at %{x:.3s}",
-  }));
+  const select = document.getElementById("cost-axis");
+  const axis = select.value;
+  const rows = data.costs.filter((row) => row[axis] !== null && chosen.has(row.id));
   let best = -1;
-  const front = [...rows].sort((a, b) => a[axis] - b[axis] || b.score - a.score).filter((row) => row.score > best && ((best = row.score), true));
-  traces.push({
-    x: front.map((row) => row[axis]), y: front.map((row) => percent(row.score)), mode: "lines", type: "scatter", name: "Pareto front",
-    line: { shape: "hv", color: ink("--faint"), dash: "dot" }, hoverinfo: "skip",
-  });
+  const front = [...rows].sort((a, b) => a[axis] - b[axis] || b.score - a.score)
+    .filter((row) => row.score > best && ((best = row.score), true));
+  const traces = [{
+    x: front.map((row) => row[axis]), y: front.map((row) => percent(row.score)), mode: "lines", type: "scatter",
+    name: "Pareto front", line: { shape: "hv", color: ink("--faint"), dash: "dot" }, hoverinfo: "skip",
+  }];
+  for (const row of rows) {
+    const item = data.contenders[row.id];
+    traces.push({
+      x: [row[axis]], y: [percent(row.score)], name: plain(item.label), type: "scatter",
+      // Names of the front alone: those of all would hide one another.
+      mode: isWide.matches && front.includes(row) ? "markers+text" : "markers",
+      text: [plain(item.label)], textposition: "top center", cliponaxis: false,
+      marker: { size: 11, symbol: item.symbol, color: seen(item.colour) }, hovertemplate: "%{y:.1f} % at %{x:.3s}",
+    });
+  }
+  const costs = rows.map((row) => Math.log10(row[axis]));
+  const [low, high] = costs.length ? [Math.min(...costs), Math.max(...costs)] : [0, 1];
+  const room = Math.max(0.15, 0.12 * (high - low));
   return [traces, layout({
-    xaxis: { type: "log", title: { text: document.getElementById("cost-axis").selectedOptions[0].textContent } },
+    xaxis: { type: "log", range: [low - room, high + room], title: { text: select.selectedOptions[0].textContent }, tickformat: "~s", nticks: 8 },
     yaxis: { range: [-3, 110], title: { text: "score, %" } },
   })];
 }
 
-function drawHeat() {
-  const rows = data.heat.rows.filter((row) => chosen.has(row.id));
-  return [[{
-    type: "heatmap", x: data.heat.tasks, y: rows.map((row) => row.label), z: rows.map((row) => row.values.map(percent)),
-    colorscale: "Cividis", zmin: 0, zmax: 100, texttemplate: "%{z:.0f}", xgap: 2, ygap: 2,
-    hovertemplate: "%{y}, %{x}: %{z:.1f} %<extra></extra>", colorbar: { title: { text: "%" } },
-  }], layout({ yaxis: { autorange: "reversed", type: "category" }, xaxis: { type: "category" }, margin: { l: 150, r: 12, t: 12, b: 80 } })];
-}
-
-const drawers = { curves: drawCurves, readouts: drawReadouts, cost: drawCost, heat: drawHeat };
+const drawers = { curves: drawCurves, readouts: drawReadouts, cost: drawCost };
 
 function draw() {
   for (const node of plots) {
     const [traces, settings] = drawers[node.dataset.kind](node);
-    Plotly.react(node, traces, settings, { responsive: true, displaylogo: false, displayModeBar: false });
+    Plotly.react(node, traces, settings, { responsive: true, displayModeBar: false });
   }
 }
 
-function setTheme(theme) {
-  root.dataset.theme = theme;
-  document.getElementById("theme").textContent = theme === "dark" ? "Light" : "Dark";
+function choose() {
+  for (const box of boxes) box.checked ? chosen.add(Number(box.value)) : chosen.delete(Number(box.value));
+  if (controls) controls.querySelector("output").textContent = `${chosen.size} of ${boxes.length}`;
+  for (const row of document.querySelectorAll("[data-id]")) row.hidden = !chosen.has(Number(row.dataset.id));
   draw();
 }
 
-plots.push(...document.querySelectorAll(".plot"));
-for (const box of document.querySelectorAll("#controls input")) {
-  const item = data.contenders[Number(box.value)];
-  box.nextElementSibling.style.borderTopColor = item.colour === "#000000" ? "currentColor" : item.colour;
-  box.nextElementSibling.style.borderTopStyle = item.dash === "solid" ? "solid" : "dashed";
-  box.addEventListener("change", () => {
-    box.checked ? chosen.add(item.id) : chosen.delete(item.id);
-    draw();
+function setTheme(isDark) {
+  root.dataset.theme = isDark ? "dark" : "light";
+  document.getElementById("theme").textContent = isDark ? "Light" : "Dark";
+}
+
+const atFirst = boxes.filter((box) => box.defaultChecked);
+const choices = { Best: (box) => atFirst.includes(box), All: () => true, None: () => false };
+for (const button of document.querySelectorAll("[data-choose]")) {
+  button.addEventListener("click", () => {
+    for (const box of boxes) box.checked = choices[button.dataset.choose](box);
+    choose();
   });
 }
+for (const box of boxes) box.addEventListener("change", choose);
+for (const box of document.querySelectorAll("input[name=heat]")) {
+  box.addEventListener("change", () => {
+    for (const node of document.querySelectorAll(".heat")) node.hidden = node.dataset.number !== box.value;
+  });
+}
+for (const button of document.querySelectorAll(".together")) {
+  button.addEventListener("click", () => {
+    for (const video of button.closest(".row").querySelectorAll("video")) {
+      video.currentTime = 0;
+      // One that cannot be played says so where it stands.
+      video.play().catch(() => {});
+    }
+  });
+}
+if (controls && !isWide.matches) controls.open = false;
 document.getElementById("cost-axis")?.addEventListener("change", draw);
-document.getElementById("theme").addEventListener("click", () => setTheme(root.dataset.theme === "dark" ? "light" : "dark"));
-setTheme(window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+document.getElementById("theme").hidden = false;
+document.getElementById("theme").addEventListener("click", () => {
+  setTheme(root.dataset.theme !== "dark");
+  draw();
+});
+prefersDark.addEventListener("change", () => {
+  setTheme(prefersDark.matches);
+  draw();
+});
+setTheme(prefersDark.matches);
+choose();

@@ -37,7 +37,7 @@ def make_run(
         name = group.encoder.name
         for cell in group.cells:
             generator = np.random.default_rng(int(cell.key, 16))
-            wins = generator.uniform(size=config.num_episodes) < rates[name] * (1 - 1 / cell.num_demos)
+            wins = generator.uniform(size=config.num_episodes) < rates.get(name, 0.5) * (1 - 1 / cell.num_demos)
             store.write(
                 CellRecord(
                     cell=cell,

@@ -1,0 +1,109 @@
+"""What a report says of its records' making: the protocol, its deviations, the encoders and the provenance.
+
+Where records differ, as tasks do in their horizon, each value is given with those it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from benchmark.records import CellRecord, Settings
+
+OF_HEAD = ("train", "head_options")
+
+# Of a content hash so much is shown.
+HASH_LENGTH = 16
+
+
+def told(
+    records: Sequence[CellRecord], value: Callable[[CellRecord], object], owner: Callable[[CellRecord], str]
+) -> str:
+    """The one value of all records, or each value with its owners: `150 (lift, push); 200 (stack)`."""
+    owners: dict[str, set[str]] = {}
+    for record in records:
+        owners.setdefault(str(value(record)), set()).add(owner(record))
+    if len(owners) == 1:
+        return next(iter(owners))
+    return "; ".join(f"{text} ({', '.join(sorted(names))})" for text, names in sorted(owners.items()))
+
+
+def protocol(records: Sequence[CellRecord]) -> dict[str, str]:
+    """The settings by name, and how each head was trained."""
+    names = [name for name in Settings.model_fields if name not in (*OF_HEAD, "deviations")]
+
+    def setting(name: str) -> str:
+        return told(records, lambda record: getattr(record.settings, name), lambda record: record.cell.task)
+
+    rows = {name.replace("_", " "): setting(name) for name in names}
+    rows["checkpoint"] = "the parameters of the last update"
+    rows["cells"] = f"{len(records)}, with {sum(len(record.episodes) for record in records)} episodes in all"
+    # Records that differ in the settings of one head are not reported together.
+    heads = {record.cell.head: record.settings for record in records}
+    for head in sorted(heads):
+        rows[f"training of {head}"] = words(heads[head].train)
+        if heads[head].head_options:
+            rows[f"options of {head}"] = words(heads[head].head_options)
+    return rows
+
+
+def deviations(records: Sequence[CellRecord]) -> list[str]:
+    """Where the protocol departs from the published one it is named after."""
+    return list(dict.fromkeys(text for record in records for text in record.settings.deviations))
+
+
+def provenance(records: Sequence[CellRecord]) -> dict[str, str]:
+    """Versions, hardware and content hashes by name."""
+
+    def from_where(value: Callable[[CellRecord], object]) -> str:
+        return told(records, value, lambda record: record.cell.encoder)
+
+    seen = [record for record in records if record.provenance.gl]
+    rows = {
+        "pvrbench": from_where(
+            lambda record: f"{record.provenance.version}, commit {record.provenance.commit or 'unknown'}"
+        ),
+        "packages": from_where(lambda record: words(record.provenance.packages)),
+        "platform": from_where(lambda record: f"{record.provenance.platform}, Python {record.provenance.python}"),
+        "device": from_where(lambda record: record.provenance.device),
+        "frames in an encoder call": from_where(lambda record: record.provenance.tile),
+        "OpenGL": told(seen, lambda record: record.provenance.gl, lambda record: record.cell.encoder)
+        if seen
+        else "not used",
+    }
+    digests = {record.cell.task: record.digests for record in records}
+    rows |= {f"initial states of {task}": digests[task].initial_states[:HASH_LENGTH] for task in sorted(digests)}
+    rows |= {f"demonstrations of {task}": digests[task].demos[:HASH_LENGTH] for task in sorted(digests)}
+    return rows
+
+
+def encoder_rows(records: Sequence[CellRecord]) -> list[tuple[str, ...]]:
+    """Header and rows: what is recorded of each encoder, and the digest of what ran; no column that says nothing."""
+    facts = {record.cell.encoder: _facts(record) for record in reversed(records)}
+    names = dict.fromkeys(key for found in facts.values() for key in found)
+    told_of = [name for name in names if any(found.get(name) for found in facts.values())]
+    header = ("encoder", *(name.replace("_", " ") for name in told_of))
+    return [header, *((who, *(facts[who].get(name, "") for name in told_of)) for who in sorted(facts))]
+
+
+def _facts(record: CellRecord) -> dict[str, str]:
+    found = {"digest": record.digests.encoder[:HASH_LENGTH]}
+    for key, value in record.provenance.encoder.items():
+        match key, value:
+            case "non_commercial", _:
+                continue
+            case "licence", str() if record.provenance.encoder.get("non_commercial"):
+                found[key] = f"{value} (non-commercial)"
+            case "weights_sha256", str():
+                found[key] = value[:HASH_LENGTH]
+            case _, dict():
+                found[key] = words(value)
+            case _, None | "none":
+                found[key] = ""
+            case _:
+                found[key] = str(value)
+    return found
+
+
+def words(values: Mapping[str, object]) -> str:
+    """`learning rate 0.001, optimizer adam`."""
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
