@@ -294,6 +294,8 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        # A temporary file is the owner's alone; results are for whoever may read the folder.
+        Path(temporary).chmod(path.parent.stat().st_mode & 0o666 | 0o600)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

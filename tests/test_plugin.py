@@ -44,7 +44,13 @@ def test_an_installed_package_is_listed_checked_and_planned(site: Path) -> None:
     checked = pvrbench(site, "check-encoder", "example_colour")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     planned = pvrbench(
-        site, "plan", "encoders=[example_colour,pixels_7]", "heads=[example_wide]", "readouts=[pooled]", "--json"
+        site,
+        "plan",
+        "encoders=[example_colour,pixels_7]",
+        "heads=[example_wide]",
+        "readouts=[pooled]",
+        "baselines=[]",
+        "--json",
     )
     assert planned.returncode == 0, planned.stderr
     cells = json.loads(planned.stdout)["cells"]
