@@ -140,8 +140,9 @@ def test_principal_components_see_the_training_rows_alone_and_are_those_of_a_sin
 
 
 def test_principal_components_of_rows_that_do_not_vary_are_zero() -> None:
-    rows = torch.randn(1, 8).expand(5, 8)
-    assert not PrincipalComponents(rows, 3)(rows).any()
+    rows = torch.randn(1, 8, generator=torch.Generator().manual_seed(0)).expand(5, 8)
+    # The mean of equal rows may be off by its last bit; nothing may blow that up.
+    assert PrincipalComponents(rows, 3)(rows).abs().max() < 1e-6
 
 
 def test_spatial_softmax_finds_the_position_of_a_peak() -> None:
