@@ -72,9 +72,11 @@ def compose_config(overrides: Sequence[str]) -> BenchmarkConfig:
     overrides = [
         re.sub(r"(?<![\w'\"])((?:file|timm|hf|torchvision):[^,\]\s'\"]+)", r"'\1'", text) for text in overrides
     ]
+    # Which options a head has is its own matter, so Hydra is told to take any.
+    overrides = [re.sub(r"^\+*(?=head_options\b)", "++", text) for text in overrides]
     try:
         with initialize_config_module("benchmark.conf", version_base="1.3"):
-            composed = compose("config", overrides=list(overrides))
+            composed = compose("config", overrides=overrides)
             values = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"Cannot read the settings: {error}. Write them as key=value, lists as [a,b].") from error

@@ -82,3 +82,8 @@ def test_the_order_of_names_does_not_change_a_cell() -> None:
     one = make_plan(compose_config(SMALL)).cells
     other = make_plan(compose_config([*SMALL, "encoders=[pixels_14,oracle]"])).cells
     assert {cell.key for cell in one} == {cell.key for cell in other}
+
+
+@pytest.mark.parametrize("override", ["head_options.hidden=[64,32]", "head_options={hidden:[64,32]}"])
+def test_options_of_a_head_are_settings_like_any_other(override: str) -> None:
+    assert compose_config([*SMALL, override]).head_options == {"hidden": [64, 32]}
