@@ -30,6 +30,8 @@ A run that was interrupted goes on where it stopped when the same command is giv
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     options = _parser().parse_args(arguments)
+    # Threads of torch that wait for work are not to keep the simulators from it; read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if hasattr(options, "overrides"):
             options.config = compose_config(options.overrides)

@@ -32,7 +32,7 @@ class EngineConfig(_Frozen):
     Attributes:
         device: `auto`, `cpu` or a CUDA device.
         num_workers: simulator processes; 0 takes one for each core.
-        envs_per_worker: environments in each of them; 0 chooses two tiles' worth in all.
+        envs_per_worker: environments in each of them; 0 chooses one tile's worth and another for every two processes.
         tile: frames in one encoder call; every call is padded to it. It enters the last bits of the
             features, so it is recorded with them.
         hang_s: seconds after which a silent simulator process is taken to hang.

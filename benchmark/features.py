@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmark.cache import FeatureCache
+from benchmark.processor import side_by_side
 from benchmark.records import digest_of
 from encoders.base import Encoder, Features
 from encoders.readout import compact
@@ -66,7 +68,9 @@ class TileEncoder:
         self.tile = tile
         self.keep_raw = keep_raw
         self.modality: Modality = encoder.spec.modality
+        self.reentrant = bool(getattr(encoder, "reentrant", False)) and device == "cpu"
         self.num_encoded = 0
+        self._lock = Lock()
 
     def encode_tile(self, inputs: Array) -> FrameFeatures:
         """Encodes at most one tile of inputs; the result has `tile` rows, those beyond the inputs are padding.
@@ -82,17 +86,20 @@ class TileEncoder:
         raw = Features(
             **{name: None if (part := getattr(found, name)) is None else part.contiguous() for name in FIELDS}
         )
-        self.num_encoded += len(inputs)
+        with self._lock:
+            self.num_encoded += len(inputs)
         return FrameFeatures(compact(raw), raw if self.keep_raw else None)
 
     def encode(self, inputs: Array) -> dict[str, Tensor]:
         """Encodes any number of inputs; tensors by field, on the CPU, with `raw_grid` where it is kept."""
-        pieces: list[dict[str, Tensor]] = []
-        for start in range(0, len(inputs), self.tile):
-            part = inputs[start : start + self.tile]
-            pieces.append(
-                {name: tensor[: len(part)].cpu() for name, tensor in _tensors(self.encode_tile(part)).items()}
-            )
+        parts = [inputs[start : start + self.tile] for start in range(0, len(inputs), self.tile)]
+        lanes = torch.get_num_threads() if self.reentrant else 1
+        with side_by_side(lanes, torch.get_num_threads()) as executor:
+            found = executor.map(self.encode_tile, parts)
+            pieces = [
+                {name: tensor[: len(part)].cpu() for name, tensor in _tensors(features).items()}
+                for part, features in zip(parts, found, strict=True)
+            ]
         return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def key(self, content: str) -> str:

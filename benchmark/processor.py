@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -20,3 +21,20 @@ def one_thread() -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def side_by_side(num_lanes: int, num_threads: int) -> Generator[ThreadPoolExecutor]:
+    """An executor that runs `num_lanes` computations at once, which share `num_threads` threads evenly.
+
+    Several computations of one thread each use the cores better than one on all of them: the layers of a network are
+    too small to be shared out, and threads that wait for one another take the cores from the simulators.
+    """
+    threads = torch.get_num_threads()
+    each = max(1, num_threads // num_lanes)
+    executor = ThreadPoolExecutor(num_lanes, "lane", torch.set_num_threads, (each,))
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # one of the libraries beneath keeps one number for all

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from benchmark.features import TileEncoder
+from benchmark.features import FrameFeatures, TileEncoder
+from benchmark.lanes import EncoderLanes
+from benchmark.processor import one_thread
 from benchmark.records import Episode
 from benchmark.simulator import Reply, SimulatorPool
 from encoders.fusion import fuse
@@ -106,36 +108,46 @@ def evaluate(
 
     Args:
         pool: the environments.
-        encoder: the shared encoder.
+        encoder: the shared encoder; it uses as many threads as torch is set to.
         evaluation: policies, episodes and rule.
         on_outcome: called with each finished episode.
     """
-    _LockStep(pool, encoder, evaluation, on_outcome).run()
+    num_threads = torch.get_num_threads()
+    with one_thread(), EncoderLanes(encoder, pool.num_slots // encoder.tile, num_threads) as lanes:
+        _LockStep(pool, lanes, evaluation, on_outcome).run()
 
 
 class _LockStep:
     """The state of one evaluation: episodes waiting, running in slots, and ready for their next action."""
 
     def __init__(
-        self, pool: SimulatorPool, encoder: TileEncoder, evaluation: Evaluation, on_outcome: Callable[[Outcome], None]
+        self, pool: SimulatorPool, lanes: EncoderLanes, evaluation: Evaluation, on_outcome: Callable[[Outcome], None]
     ) -> None:
-        self.pool, self.encoder, self.on_outcome = pool, encoder, on_outcome
+        self.pool, self.lanes, self.on_outcome = pool, lanes, on_outcome
         self.policies, self.rule, self.filmed = evaluation.policies, evaluation.rule, evaluation.filmed
         self.waiting = deque(evaluation.jobs)
         self.running: dict[int, _Run] = {}
-        self.ready: deque[Reply] = deque()
+        self.ready: dict[int, Reply] = {}
+        self.encoding: dict[int, Reply] = {}
 
     def run(self) -> None:
         for slot in range(min(self.pool.num_slots, len(self.waiting))):
             self._start(slot, self.waiting.popleft())
         while self.running:
-            # A full tile is encoded while the other environments simulate; one that cannot fill is not
-            # waited for.
-            while len(self.ready) < min(self.encoder.tile, len(self.running)):
-                for reply in self.pool.receive():
-                    self._take(reply)
-            if self.ready:
-                self._act()
+            self._hand_in()
+            for reply in self.pool.receive(self.lanes.signal):
+                self._take(reply)
+            for slots, features in self.lanes.done():
+                self._act([self.encoding.pop(slot) for slot in slots], features)
+
+    def _hand_in(self) -> None:
+        """Full tiles are encoded while the other environments simulate; one that cannot fill is not waited for."""
+        encoder = self.lanes.encoder
+        while self.ready and len(self.ready) >= min(encoder.tile, len(self.running)):
+            slots = list(self.ready)[: encoder.tile]
+            replies = [self.ready.pop(slot) for slot in slots]
+            self.encoding.update(zip(slots, replies, strict=True))
+            self.lanes.submit(slots, _inputs(self.pool, encoder, replies))
 
     def _start(self, slot: int, job: tuple[int, int, int], *, second_attempt: bool = False) -> None:
         policy, index, seed = job
@@ -153,18 +165,16 @@ class _LockStep:
         elif _observe(run, reply, self.pool.frames, self.rule):
             self._finish(reply.slot, None)
         else:
-            self.ready.append(reply)
+            self.ready[reply.slot] = reply
 
     def _finish(self, slot: int, failure: str | None) -> None:
         self.on_outcome(_outcome(self.running.pop(slot), self.rule, failure))
         if self.waiting:
             self._start(slot, self.waiting.popleft())
 
-    def _act(self) -> None:
-        tile = [self.ready.popleft() for _ in range(min(self.encoder.tile, len(self.ready)))]
-        rows = [(self.running[reply.slot], reply) for reply in tile]
-        actions = _act(self.pool, self.encoder, self.policies, rows, self.rule)
-        for (run, reply), action in zip(rows, actions, strict=True):
+    def _act(self, replies: Sequence[Reply], features: FrameFeatures) -> None:
+        rows = [(self.running[reply.slot], reply) for reply in replies]
+        for (run, reply), action in zip(rows, _actions(self.policies, rows, features, self.rule), strict=True):
             run.num_steps += 1
             self.pool.step(reply.slot, action)
 
@@ -193,15 +203,13 @@ def _outcome(run: _Run, rule: EvaluationRule, failure: str | None) -> Outcome:
     return Outcome(run.policy, episode, run.frames)
 
 
-def _act(
-    pool: SimulatorPool,
-    encoder: TileEncoder,
+def _actions(
     policies: Sequence[Policy],
     rows: Sequence[tuple[_Run, Reply]],
+    features: FrameFeatures,
     rule: EvaluationRule,
 ) -> list[Float32[Array, " A"]]:
     """Actions for the rows of one tile; rows of one readout go through their heads together."""
-    features = encoder.encode_tile(_inputs(pool, encoder, [reply for _, reply in rows]))
     by_readout: dict[str, list[int]] = {}
     for row, (run, _) in enumerate(rows):
         by_readout.setdefault(policies[run.policy].readout.name, []).append(row)

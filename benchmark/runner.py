@@ -168,7 +168,9 @@ def _pool(config: BenchmarkConfig, task: TaskSpec, view: View | None) -> Generat
         if not started:
             engine = config.engine
             num_workers = engine.num_workers or num_cores()
-            per_worker = engine.envs_per_worker or -(-2 * engine.tile // num_workers)
+            # One tile simulates, and for every two cores another is encoded.
+            num_tiles = 1 + max(1, num_workers // 2)
+            per_worker = engine.envs_per_worker or -(-num_tiles * engine.tile // num_workers)
             started.append(SimulatorPool(task, view, num_workers, per_worker, engine.hang_s))
         return started[0]
 

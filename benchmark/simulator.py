@@ -104,21 +104,25 @@ class SimulatorPool:
         """Applies one action in a slot."""
         self._send(slot, action)
 
-    def receive(self) -> list[Reply]:
+    def receive(self, signal: int | None = None) -> list[Reply]:
         """Waits for at least one answer and returns all that are there.
+
+        Args:
+            signal: a file descriptor; when it becomes readable the wait ends, with what answers there are.
 
         Raises:
             SimulatorStartError: an environment could not be made.
         """
+        watched = [] if signal is None else [signal]
         while True:
             replies: list[Reply] = []
-            ready = set(wait([worker.connection for worker in self._workers], timeout=1.0))
+            ready = set(wait([*(worker.connection for worker in self._workers), *watched], timeout=1.0))
             for index, worker in enumerate(self._workers):
                 if worker.connection in ready:
                     replies += self._read(index)
                 elif worker.awaited and time.monotonic() - min(worker.awaited.values()) > self.hang_s:
                     replies += self._replace(index, f"no answer for {self.hang_s:.0f} s")
-            if replies:
+            if replies or signal in ready:
                 return replies
 
     def _send(self, slot: int, command: object) -> None:

@@ -31,6 +31,9 @@ class Features:
 class Encoder(Protocol):
     """A frozen network together with its preprocessing.
 
+    One that also has an attribute `reentrant = True` may be asked to encode in several threads at once, which is
+    faster on a processor.
+
     Attributes:
         spec: the catalog row it was built from.
         digest: hex digest of everything that determines its output: weights, preprocessing and options.

@@ -31,6 +31,8 @@ class TimmEncoder:
         model: the network, its weights loaded.
     """
 
+    reentrant = True
+
     def __init__(self, spec: EncoderSpec, model: nn.Module) -> None:
         self.spec = spec
         self._model = model.eval().requires_grad_(requires_grad=False)

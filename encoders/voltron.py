@@ -103,6 +103,8 @@ class VoltronNetwork(nn.Module):
 
     null_language: Tensor
 
+    reentrant = True
+
     def __init__(self, *, width: int, depth: int, num_heads: int, num_frames: int, grid_side: int) -> None:
         super().__init__()
         self.num_patches = grid_side**2

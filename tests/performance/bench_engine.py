@@ -32,7 +32,7 @@ from benchmark.workplace import load_encoder, load_task
 from encoders.base import Features
 from encoders.readout import read
 from encoders.readout_catalog import ReadoutSpec
-from envs.base import Array, Task
+from envs.base import Task
 from envs.demos import collect_demos
 from envs.frames import render_demo
 from envs.spec import View
@@ -116,25 +116,26 @@ def peers(task: Task, view: View, encoder: TileEncoder, policies: Sequence[Polic
     return steps
 
 
-def simulation_rate(pool: SimulatorPool, num_steps: int) -> float:
-    """Control steps a second of simulation and rendering alone, every slot busy."""
-    still: Array = np.zeros(4, np.float32)
-    for slot in range(pool.num_slots):
-        pool.reset(slot, slot)
-    waiting = pool.num_slots
-    while waiting:
-        waiting -= len(pool.receive())
-    for slot in range(pool.num_slots):
-        pool.step(slot, still)
-    done, sent = 0, pool.num_slots
+def simulation_rate(pool: SimulatorPool, num_episodes: int) -> float:
+    """Control steps a second of resets, physics and rendering alone: random actions, every slot busy."""
+    rng = np.random.default_rng(0)
+    waiting, running = num_episodes, dict.fromkeys(range(min(pool.num_slots, num_episodes)), HORIZON)
     start = time.perf_counter()
-    while done < num_steps:
+    for slot in running:
+        waiting -= 1
+        pool.reset(slot, waiting)
+    while running:
         for reply in pool.receive():
-            done += 1
-            if sent < num_steps:
-                sent += 1
-                pool.step(reply.slot, still)
-    return done / (time.perf_counter() - start)
+            if running[reply.slot]:
+                running[reply.slot] -= 1
+                pool.step(reply.slot, rng.uniform(-1, 1, 4).astype(np.float32))
+            elif waiting:
+                waiting -= 1
+                running[reply.slot] = HORIZON
+                pool.reset(reply.slot, waiting)
+            else:
+                del running[reply.slot]
+    return num_episodes * HORIZON / (time.perf_counter() - start)
 
 
 def main() -> None:
@@ -154,16 +155,16 @@ def main() -> None:
     per_worker = -(-2 * TILE // options.cores)
     result: dict[str, object] = {"hardware": processor(), "cores": options.cores, "task": TASK, "encoder": ENCODER}
     with SimulatorPool(spec, view, options.cores, per_worker, 120) as pool:
-        simulation_rate(pool, 200)  # the environments are made
+        simulation_rate(pool, pool.num_slots)  # the environments are made
         start = time.perf_counter()
         steps = ours(pool, encoder, few, seeds)
         ours_s = time.perf_counter() - start
         start = time.perf_counter()
         peer_steps = peers(task, view, encoder, few[:3], seeds)
         peers_s = (time.perf_counter() - start) * steps / peer_steps
-        sim_rate = simulation_rate(pool, 1500)
-        frames = np.zeros((TILE, 112, 112, 3), np.uint8)
-        encode_rate = 30 * TILE / seconds(lambda: [encoder.encode_tile(frames) for _ in range(30)])
+        sim_rate = simulation_rate(pool, NUM_POLICIES * NUM_EPISODES)
+        frames = np.zeros((60 * TILE, 112, 112, 3), np.uint8)
+        encode_rate = len(frames) / seconds(lambda: encoder.encode(frames))
         bound = 1 / (1 / sim_rate + 1 / encode_rate)
         result["peer_loop"] = {"ours_s": ours_s, "peers_s": peers_s, "ratio": peers_s / ours_s}
         result["utilisation"] = {
