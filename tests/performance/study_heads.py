@@ -2,7 +2,7 @@
 
 Each variation changes one thing of the head's training and is a run of its own on the selection states, at N = 10.
 Rank agreement (Kendall's tau over task-wise success) is that of each variation with the base. Run as
-`python tests/performance/study_heads.py [--output FOLDER]`; what is recorded is not run again.
+`python tests/performance/study_heads.py [--output FOLDER] [VARIATION ...]`; what is recorded is not run again.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ VARIATIONS = {
     "updates_9000": {"train.num_updates": "9000"},
     "width_1024": {"head_options": "{hidden:[1024,1024]}"},
     "input_norm_batch": {"train.input_norm": "batch"},
+    "input_norm_global": {"train.input_norm": "global"},
     "learning_rate_3e-4": {"train.learning_rate": "0.0003", "seeds": "[0]"},
     "batch_32": {"train.batch_size": "32", "seeds": "[0]"},
     "dropout_0.1": {"train.dropout": "0.1", "seeds": "[0]"},
@@ -46,9 +47,10 @@ def main() -> None:
     """Runs every variation, one after another."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("results/studies/heads"))
+    parser.add_argument("variations", nargs="*", choices=VARIATIONS, default=tuple(VARIATIONS), metavar="VARIATION")
     options = parser.parse_args()
-    for name, overrides in VARIATIONS.items():
-        keys = {**BASE, **overrides, "name": name, "run_dir": str(options.output / name)}
+    for name in options.variations:
+        keys = {**BASE, **VARIATIONS[name], "name": name, "run_dir": str(options.output / name)}
         command = [sys.executable, "-m", "benchmark.cli", "run", *(f"{key}={value}" for key, value in keys.items())]
         subprocess.run(command, check=True)
 
