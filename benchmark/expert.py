@@ -11,7 +11,7 @@ from multiprocessing import get_context
 
 from benchmark.machine import num_cores
 from benchmark.plan import CellGroup
-from benchmark.provenance import package_versions, processor, provenance
+from benchmark.provenance import processor, provenance, simulator_versions
 from benchmark.records import CellRecord, Cost, Digests, Episode
 from benchmark.training import demonstrations
 from benchmark.workplace import Workplace, load_encoder, load_task
@@ -56,7 +56,7 @@ def record_expert(work: Workplace, group: CellGroup) -> int:
         initial_states=states.digest,
         demos=demonstrations(work, group, task).digest,
         encoder=load_encoder(group.encoder).digest,
-        simulator=package_versions(group.task.packages),
+        simulator=simulator_versions(group.task, config.render),
     )
     for cell in group.cells:
         work.store.write(

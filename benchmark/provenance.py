@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmark.records import Provenance
 from encoders.spec import EncoderSpec
 from encoders.weights import origin
+from envs.spec import LEAN_VERSION, RenderMode, TaskSpec
 
 PACKAGES = (
     "torch",
@@ -34,6 +35,15 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
+    return versions
+
+
+def simulator_versions(task: TaskSpec, render: RenderMode) -> dict[str, str]:
+    """Versions of all that makes a task's physics and pictures; `lean` pictures have one of their own."""
+    versions = package_versions(task.packages)
+    if render == "lean":
+        simplifier = package_versions(["fast_simplification"])
+        versions["lean"] = " ".join([str(LEAN_VERSION), *simplifier.values()])
     return versions
 
 

@@ -19,7 +19,7 @@ from benchmark.expert import record_expert
 from benchmark.features import TileEncoder
 from benchmark.machine import cache_root, num_cores
 from benchmark.plan import CellGroup, Plan
-from benchmark.provenance import package_versions
+from benchmark.provenance import simulator_versions
 from benchmark.records import Cell, Digests, RecordError, RecordStore, write_atomically
 from benchmark.simulator import SimulatorPool
 from benchmark.trainers import Trainers
@@ -196,7 +196,7 @@ def _run_group(
         initial_states=states.digest,
         demos=demos.digest,
         encoder=encoder.encoder.digest,
-        simulator=package_versions(group.task.packages),
+        simulator=simulator_versions(group.task, work.config.render),
     )
     features = features_of(work, group, encoder, demos)
     encoded = encoder.num_encoded

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 
 from envs.base import Task, TaskEnv
 from envs.demos import Demo, DemoError, DemoFile
-from envs.spec import TaskSpec, View
+from envs.spec import LEAN_VERSION, TaskSpec, View
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -125,5 +125,5 @@ def _is_whole(path: Path, demo: Demo, view: View) -> bool:
 
 
 def _key(spec: TaskSpec, demo: Demo, view: View) -> str:
-    versions = [f"{name} {version(name)}" for name in spec.packages]
+    versions = [*(f"{name} {version(name)}" for name in spec.packages), f"lean {LEAN_VERSION}"]
     return hashlib.sha256(repr([spec.name, demo.digest, astuple(view), versions]).encode()).hexdigest()

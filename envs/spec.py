@@ -9,6 +9,9 @@ from typing import Literal
 RenderMode = Literal["full", "lean"]
 Split = Literal["demos", "selection", "test"]
 
+# Raised whenever `lean` pictures change: they are another observation then.
+LEAN_VERSION = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:

@@ -1,0 +1,31 @@
+"""What `lean` may change in a picture, and what not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmark.registry import tasks
+from benchmark.workplace import load_task
+from envs.base import Array
+from envs.spec import RenderMode, View
+
+
+@pytest.mark.parametrize("name", ["metaworld/assembly-v3", "robosuite/door"])
+def test_lean_shows_the_same_scene_and_the_same_physics(name: str) -> None:
+    task = load_task(tasks()[name])
+    pictures: dict[RenderMode, Array] = {}
+    states: list[Array] = []
+    modes: tuple[RenderMode, ...] = ("full", "lean")
+    for mode in modes:
+        env = task.make_env(View(camera=task.spec.cameras[0], image_px=96, render=mode))
+        env.reset(0)
+        for _ in range(5):
+            env.step(np.full(task.spec.action_dim, 0.3, np.float32))
+        pictures[mode] = env.observe()["image"].astype(float)
+        states.append(env.get_state())
+        env.close()
+    assert np.array_equal(states[0], states[1])
+    assert np.corrcoef(pictures["full"].ravel(), pictures["lean"].ravel())[0, 1] > 0.9
+    # Holes in a mesh show up as patches of another colour; edges and shadows are few and faint.
+    assert np.mean(np.abs(pictures["full"] - pictures["lean"]).max(-1) > 60) < 0.06
