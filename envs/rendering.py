@@ -102,6 +102,23 @@ class TargetCamera:
 Camera = ModelCamera | TargetCamera
 
 
+@dataclass(slots=True)
+class _Drawing:
+    """An OpenGL context with a scene's meshes and textures; environments of one scene and process share it.
+
+    Attributes:
+        renderer: MuJoCo's own.
+        num_users: how many view renderers draw with it.
+    """
+
+    renderer: Any
+    num_users: int = 0
+
+
+# By scene, size and mode: a context of a robosuite scene takes some 300 MB, and a process makes many environments.
+_drawings: dict[tuple[bytes, int, str], _Drawing] = {}
+
+
 class ViewRenderer:
     """Renders one view of one model.
 
@@ -118,20 +135,15 @@ class ViewRenderer:
         global _gl_renderer  # noqa: PLW0603 - the name of the driver is a fact of the process
         camera = camera or ModelCamera(view.camera)
         self._upside_down = isinstance(camera, ModelCamera) and camera.upside_down
-        picture_model = _picture_model(model, view)
         self._camera = camera.name if isinstance(camera, ModelCamera) else _free_camera(camera)
-        try:
-            self._renderer = mujoco.Renderer(picture_model, view.image_px, view.image_px)
-        except Exception as error:
-            raise RenderError(
-                f"Off-screen OpenGL does not work here ({error}). Install software EGL (Debian: apt-get install "
-                "libegl1 libgl1 libgl1-mesa-dri) and set MUJOCO_GL=egl; `pvrbench doctor` checks it."
-            ) from error
+        self._key = (_content(model), view.image_px, view.render)
+        if self._key not in _drawings:
+            _drawings[self._key] = _Drawing(_make_renderer(_picture_model(model, view), view))
+        drawing = _drawings[self._key]
+        drawing.num_users += 1
+        self._renderer = drawing.renderer
         if not _gl_renderer:
             _gl_renderer = _driver_name()
-        if view.render == "lean":
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
 
     def render(self, data: Any) -> UInt8[Array, "H W 3"]:
         """The picture of a state of the physics model: upright RGB, a fresh array."""
@@ -173,8 +185,35 @@ class ViewRenderer:
         return np.ascontiguousarray(image[::-1, ::-1]) if self._upside_down else image.copy()
 
     def close(self) -> None:
-        """Frees the OpenGL context."""
-        self._renderer.close()
+        """Frees the OpenGL context, if nobody else draws with it."""
+        drawing = _drawings.get(self._key)
+        if drawing is None or drawing.renderer is not self._renderer:
+            return  # closed before
+        drawing.num_users -= 1
+        if not drawing.num_users:
+            del _drawings[self._key]
+            drawing.renderer.close()
+
+
+def _make_renderer(model: Any, view: View) -> Any:
+    try:
+        renderer = mujoco.Renderer(model, view.image_px, view.image_px)
+    except Exception as error:
+        raise RenderError(
+            f"Off-screen OpenGL does not work here ({error}). Install software EGL (Debian: apt-get install "
+            "libegl1 libgl1 libgl1-mesa-dri) and set MUJOCO_GL=egl; `pvrbench doctor` checks it."
+        ) from error
+    if view.render == "lean":
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+    return renderer
+
+
+def _content(model: Any) -> bytes:
+    """Digest of a whole model."""
+    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return hashlib.sha256(buffer).digest()
 
 
 def gl_renderer() -> str:
