@@ -31,10 +31,11 @@ class EngineConfig(_Frozen):
 
     Attributes:
         device: `auto`, `cpu` or a CUDA device.
-        num_workers: simulator processes; 0 takes one for each core.
-        envs_per_worker: environments in each of them; 0 chooses one tile's worth and another for every two processes.
+        num_workers: simulator processes; 0 takes one for each core, fewer where memory is short.
+        envs_per_worker: environments in each of them; 0 chooses one tile's worth in all and another for every two
+            processes, two tiles' worth beside a GPU.
         tile: frames in one encoder call; every call is padded to it. It enters the last bits of the
-            features, so it is recorded with them.
+            features, so it is recorded with them. 0 takes 8 on a processor, 32 on a GPU.
         hang_s: seconds after which a silent simulator process is taken to hang.
         videos: write one episode's video for each task, encoder and readout.
         cache_dir: demonstrations, frames and features; null takes `PVRBENCH_CACHE` or `~/.cache/pvrbench`.
@@ -44,7 +45,7 @@ class EngineConfig(_Frozen):
     device: str
     num_workers: Annotated[int, Field(ge=0)]
     envs_per_worker: Annotated[int, Field(ge=0)]
-    tile: Positive
+    tile: Annotated[int, Field(ge=0, le=1024)]
     hang_s: Annotated[float, Field(gt=0)]
     videos: bool
     cache_dir: str | None

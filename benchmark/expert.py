@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 
-from benchmark.machine import num_cores
 from benchmark.plan import CellGroup
 from benchmark.provenance import processor, provenance, simulator_versions
 from benchmark.records import CellRecord, Cost, Digests, Episode
@@ -41,7 +40,7 @@ def record_expert(work: Workplace, group: CellGroup) -> int:
     states = task.initial_states(config.split, config.num_episodes)
     work.listener.stage(f"{group.task.name}: expert: evaluating", len(states.seeds))
     numbered = list(enumerate(states.seeds))
-    num_workers = min(config.engine.num_workers or num_cores(), len(numbered))
+    num_workers = min(config.engine.num_workers, len(numbered))
     shares = [
         _Share(group.task, numbered[start::num_workers], group.horizon, config.success_rule == "last_step")
         for start in range(num_workers)

@@ -17,7 +17,7 @@ from benchmark.config import BenchmarkConfig
 from benchmark.evaluation import Recorder, evaluate_group
 from benchmark.expert import record_expert
 from benchmark.features import TileEncoder
-from benchmark.machine import cache_root, num_cores
+from benchmark.machine import available_mib, cache_root, num_cores, sized
 from benchmark.plan import CellGroup, Plan
 from benchmark.provenance import simulator_versions
 from benchmark.records import Cell, Digests, RecordError, RecordStore, write_atomically
@@ -48,11 +48,11 @@ class RunSummary:
     errors: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def choose_device(config: BenchmarkConfig) -> str:
-    """The configured device, `auto` resolved."""
-    if config.engine.device != "auto":
-        return config.engine.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def fit_to_machine(config: BenchmarkConfig) -> BenchmarkConfig:
+    """The configuration with what is automatic in its engine resolved on this machine."""
+    engine = config.engine
+    device = engine.device if engine.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    return config.model_copy(update={"engine": sized(engine, device, num_cores(), available_mib())})
 
 
 def pending_cells(plan: Plan, store: RecordStore) -> set[Cell]:
@@ -94,7 +94,12 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener) -> RunSummary:
         RecordError: the folder cannot be written, or holds results of another protocol.
         WeightsError: an encoder's weights cannot be had.
     """
-    config = plan.config
+    plan = replace(plan, config=fit_to_machine(plan.config))
+    config, engine = plan.config, plan.config.engine
+    listener.say(
+        f"Engine: {engine.num_workers} simulator processes of {engine.envs_per_worker} environments, "
+        f"{engine.tile} frames an encoder call, float32 on {engine.device} (engine.* sets them)."
+    )
     store = RecordStore(run_dir)
     pending = pending_cells(plan, store)
     for spec in {group.encoder.name: group.encoder for group in plan.groups if pending & set(group.cells)}.values():
@@ -103,11 +108,10 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener) -> RunSummary:
             load_encoder(spec)
     _prepare(run_dir, config)
     cache_dir = cache_root(config.engine.cache_dir)
-    device = choose_device(config)
-    trainers = Trainers(config.engine.num_workers or num_cores(), device)
+    trainers = Trainers(engine.num_workers, engine.device)
     workplace = Workplace(
         config=config,
-        device=device,
+        device=engine.device,
         cache_dir=cache_dir,
         store=store,
         features=FeatureCache(cache_dir / "features", int(config.engine.cache_gib * 2**30)),
@@ -167,11 +171,7 @@ def _pool(config: BenchmarkConfig, task: TaskSpec, view: View | None) -> Generat
     def start() -> SimulatorPool:
         if not started:
             engine = config.engine
-            num_workers = engine.num_workers or num_cores()
-            # One tile simulates, and for every two cores another is encoded.
-            num_tiles = 1 + max(1, num_workers // 2)
-            per_worker = engine.envs_per_worker or -(-num_tiles * engine.tile // num_workers)
-            started.append(SimulatorPool(task, view, num_workers, per_worker, engine.hang_s))
+            started.append(SimulatorPool(task, view, engine.num_workers, engine.envs_per_worker, engine.hang_s))
         return started[0]
 
     try:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from benchmark.config import BenchmarkConfig
 from benchmark.features import FrameFeatures, TileEncoder, demo_features
-from benchmark.machine import num_cores
 from benchmark.plan import CellGroup, Plan
 from benchmark.records import Cell
 from benchmark.workplace import Listener, Workplace
@@ -71,14 +70,13 @@ def features_of(
     if group.view is not None:
         work.listener.stage(f"{group.task.name}: rendering demonstrations", num_frames)
         file = DemoFile(demo_path(work.cache_dir, group.task))
-        workers = work.config.engine.num_workers or num_cores()
         inputs = load_frames(
             group.task,
             file,
             indices,
             group.view,
             work.cache_dir / "frames",
-            num_workers=workers,
+            num_workers=work.config.engine.num_workers,
             on_progress=work.listener.advance,
         )
     elif group.encoder.modality == "state":

@@ -213,7 +213,7 @@ def _content(model: Any) -> bytes:
     """Digest of a whole model."""
     buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
     mujoco.mj_saveModel(model, None, buffer)
-    return hashlib.sha256(buffer).digest()
+    return hashlib.sha256(buffer.tobytes()).digest()
 
 
 def gl_renderer() -> str:

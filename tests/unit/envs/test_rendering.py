@@ -29,3 +29,19 @@ def test_lean_shows_the_same_scene_and_the_same_physics(name: str) -> None:
     assert np.corrcoef(pictures["full"].ravel(), pictures["lean"].ravel())[0, 1] > 0.9
     # Holes in a mesh show up as patches of another colour; edges and shadows are few and faint.
     assert np.mean(np.abs(pictures["full"] - pictures["lean"]).max(-1) > 60) < 0.06
+
+
+def test_environments_of_one_scene_draw_apart_and_outlive_one_another() -> None:
+    task = load_task(tasks()["metaworld/assembly-v3"])
+    view = View(camera=task.spec.cameras[0], image_px=48, render="lean")
+    first, second = task.make_env(view), task.make_env(view)
+    pictures = [first.reset(0)["image"], second.reset(1)["image"]]
+    assert not np.array_equal(pictures[0], pictures[1])
+    assert np.array_equal(first.observe()["image"], pictures[0])
+    first.close()
+    first.close()
+    assert np.array_equal(second.observe()["image"], pictures[1])
+    second.close()
+    third = task.make_env(view)
+    assert np.array_equal(third.reset(0)["image"], pictures[0])
+    third.close()
