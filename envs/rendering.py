@@ -7,8 +7,10 @@ The physics model is never touched. The two are different observations and are n
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
+import importlib
 import os
 import sys
 from dataclasses import dataclass
@@ -48,6 +50,16 @@ def configure_gl() -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")
         os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
     os.environ.setdefault("LP_NUM_THREADS", "0")
+
+
+def load_triton() -> None:
+    """Loads torch's compiler, if it is installed, before OpenGL.
+
+    Both bring an LLVM of their own. Mesa's bears the other beside it; the other, loaded second, ends the process, which
+    happened when timm was imported after the first picture.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
 
 
 configure_gl()
@@ -196,6 +208,7 @@ class ViewRenderer:
 
 
 def _make_renderer(model: Any, view: View) -> Any:
+    load_triton()
     try:
         renderer = mujoco.Renderer(model, view.image_px, view.image_px)
     except Exception as error:
@@ -220,6 +233,7 @@ def gl_renderer() -> str:
     """Name of the OpenGL renderer of this process; of a throw-away context where none was used yet."""
     global _gl_renderer  # noqa: PLW0603
     if not _gl_renderer:
+        load_triton()
         model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/></worldbody></mujoco>")
         renderer = mujoco.Renderer(model, 16, 16)
         _gl_renderer = _driver_name()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -45,3 +48,15 @@ def test_environments_of_one_scene_draw_apart_and_outlive_one_another() -> None:
     third = task.make_env(view)
     assert np.array_equal(third.reset(0)["image"], pictures[0])
     third.close()
+
+
+def test_encoders_can_be_loaded_after_the_first_picture() -> None:
+    # Each brings an LLVM of its own, and in the wrong order the process ends without a word.
+    script = (
+        "from envs.catalog import TASKS; from envs.metaworld_tasks import load_task; from envs.spec import View\n"
+        "view = View(camera='corner2', image_px=32, render='lean')\n"
+        "load_task(TASKS['metaworld/assembly-v3']).make_env(view).reset(0)\n"
+        "import timm; print('loaded')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "loaded" in done.stdout, (done.returncode, done.stderr[-500:])
