@@ -72,7 +72,9 @@ def make_plan(config: BenchmarkConfig) -> Plan:
         ConfigError: a camera or a combination is not to be had.
     """
     task_specs = [tasks()[name] for name in expand_tasks(config.tasks)]
-    encoder_specs = [_shown(encoders()[name], config) for name in dict.fromkeys((*config.encoders, *config.baselines))]
+    # By the name of the row: two names may stand for one.
+    named = {spec.name: spec for spec in (encoders()[name] for name in (*config.encoders, *config.baselines))}
+    encoder_specs = [_shown(spec, config) for spec in named.values()]
     readout_specs = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
     head_specs = {name: heads()[name] for name in dict.fromkeys(config.heads)}
     for name in config.head_options:

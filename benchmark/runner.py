@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -26,6 +26,8 @@ from benchmark.trainers import Trainers
 from benchmark.training import demonstrations, features_of, train
 from benchmark.video import VideoWriter
 from benchmark.workplace import Listener, Workplace, load_encoder, load_task
+from encoders.spec import EncoderSpec
+from encoders.weights_location import WeightsError, together
 from envs.spec import TaskSpec, View
 
 
@@ -102,10 +104,7 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener) -> RunSummary:
     )
     store = RecordStore(run_dir)
     pending = pending_cells(plan, store)
-    for spec in {group.encoder.name: group.encoder for group in plan.groups if pending & set(group.cells)}.values():
-        if spec.weights is not None:
-            # Hours into a run is no time to learn that a file is missing or does not fit.
-            load_encoder(spec)
+    _check_weights({group.encoder.name: group.encoder for group in plan.groups if pending & set(group.cells)}.values())
     _prepare(run_dir, config)
     cache_dir = cache_root(config.engine.cache_dir)
     trainers = Trainers(engine.num_workers, engine.device)
@@ -128,6 +127,19 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener) -> RunSummary:
                 _run_neighbours(plan, workplace, (task, view), [_only(group, pending) for group in wanted], summary)
     workplace.features.trim()
     return summary
+
+
+def _check_weights(specs: Iterable[EncoderSpec]) -> None:
+    """Hours into a run is no time to learn that a file is missing or does not fit."""
+    errors: list[WeightsError] = []
+    for spec in specs:
+        if spec.weights is not None:
+            try:
+                load_encoder(spec)
+            except WeightsError as error:
+                errors.append(error)
+    if errors:
+        raise together(errors)
 
 
 def _only(group: CellGroup, pending: set[Cell]) -> CellGroup:

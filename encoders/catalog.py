@@ -300,4 +300,7 @@ _ROWS = (
     _baseline("oracle", "none: the simulator's state", modality="state", options={"kind": "oracle"}),
 )
 
+# Names by which others know a row; results are recorded under the row's own.
+ALIASES: Mapping[str, str] = {"clip_rn50": "clip_resnet50"}
+
 ENCODERS: Mapping[str, EncoderSpec] = {**{row.name: row for row in _ROWS}, **ROBOT_ENCODERS, **GENERATIVE_ENCODERS}

@@ -1,0 +1,110 @@
+"""What a user does to protocols and encoders: weights that are missing, two names, overrides, bad features."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.cli import compose_config, main
+from benchmark.plan import make_plan
+from encoders.catalog import ALIASES, ENCODERS
+
+pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
+
+TINY = [
+    "tasks=[metaworld/button-press-topdown-v3]",
+    "baselines=[]",
+    "num_demos=[1]",
+    "seeds=[0]",
+    "num_episodes=2",
+    "demo_pool=3",
+    "horizon=5",
+    "image_px=32",
+    "render=lean",
+    "train.num_updates=20",
+    "engine.videos=false",
+    "engine.num_workers=1",
+    "engine.tile=2",
+]
+R3M = ["preset=r3m", "encoders=[r3m_resnet50,clip_rn50]"]
+
+
+def run(run_dir: Path, *overrides: str) -> int:
+    return main(["run", *overrides, f"run_dir={run_dir}"])
+
+
+def records(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((run_dir / "records").glob("*.json"))]
+
+
+@pytest.fixture
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PVRBENCH_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return tmp_path / "weights"
+
+
+def test_the_protocol_of_r3m_is_planned_without_weights(no_weights: Path) -> None:
+    plan = make_plan(compose_config([*R3M, "tasks=metaworld5", "num_demos=[5,10,25]", "baselines=[]"]))
+    assert {group.encoder.name for group in plan.groups} == {"r3m_resnet50", "clip_resnet50"}
+    assert len(plan.cells) == 5 * 3 * 2 * 3 * 3  # tasks, cameras, encoders, N, seeds
+    assert {cell.readout for cell in plan.cells} == {"mean"}
+
+
+def test_two_names_of_one_encoder_are_one_encoder() -> None:
+    plan = make_plan(compose_config(["encoders=[clip_rn50,clip_resnet50]", "baselines=[]"]))
+    assert {group.encoder.name for group in plan.groups} == {"clip_resnet50"}
+    assert len(set(plan.cells)) == len(plan.cells)
+
+
+def test_all_missing_weights_are_named_at_once(
+    no_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "run", *R3M, "tasks=metaworld5", "num_demos=[5,10,25]") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "The weights of 2 encoders are not on this machine, and HF_HUB_OFFLINE is set" in error
+    assert "'r3m_resnet50': r3m_resnet50.safetensors, from https://pytorch.s3.amazonaws.com/models/rl/r3m/" in error
+    assert "'clip_resnet50': clip_resnet50.safetensors, from https://huggingface.co/timm/resnet50_clip.openai" in error
+    assert "`pvrbench weights fetch r3m_resnet50 clip_resnet50`" in error
+    assert f"to {no_weights}" in error
+    assert "`pvrbench weights import NAME FILE`" in error
+    assert not (tmp_path / "run").exists()
+
+
+def stand_in(name: str, path: Path) -> Path:
+    """A checkpoint with random weights in the official format."""
+    import timm
+
+    torch.manual_seed(0)
+    if name.startswith("r3m"):
+        network = timm.create_model(name.removeprefix("r3m_"), num_classes=0)
+        convnet = {f"module.convnet.{key}": value for key, value in network.state_dict().items()}
+        torch.save({"r3m": convnet | {"module.lang_rew.pred.bias": torch.zeros(3)}, "global_step": 1}, path)
+    else:
+        torch.save(timm.create_model("resnet50_clip").state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "names", [("r3m_resnet18",), pytest.param(("r3m_resnet50", "clip_rn50"), marks=pytest.mark.slow)]
+)
+def test_the_protocol_of_r3m_runs_with_imported_stand_ins(
+    no_weights: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        assert main(["weights", "import", name, str(stand_in(name, tmp_path / f"{name}.pt"))]) == 0
+    assert run(tmp_path / "run", "preset=r3m", *TINY, f"encoders=[{','.join(names)}]", "cameras=[top_cap2]") == 0
+    found = records(tmp_path / "run")
+    assert {record["cell"]["encoder"] for record in found} == {ENCODERS[ALIASES.get(n, n)].name for n in names}
+    for record in found:
+        assert record["cell"]["head"] == "mlp_tanh"
+        assert record["settings"]["success_rule"] == "last_step"
+        assert len(record["episodes"]) == 2
+        assert record["cost"]["feature_dim"] == ENCODERS[record["cell"]["encoder"]].feature_dim
+        assert record["provenance"]["encoder"]["weights_sha256"]
