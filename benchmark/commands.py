@@ -155,9 +155,13 @@ def report(options: Namespace) -> int:
 def list_names(options: Namespace) -> int:
     """Lists a catalog."""
     if options.kind == "presets":
-        from benchmark.cli import preset_names
+        from benchmark.cli import compose_config, preset_names
 
-        rows: dict[str, dict[str, object]] = {name: {} for name in preset_names()}
+        configs = {name: compose_config([f"preset={name}"]) for name in preset_names()}
+        rows: dict[str, dict[str, object]] = {
+            name: config.model_dump(mode="json", exclude={"name", "run_dir", "engine"})
+            for name, config in configs.items()
+        }
     else:
         catalogs: dict[str, Mapping[str, object]] = {
             "encoders": encoders(),
@@ -174,7 +178,7 @@ def list_names(options: Namespace) -> int:
         "tasks": ("description", "horizon", "cameras"),
         "heads": ("description",),
         "readouts": ("description",),
-        "presets": (),
+        "presets": ("tasks", "heads", "num_demos", "num_episodes"),
     }[options.kind]
     table = Table(options.kind, *columns, box=None)
     for name, row in rows.items():
@@ -184,7 +188,7 @@ def list_names(options: Namespace) -> int:
 
 
 def _cell_text(value: object) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return " ".join(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     return f"{value / 1e6:.1f}M" if isinstance(value, int) and value > 10_000 else str(value)
 

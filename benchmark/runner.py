@@ -74,11 +74,8 @@ def pending_cells(plan: Plan, store: RecordStore) -> set[Cell]:
             if cell not in recorded:
                 pending.add(cell)
                 continue
-            old, new = (
-                recorded[cell].model_dump(mode="json"),
-                group.settings[cell.head].model_dump(mode="json"),
-            )
-            differing = [f"{key} ({old[key]} there, {new[key]} here)" for key in new if old[key] != new[key]]
+            old, new = recorded[cell], group.settings[cell.head]
+            differing = [f"{key} ({getattr(old, key)} there, {getattr(new, key)} here)" for key in new.differences(old)]
             if differing:
                 raise RecordError(
                     f"{store.records_dir.parent} holds results under another protocol: {', '.join(differing)}. "

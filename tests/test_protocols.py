@@ -108,3 +108,48 @@ def test_the_protocol_of_r3m_runs_with_imported_stand_ins(
         assert len(record["episodes"]) == 2
         assert record["cost"]["feature_dim"] == ENCODERS[record["cell"]["encoder"]].feature_dim
         assert record["provenance"]["encoder"]["weights_sha256"]
+
+
+def test_an_override_of_a_protocol_is_recorded_and_reported_as_a_deviation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "preset=r3m", *TINY, "encoders=[oracle]", "cameras=[default]", "heads=[gmm]") == 0
+    (record,) = records(tmp_path)
+    found = {item["of"]: item for item in record["settings"]["deviations"]}
+    assert {"simulator", "cameras", "demonstrations", "checkpoint"} <= set(found)
+    overridden = {name: (item["here"], item["original"]) for name, item in found.items() if item["override"]}
+    assert overridden.pop("heads") == ("gmm", "mlp_tanh")
+    assert overridden == {
+        "horizon": ("5", "500"),
+        "num_episodes": ("2", "50"),
+        "demo_pool": ("3", "50"),
+        "image_px": ("32", "256"),
+        "render": ("lean", "full"),
+        "train.num_updates": ("20", "20000"),
+        "cameras": ("default", "left_cap2, right_cap2, top_cap2"),
+    }
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "- Deviation: horizon: 5; the preset has 500 (effect on rates not known)" in text
+    assert "- Deviation: checkpoint: the last update;" in text
+    assert "(reads lower here, by at most 13 points" in text
+    assert "horizon: 5; the preset has 500" in (tmp_path / "report" / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["report", str(tmp_path), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["deviations"]
+    assert said == record["settings"]["deviations"]
+
+
+def test_choosing_among_the_cells_of_a_protocol_is_no_deviation() -> None:
+    config = compose_config(
+        ["preset=r3m", "tasks=[metaworld/hammer-v3]", "cameras=[top_cap2]", "encoders=[oracle]", "num_demos=[5]"]
+    )
+    assert not [item for item in config.deviations if item.override]
+    assert not compose_config(["engine.tile=4", "seeds=[7]", "name=mine"]).deviations
+
+
+@pytest.mark.parametrize("preset", ["r3m", "cortexbench", "scr-as-described", "robomimic-bc", "robomimic-bc-gmm"])
+def test_a_published_protocol_says_where_it_departs(preset: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "presets", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)[preset]
+    assert {"simulator", "demonstrations", "cameras", "checkpoint"} <= {item["of"] for item in said["deviations"]}
+    assert {item["effect"] for item in said["deviations"]} <= {"higher", "lower", "none", "unknown"}
