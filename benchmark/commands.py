@@ -72,9 +72,13 @@ def run(options: Namespace) -> int:
         write_and_show_report(console, [run_dir], run_dir / "report")
     for name, reason in summary.errors.items():
         sys.stderr.write(f"error: {name}: {reason}\n")
+    for name, reason in summary.failed.items():
+        sys.stderr.write(f"error: {name} is recorded as failed: {reason}\n")
+    if summary.failed:
+        sys.stderr.write("Records are not overwritten: after mending the cause, run with another name=...\n")
     if summary.errors:
         sys.stderr.write(f"Tracebacks are in {run_dir / 'errors'}; the same command tries these again.\n")
-    return 1 if summary.errors else 0
+    return 1 if summary.errors or summary.failed else 0
 
 
 def write_and_show_report(console: Console, run_dirs: Sequence[Path], output_dir: Path) -> None:

@@ -40,6 +40,7 @@ class RunSummary:
         num_skipped: cells that were recorded before.
         frames_encoded: demonstration frames that went through an encoder.
         frames_cached: demonstration frames whose features were in the cache.
+        failed: for each cell that was recorded without episodes its name and the reason.
         errors: for each failed cell group its name and the reason.
     """
 
@@ -47,6 +48,7 @@ class RunSummary:
     num_skipped: int = 0
     frames_encoded: int = 0
     frames_cached: int = 0
+    failed: dict[str, str] = field(default_factory=dict[str, str])
     errors: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -213,6 +215,7 @@ def _run_group(
     summary.frames_cached += sum(len(demo.actions) for demo in demos.demos.values()) - encoded
     trained = train(plan, work, group, demos, features)
     timing = {"prepare_and_train_s": time.monotonic() - started, "frames_encoded": float(encoded)}
+    summary.failed |= {cell.slug: head.failure for cell, head in trained.items() if head.failure is not None}
     recorder = Recorder(work, group, encoder, digests, trained, timing)
     evaluate_group(plan, work, group, pool(), states, recorder)
     summary.num_recorded += recorder.num_written

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,15 @@ import torch
 
 from benchmark.cli import compose_config, main
 from benchmark.plan import make_plan
+from benchmark.records import RecordStore
+from benchmark.statistics import analyse
+from benchmark.training import demo_order, demo_path
+from benchmark.workplace import load_task
 from encoders.catalog import ALIASES, ENCODERS
+from envs.catalog import TASKS
+from envs.demos import DemoFile
+from envs.frames import load_frames
+from envs.spec import View
 
 pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
 
@@ -153,3 +163,123 @@ def test_a_published_protocol_says_where_it_departs(preset: str, capsys: pytest.
     said = json.loads(capsys.readouterr().out)[preset]
     assert {"simulator", "demonstrations", "cameras", "checkpoint"} <= {item["of"] for item in said["deviations"]}
     assert {item["effect"] for item in said["deviations"]} <= {"higher", "lower", "none", "unknown"}
+
+
+ODD_ENCODERS = """
+import torch
+
+def one(images):
+    return images[:, ::4, ::4].float().flatten(1) / 255
+
+def other(images):
+    return images[:, ::4, ::4].float().flatten(1) / 255
+
+def nan(images):
+    return torch.full((len(images), 4), float("nan"))
+
+def nan_when_dark(images):
+    values = images.float().mean(dim=(1, 2)) / 255
+    values[images.float().mean(dim=(1, 2, 3)) < LIMIT] = float("nan")
+    return values
+
+seen, bad = [], None
+
+def watched(images):
+    values = images.float().mean(dim=(1, 2)) / 255
+    for row, image in enumerate(images):
+        if image.any():
+            seen.append(hash(image.numpy().tobytes()))
+            if seen[-1] == bad:
+                values[row] = float("nan")
+    return values
+"""
+
+
+@pytest.fixture
+def odd_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "odd_encoders.py"
+    path.write_text(ODD_ENCODERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "odd_encoders", raising=False)
+    return path
+
+
+def test_one_encoder_under_two_names_differs_by_exactly_nothing(odd_encoders: Path, tmp_path: Path) -> None:
+    names = ("odd_encoders:one", "odd_encoders:other")
+    overrides = [*TINY, "num_demos=[2]", "seeds=[0,1]", "num_episodes=3", "horizon=90", "train.num_updates=300"]
+    run_dir = tmp_path / "run"
+    assert run(run_dir, *overrides, f"encoders=[{','.join(names)}]", "readouts=[pooled]", "heads=[mlp]") == 0
+    found = records(run_dir)
+    assert len(found) == 2 * 2  # names, seeds
+    by_name: dict[str, list[Any]] = {name: [] for name in names}
+    for record in sorted(found, key=lambda record: [str(value) for value in record["cell"].values()]):
+        by_name[record["cell"]["encoder"]].append((record["episodes"], record["train_log"]))
+    assert by_name[names[0]] == by_name[names[1]]
+    # Steps are counted until success or the horizon: the policies move.
+    assert len({str(episodes) for episodes, _ in by_name[names[0]]}) > 1
+    sound, _ = RecordStore(run_dir).read()
+    (pair,) = analyse(sound).comparisons
+    assert (pair.difference.estimate, pair.difference.low, pair.difference.high) == (0, 0, 0)
+    assert (pair.p_value, pair.permutation_p_value, pair.probability_of_improvement) == (1, 1, 0.5)
+
+
+def test_features_that_are_not_finite_fail_their_own_cells(
+    odd_encoders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    assert run(run_dir, *TINY, "encoders=[odd_encoders:nan,oracle]", "readouts=[pooled]", "num_demos=[1,2]") == 1
+    error = capsys.readouterr().err
+    assert "odd_encoders_nan-pooled-mlp-n1-s0" in error
+    assert "returned NaN or infinity in pooled" in error
+    assert "run with another name=" in error
+    failures = {(item["cell"]["encoder"], item["cell"]["num_demos"]): item["failure"] for item in records(run_dir)}
+    assert failures["oracle", 1] is failures["oracle", 2] is None
+    for number in (1, 2):
+        assert "training failed: Encoder 'odd_encoders:nan' returned NaN" in failures["odd_encoders:nan", number]
+    assert "2 cells have no episodes because their training failed" in (run_dir / "report" / "report.md").read_text()
+
+
+def test_a_demonstration_with_nan_features_spares_the_cells_without_it(
+    odd_encoders: Path, tmp_path: Path, shared_cache: Path
+) -> None:
+    # A limit between the darkest frames of the demonstrations: one of them has a frame below it.
+    assert run(tmp_path / "first", *TINY, "encoders=[pixels_7]", "readouts=[pooled]", "num_demos=[2]") == 0
+    task = load_task(TASKS["metaworld/button-press-topdown-v3"])
+    file = DemoFile(demo_path(shared_cache, task.spec))
+    view = View(camera=task.spec.cameras[0], image_px=32, render="lean")
+    darkest = [
+        float(torch.from_numpy(frames.copy()).float().mean(dim=(1, 2, 3)).min())
+        for frames in load_frames(task.spec, file, [0, 1, 2], view, shared_cache / "frames")
+    ]
+    dark = min(range(3), key=lambda index: darkest[index])
+    limit = sum(sorted(darkest)[:2]) / 2
+    odd_encoders.write_text(ODD_ENCODERS.replace("LIMIT", str(limit)))
+    seeds = {seed: demo_order(3, seed)[:2] for seed in range(20)}
+    spoilt = next(seed for seed, chosen in seeds.items() if dark in chosen[1:])
+    run_dir = tmp_path / "run"
+    overrides = [*TINY, "num_demos=[1,2]", f"seeds=[{spoilt}]", "readouts=[pooled]", "horizon=30"]
+    assert run(run_dir, *overrides, "encoders=[odd_encoders:nan_when_dark]") == 1
+    one, two = sorted(records(run_dir), key=lambda item: item["cell"]["num_demos"])
+    assert one["failure"] is None
+    assert len(one["episodes"]) == 2
+    assert f"It was so in demonstrations {dark}." in two["failure"]
+
+
+def test_a_frame_with_nan_features_ends_its_own_episode(
+    odd_encoders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [*TINY, "readouts=[pooled]", "encoders=[odd_encoders:watched]"]
+    assert run(tmp_path / "sound", *overrides) == 0
+    watched = importlib.import_module("odd_encoders")
+    monkeypatch.setattr(watched, "bad", watched.seen[-1])
+    assert run(tmp_path / "spoilt", *overrides) == 0
+    (sound,), (spoilt,) = records(tmp_path / "sound"), records(tmp_path / "spoilt")
+    lost = [episode for episode in spoilt["episodes"] if episode["failure"] is not None]
+    assert len(lost) == 1
+    assert "returned NaN or infinity in pooled" in lost[0]["failure"]
+    assert not lost[0]["success"]
+    assert [episode for episode in spoilt["episodes"] if episode not in lost] == [
+        episode for episode in sound["episodes"] if episode["index"] != lost[0]["index"]
+    ]
+    text = (tmp_path / "spoilt" / "report" / "report.md").read_text()
+    assert "1 episodes were given up and count as not solved; the first reason: Encoder 'odd_encoders:watched'" in text
