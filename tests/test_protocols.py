@@ -22,6 +22,7 @@ from envs.catalog import TASKS
 from envs.demos import DemoFile
 from envs.frames import load_frames
 from envs.spec import View
+from policies.catalog import HEADS
 
 pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
 
@@ -283,3 +284,50 @@ def test_a_frame_with_nan_features_ends_its_own_episode(
     ]
     text = (tmp_path / "spoilt" / "report" / "report.md").read_text()
     assert "1 episodes were given up and count as not solved; the first reason: Encoder 'odd_encoders:watched'" in text
+
+
+CONSTANTS = {
+    "r3m": (
+        "cameras left_cap2,right_cap2,top_cap2 num_demos 5,10,25 num_episodes 50 image_px 256 horizon 500 "
+        "success_rule last_step heads mlp_tanh num_updates 20000 batch_size 32 learning_rate 0.001 "
+        "weight_decay 0.0 optimizer adam schedule constant input_norm batch use_proprio True history 1"
+    ),
+    "cortexbench": (
+        "cameras top_cap2 num_demos 25 seeds 100,200,300 num_episodes 25 image_px 256 horizon 500 "
+        "success_rule last_step heads mlp3 num_updates 4900 batch_size 256 learning_rate 0.001 optimizer adam "
+        "schedule constant input_norm batch dropout 0.0 use_proprio True history 3 fusion flare"
+    ),
+    "scr-as-described": (
+        "cameras top_cap2 num_demos 25 seeds 12345,23451,34512 num_episodes 25 image_px 256 horizon 500 "
+        "success_rule last_step heads mlp3 readouts compression768 encoders scr_sd15 num_updates 4900 "
+        "batch_size 256 learning_rate 0.001 input_norm batch use_proprio True history 3 fusion concat"
+    ),
+    "robomimic-bc": (
+        "cameras agentview num_demos 40,100,200 num_episodes 50 horizon 400 success_rule any_step image_px 84 "
+        "heads mlp_squashed num_updates 300000 batch_size 16 learning_rate 0.0001 schedule constant"
+    ),
+    "robomimic-bc-gmm": (
+        "cameras agentview num_demos 40,100,200 num_episodes 50 horizon 400 success_rule any_step image_px 84 "
+        "heads gmm_sampled num_updates 300000 batch_size 16 learning_rate 0.0001 schedule constant"
+    ),
+}
+
+
+@pytest.mark.parametrize("preset", CONSTANTS)
+def test_a_published_protocol_has_its_published_constants(preset: str) -> None:
+    values: dict[str, Any] = json.loads(compose_config([f"preset={preset}"]).model_dump_json())
+    words = CONSTANTS[preset].split()
+    for key, expected in zip(words[::2], words[1::2], strict=True):
+        found: Any = values.get(key, values["train"].get(key))
+        assert (",".join(map(str, found)) if isinstance(found, list) else str(found)) == expected, key  # pyright: ignore[reportUnknownArgumentType]
+
+
+def test_heads_of_published_protocols_have_their_published_shape() -> None:
+    tanh, three, squashed, mixture = (
+        HEADS[name].options for name in ("mlp_tanh", "mlp3", "mlp_squashed", "gmm_sampled")
+    )
+    assert (tanh["hidden"], tanh["activation"], tanh["last_layer_scale"]) == ((256, 256), "tanh", 0.01)
+    assert (three["hidden"], three["activation"], three["last_layer_scale"]) == ((256, 256, 256), "relu", 0.01)
+    assert (squashed["hidden"], squashed["activation"], squashed["squash"]) == ((1024, 1024), "relu", True)
+    assert (mixture["hidden"], mixture["num_modes"], mixture["min_std"]) == ((1024, 1024), 5, 1e-4)
+    assert mixture["act_rule"] == "sampled_mode"
