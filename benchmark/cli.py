@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import cast
 
 from benchmark import commands, result_commands
-from benchmark.config import BenchmarkConfig, ConfigError, validate_config
+from benchmark.config import BenchmarkConfig, ConfigError, departures, validate_config
 from benchmark.registry import unknown
 
 RUN_HELP = """\
@@ -76,13 +76,20 @@ def compose_config(overrides: Sequence[str]) -> BenchmarkConfig:
     ]
     # Which options a head has is its own matter, so Hydra is told to take any.
     overrides = [re.sub(r"^\+*(?=head_options\b)", "++", text) for text in overrides]
+    chosen = [text for text in overrides if text.startswith("preset=")]
     try:
         with initialize_config_module("benchmark.conf", version_base="1.3"):
-            composed = compose("config", overrides=overrides)
-            values = OmegaConf.to_container(composed, resolve=True)
+            given, preset = (
+                validate_config(
+                    cast(
+                        "Mapping[str, object]", OmegaConf.to_container(compose("config", overrides=texts), resolve=True)
+                    )
+                )
+                for texts in (overrides, chosen)
+            )
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"Cannot read the settings: {error}. Write them as key=value, lists as [a,b].") from error
-    return validate_config(cast("Mapping[str, object]", values))
+    return given.model_copy(update={"deviations": (*given.deviations, *departures(preset, given))})
 
 
 def _check_keys(overrides: Iterable[str]) -> None:

@@ -72,9 +72,13 @@ def run(options: Namespace) -> int:
         write_and_show_report(console, [run_dir], run_dir / "report")
     for name, reason in summary.errors.items():
         sys.stderr.write(f"error: {name}: {reason}\n")
+    for name, reason in summary.failed.items():
+        sys.stderr.write(f"error: {name} is recorded as failed: {reason}\n")
+    if summary.failed:
+        sys.stderr.write("Records are not overwritten: after mending the cause, run with another name=...\n")
     if summary.errors:
         sys.stderr.write(f"Tracebacks are in {run_dir / 'errors'}; the same command tries these again.\n")
-    return 1 if summary.errors else 0
+    return 1 if summary.errors or summary.failed else 0
 
 
 def write_and_show_report(console: Console, run_dirs: Sequence[Path], output_dir: Path) -> None:
@@ -155,9 +159,13 @@ def report(options: Namespace) -> int:
 def list_names(options: Namespace) -> int:
     """Lists a catalog."""
     if options.kind == "presets":
-        from benchmark.cli import preset_names
+        from benchmark.cli import compose_config, preset_names
 
-        rows: dict[str, dict[str, object]] = {name: {} for name in preset_names()}
+        configs = {name: compose_config([f"preset={name}"]) for name in preset_names()}
+        rows: dict[str, dict[str, object]] = {
+            name: config.model_dump(mode="json", exclude={"name", "run_dir", "engine"})
+            for name, config in configs.items()
+        }
     else:
         catalogs: dict[str, Mapping[str, object]] = {
             "encoders": encoders(),
@@ -174,7 +182,7 @@ def list_names(options: Namespace) -> int:
         "tasks": ("description", "horizon", "cameras"),
         "heads": ("description",),
         "readouts": ("description",),
-        "presets": (),
+        "presets": ("tasks", "heads", "num_demos", "num_episodes"),
     }[options.kind]
     table = Table(options.kind, *columns, box=None)
     for name, row in rows.items():
@@ -184,7 +192,7 @@ def list_names(options: Namespace) -> int:
 
 
 def _cell_text(value: object) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return " ".join(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     return f"{value / 1e6:.1f}M" if isinstance(value, int) and value > 10_000 else str(value)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmark.records import Cell, CellRecord, RecordStore, Refusal
 
-# Settings that belong to the task; those of the head are `train` and `head_options`. All others must agree throughout.
+# Settings that belong to the task; those of the head are `train` and `head_options`. All others must agree throughout,
+# but for the deviations, which say in words what the others hold.
 OF_TASK = ("horizon",)
 
 # Refused files with one reason that are named each; more are counted.
@@ -86,7 +87,7 @@ def facts(record: CellRecord) -> dict[str, str]:
     found = {
         key: str(getattr(settings, key))
         for key in type(settings).model_fields
-        if key not in (*OF_TASK, "train", "head_options")
+        if key not in (*OF_TASK, "train", "head_options", "deviations")
     }
     found |= {f"{key} of {cell.task}": str(getattr(settings, key)) for key in OF_TASK}
     found |= {f"train.{key} of {cell.head}": str(value) for key, value in settings.train.items()}

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
+from benchmark.records import Deviation
+from envs.catalog import TASK_SETS
 from policies.spec import TrainSettings
+
+# Overrides of these are other protocols, of those others choices among its cells; the rest is no matter of numbers.
+PROTOCOL_KEYS = (
+    *("render", "image_px", "preprocessing", "split", "num_episodes", "horizon", "success_rule", "demo_pool"),
+    *("history", "fusion", "budget_dim", "head_options", "train"),
+)
+AXES = ("tasks", "cameras", "readouts", "heads")
 
 
 class ConfigError(ValueError):
@@ -101,7 +110,7 @@ class BenchmarkConfig(_Frozen):
         head_options: options handed to every head.
         train: optimiser settings.
         checkpoint_evaluations: intermediate evaluations for the legacy maximum; 0 for none.
-        deviations: departures from the published protocol.
+        deviations: departures from the published protocol, and of the overrides from the preset.
         engine: use of the machine.
     """
 
@@ -130,7 +139,7 @@ class BenchmarkConfig(_Frozen):
     head_options: Mapping[str, JsonValue]
     train: TrainConfig
     checkpoint_evaluations: Annotated[int, Field(ge=0)]
-    deviations: tuple[str, ...]
+    deviations: tuple[Deviation, ...]
     engine: EngineConfig
 
 
@@ -157,6 +166,45 @@ def validate_config(values: Mapping[str, object]) -> BenchmarkConfig:
             "Several frames need fusion=concat or fusion=flare; one frame needs fusion=none."
         )
     return config
+
+
+def departures(preset: BenchmarkConfig, given: BenchmarkConfig) -> tuple[Deviation, ...]:
+    """Where overrides leave the protocol of their preset: settings that differ, and tasks, heads, ... that it lacks.
+
+    Fewer tasks, heads, seeds or demonstrations than the preset's, and other encoders, leave every cell what it is.
+    """
+    found: list[Deviation] = []
+    before, after = _flat(preset), _flat(given)
+    for key in sorted({*before, *after}):
+        if before.get(key) != after.get(key):
+            # More or fewer episodes make an interval narrower or wider about the same rate.
+            effect = "none" if key == "num_episodes" else "unknown"
+            here, there = (str(values.get(key, "the head's own")) for values in (after, before))
+            found.append(Deviation(of=key, here=here, original=there, effect=effect, override=True))
+    for axis in AXES:
+        own = _expanded(getattr(preset, axis))
+        further = [name for name in _expanded(getattr(given, axis)) if name not in own]
+        if further:
+            here, there = ", ".join(further), ", ".join(own)
+            found.append(Deviation(of=axis, here=here, original=there, effect="unknown", override=True))
+    return tuple(found)
+
+
+def _flat(config: BenchmarkConfig) -> dict[str, object]:
+    """The protocol's settings by key, those of groups as `group.key`."""
+    flat: dict[str, object] = {}
+    for key in PROTOCOL_KEYS:
+        value = config.model_dump()[key]
+        if isinstance(value, Mapping):
+            inner = cast("Mapping[str, object]", value)
+            flat |= {f"{key}.{name}": each for name, each in inner.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _expanded(names: tuple[str, ...]) -> list[str]:
+    return list(dict.fromkeys(member for name in names for member in TASK_SETS.get(name, (name,))))
 
 
 def _complaint(loc: tuple[int | str, ...], message: str, given: object) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,10 @@ class FeatureError(ValueError):
     """An encoder gave something that cannot be trained on; the text names the encoder and the fault."""
 
 
+class NonFiniteError(FeatureError):
+    """Features of some frames are NaN or infinite; those of others may be sound."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameFeatures:
     """Features of some frames, as readouts take them.
@@ -35,10 +39,12 @@ class FrameFeatures:
     Attributes:
         compact: the grid pooled to a small side; all that most readouts need, and what the cache holds.
         raw: the grid as the encoder made it; None where no readout in use asks for it.
+        faults: what is wrong with single rows, whose numbers are not to be used.
     """
 
     compact: Features
     raw: Features | None
+    faults: Mapping[int, str] = field(default_factory=dict[int, str])
 
     def of(self, readout: ReadoutSpec) -> Features:
         """The features that a readout reads."""
@@ -76,26 +82,33 @@ class TileEncoder:
         """Encodes at most one tile of inputs; the result has `tile` rows, those beyond the inputs are padding.
 
         Raises:
-            FeatureError: the encoder returned NaN, infinity, or another number of rows.
+            FeatureError: the encoder returned another number of rows.
         """
         padded = np.zeros((self.tile, *inputs.shape[1:]), inputs.dtype)
         padded[: len(inputs)] = inputs
         found = self.encoder.encode(torch.from_numpy(padded).to(self.device))
-        self._check(found, len(inputs))
+        faults = self._check(found, len(inputs))
         # One memory layout for all, that of the cache: what a readout sums up depends on it in the last bits.
         raw = Features(
             **{name: None if (part := getattr(found, name)) is None else part.contiguous() for name in FIELDS}
         )
         with self._lock:
             self.num_encoded += len(inputs)
-        return FrameFeatures(compact(raw), raw if self.keep_raw else None)
+        return FrameFeatures(compact(raw), raw if self.keep_raw else None, faults)
 
     def encode(self, inputs: Array) -> dict[str, Tensor]:
-        """Encodes any number of inputs; tensors by field, on the CPU, with `raw_grid` where it is kept."""
+        """Encodes any number of inputs; tensors by field, on the CPU, with `raw_grid` where it is kept.
+
+        Raises:
+            NonFiniteError: the encoder returned NaN or infinity.
+            FeatureError: it returned another number of rows.
+        """
         parts = [inputs[start : start + self.tile] for start in range(0, len(inputs), self.tile)]
         lanes = torch.get_num_threads() if self.reentrant else 1
         with side_by_side(lanes, torch.get_num_threads()) as executor:
-            found = executor.map(self.encode_tile, parts)
+            found = list(executor.map(self.encode_tile, parts))
+            for fault in (fault for features in found for fault in features.faults.values()):
+                raise NonFiniteError(fault)
             pieces = [
                 {name: tensor[: len(part)].cpu() for name, tensor in _tensors(features).items()}
                 for part, features in zip(parts, found, strict=True)
@@ -108,22 +121,26 @@ class TileEncoder:
         parts = [self.encoder.digest, content, self.tile, kind, torch.__version__, "float32", self.keep_raw]
         return digest_of(parts)
 
-    def _check(self, features: Features, num_rows: int) -> None:
+    def _check(self, features: Features, num_rows: int) -> dict[int, str]:
+        """What is wrong with single rows; an encoder that returns another number of rows is no encoder."""
         name = self.encoder.spec.name
-        for field in FIELDS:
-            tensor = getattr(features, field)
+        faults: dict[int, str] = {}
+        for part in FIELDS:
+            tensor = getattr(features, part)
             if tensor is None:
                 continue
             if tensor.shape[0] != self.tile:
                 raise FeatureError(
-                    f"Encoder {name!r} returned {tensor.shape[0]} rows of {field} for {self.tile} images. "
+                    f"Encoder {name!r} returned {tensor.shape[0]} rows of {part} for {self.tile} images. "
                     "It must return one row for each image: check its output with `pvrbench check-encoder`."
                 )
-            if not bool(torch.isfinite(tensor[:num_rows]).all()):
-                raise FeatureError(
-                    f"Encoder {name!r} returned NaN or infinity in {field}. "
+            finite = torch.isfinite(tensor[:num_rows]).flatten(1).all(dim=1)
+            for row in cast("list[int]", (~finite).nonzero()[:, 0].tolist()):
+                faults[row] = (
+                    f"Encoder {name!r} returned NaN or infinity in {part}. "
                     "Check its weights and preprocessing with `pvrbench check-encoder`."
                 )
+        return faults
 
 
 def demo_features(
@@ -131,8 +148,8 @@ def demo_features(
     cache: FeatureCache,
     inputs: Sequence[Array],
     on_progress: Callable[[int], None] = lambda _count: None,
-) -> list[FrameFeatures]:
-    """Features of every demonstration, from the cache where they are there.
+) -> list[FrameFeatures | NonFiniteError]:
+    """Features of every demonstration, from the cache where they are there, or why they cannot be trained on.
 
     Args:
         encoder: the encoder.
@@ -140,12 +157,17 @@ def demo_features(
         inputs: for each demonstration its T images, states or empty vectors.
         on_progress: called with the number of frames done.
     """
-    result: list[FrameFeatures] = []
+    result: list[FrameFeatures | NonFiniteError] = []
     for array in inputs:
         key = encoder.key(hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() + str(array.shape))
         tensors = cache.get(key) if encoder.modality == "image" else None
         if tensors is None:
-            tensors = encoder.encode(array)
+            try:
+                tensors = encoder.encode(array)
+            except NonFiniteError as error:
+                result.append(error)
+                on_progress(len(array))
+                continue
             if encoder.modality == "image":
                 cache.put(key, tensors)
         result.append(_features(tensors))

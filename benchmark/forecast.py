@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.plan import CellGroup, Plan
-from benchmark.records import write_atomically
+from benchmark.records import Cell, write_atomically
 
 # Seconds on one core of a 2026 server without a GPU; a machine's own factor corrects them.
 STEP_S: Mapping[str, float] = {"metaworld": 0.0016, "robosuite": 0.012}
@@ -21,6 +21,8 @@ FRAME_S: Mapping[tuple[str, str], float] = {
 REFERENCE_PX, PX_EXPONENT = 112, 0.6
 FLOP_PER_S = 2.5e10
 UPDATE_S = 0.0017
+# Of the network trained end to end, for each picture of a batch.
+CNN_PICTURE_S = 0.0024
 START_S = 8.0
 
 # Share of the horizon that an episode and a demonstration usually last.
@@ -63,7 +65,7 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
         step_s = _step_s(group)
         demo_frames += frames
         rollout_frames += round(episodes * group.horizon * EPISODE_SHARE)
-        demo_s += frames * step_s + len(group.cells) * plan.config.train.num_updates * UPDATE_S
+        demo_s += frames * step_s + plan.config.train.num_updates * sum(_update_s(plan, cell) for cell in group.cells)
         expected_s += episodes * group.horizon * EPISODE_SHARE * step_s
         most_s += episodes * group.horizon * step_s
         disk_bytes += _disk_bytes(plan, group, frames)
@@ -95,6 +97,11 @@ def _step_s(group: CellGroup) -> float:
         size = (group.view.image_px / REFERENCE_PX) ** PX_EXPONENT
         seconds += FRAME_S.get((suite, group.view.render), 0.05) * size + _flop(group) / FLOP_PER_S
     return seconds
+
+
+def _update_s(plan: Plan, cell: Cell) -> float:
+    pictures = plan.config.train.batch_size if plan.readouts[cell.readout].kind == "cnn" else 0
+    return UPDATE_S + CNN_PICTURE_S * pictures
 
 
 def _flop(group: CellGroup) -> float:

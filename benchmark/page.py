@@ -109,7 +109,7 @@ def _warnings(warnings: Sequence[str]) -> str:
 def _protocol(records: Sequence[CellRecord]) -> str:
     departures = deviations(records)
     return definitions(protocol(records)) + (
-        f"<h3>Where it departs from its original</h3>{listed(departures)}" if departures else ""
+        f"<h3>Where it departs from its original</h3>{listed([item.text for item in departures])}" if departures else ""
     )
 
 

@@ -72,7 +72,9 @@ def make_plan(config: BenchmarkConfig) -> Plan:
         ConfigError: a camera or a combination is not to be had.
     """
     task_specs = [tasks()[name] for name in expand_tasks(config.tasks)]
-    encoder_specs = [_shown(encoders()[name], config) for name in dict.fromkeys((*config.encoders, *config.baselines))]
+    # By the name of the row: two names may stand for one.
+    named = {spec.name: spec for spec in (encoders()[name] for name in (*config.encoders, *config.baselines))}
+    encoder_specs = [_shown(spec, config) for spec in named.values()]
     readout_specs = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
     head_specs = {name: heads()[name] for name in dict.fromkeys(config.heads)}
     for name in config.head_options:
@@ -97,6 +99,10 @@ def make_plan(config: BenchmarkConfig) -> Plan:
             # one set of environments serves neighbours.
             for spec in sorted(encoder_specs, key=lambda spec: spec.modality != "image"):
                 if spec.modality == "state" and task.state_dim == 0:
+                    if spec.name not in config.encoders:
+                        # A baseline of the preset that this task cannot have is no reason to refuse the task.
+                        notes.append(f"{task.name} offers no simulator state; {spec.name} is left out there.")
+                        continue
                     raise ConfigError(
                         f"Encoder {spec.name!r} reads the simulator's state, and task {task.name!r} offers none. "
                         "Leave the one or the other out."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmark.records import CellRecord, Settings
+from benchmark.records import CellRecord, Deviation, Settings
 
 OF_HEAD = ("train", "head_options")
 
@@ -46,9 +46,9 @@ def protocol(records: Sequence[CellRecord]) -> dict[str, str]:
     return rows
 
 
-def deviations(records: Sequence[CellRecord]) -> list[str]:
-    """Where the protocol departs from the published one it is named after."""
-    return list(dict.fromkeys(text for record in records for text in record.settings.deviations))
+def deviations(records: Sequence[CellRecord]) -> list[Deviation]:
+    """Where the protocol departs from the published one it is named after, and the runs from the protocol."""
+    return list(dict.fromkeys(item for record in records for item in record.settings.deviations))
 
 
 def provenance(records: Sequence[CellRecord]) -> dict[str, str]:

@@ -68,6 +68,38 @@ class Cell(_Frozen):
         return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)[:150] + f"-{self.key}"
 
 
+class Deviation(_Frozen):
+    """One departure from the published protocol that a preset is named after, or from the preset.
+
+    Attributes:
+        of: what differs: `simulator`, `cameras`, `demonstrations`, `checkpoint`, ..., or the key of a setting.
+        here: what is done here.
+        original: what the publication does, or for an override the preset.
+        effect: which way it moves success rates here, against the original.
+        size: by how much, and whence that is known; empty where it is not.
+        override: whether the user departed from the preset, rather than the preset from its original.
+    """
+
+    of: str
+    here: str
+    original: str
+    effect: Literal["higher", "lower", "none", "unknown"]
+    size: str = ""
+    override: bool = False
+
+    @property
+    def text(self) -> str:
+        """The departure in one line."""
+        owner = "the preset has" if self.override else "the original:"
+        effect = {
+            "higher": "reads higher here",
+            "lower": "reads lower here",
+            "none": "rates are not expected to move",
+            "unknown": "effect on rates not known",
+        }[self.effect]
+        return f"{self.of}: {self.here}; {owner} {self.original} ({effect}{', ' if self.size else ''}{self.size})"
+
+
 class Settings(_Frozen):
     """All that the configuration fixes and that changes numbers; only where these agree are records compared.
 
@@ -86,7 +118,8 @@ class Settings(_Frozen):
         budget_dim: common width to which features are projected before the head; None leaves them.
         head_options: the head's own options.
         train: optimiser settings.
-        deviations: where the protocol departs from the published one it is named after.
+        deviations: where the protocol departs from the published one it is named after, and the run from its preset;
+            said for readers: what follows from it for comparisons stands in the other settings.
     """
 
     preset: str
@@ -103,7 +136,13 @@ class Settings(_Frozen):
     budget_dim: Count | None
     head_options: Mapping[str, JsonValue]
     train: Mapping[str, JsonValue]
-    deviations: tuple[str, ...]
+    deviations: tuple[Deviation, ...]
+
+    def differences(self, other: Settings) -> list[str]:
+        """Keys whose values differ, the deviations left aside."""
+        return [
+            key for key in Settings.model_fields if key != "deviations" and getattr(self, key) != getattr(other, key)
+        ]
 
 
 class Digests(_Frozen):
@@ -174,7 +213,8 @@ class Episode(_Frozen):
         seed: the reset seed of that initial state.
         success: by the success rule of the settings.
         num_steps: control steps until the first success or the horizon.
-        failure: why the simulator gave up; None where it did not. Such an episode counts as failed.
+        failure: why it was given up (the simulator failed, or the encoder gave NaN); None where it was not. Such an
+            episode counts as not solved.
     """
 
     index: Count

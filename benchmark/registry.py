@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
-from encoders.catalog import ENCODERS
+from encoders.catalog import ALIASES, ENCODERS
 from encoders.readout_catalog import READOUTS, ReadoutSpec
 from encoders.reference import spec_for as encoder_spec_for
 from encoders.spec import EncoderSpec
@@ -38,12 +38,20 @@ class Catalog(Mapping[str, S], Generic[S]):
         rows: the shipped specs.
         resolve: makes a spec from a reference that is no name (`my_package.module:MyEncoder`); raises
             ValueError where it cannot.
+        aliases: other names of rows, which are not listed.
     """
 
-    def __init__(self, kind: str, rows: Mapping[str, S], resolve: Callable[[str], S] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        rows: Mapping[str, S],
+        resolve: Callable[[str], S] | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
         self.kind = kind
         self._rows = rows
         self._resolve = resolve
+        self._aliases = aliases or {}
         self._plugins = {point.name: point for point in entry_points(group=f"pvrbench.{kind}s")}
 
     def __getitem__(self, name: str) -> S:
@@ -53,6 +61,7 @@ class Catalog(Mapping[str, S], Generic[S]):
             UnknownNameError: there is none.
             PluginError: it is the name of a plugin that cannot be used.
         """
+        name = self._aliases.get(name, name)
         if name in self._rows:
             return self._rows[name]
         if name in self._plugins:
@@ -95,7 +104,7 @@ def unknown(kind: str, name: str, names: Iterable[str]) -> str:
 
 def encoders() -> Catalog[EncoderSpec]:
     """All encoders, plugins among them; also takes `module:attribute` and checkpoint URIs."""
-    return Catalog("encoder", ENCODERS, encoder_spec_for)
+    return Catalog("encoder", ENCODERS, encoder_spec_for, ALIASES)
 
 
 def tasks() -> Catalog[TaskSpec]:

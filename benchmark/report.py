@@ -26,7 +26,7 @@ class Report:
 
     Attributes:
         table: the ranking, for the terminal.
-        summary: the ranking and its warnings, JSON-ready.
+        summary: the ranking and its warnings, the protocol and its deviations, JSON-ready.
         warnings: what the reader must know.
     """
 
@@ -60,7 +60,12 @@ def write_report(run_dirs: Sequence[Path], output_dir: Path) -> Report:
     table.caption = "score: area under success against log N, mean over tasks. gain: 0 = proprio, 100 = oracle."
     if warnings:
         table.caption += "\n" + "\n".join(f"warning: {warning}" for warning in warnings)
-    return Report(table, ranking_json(analysis, warnings), warnings)
+    summary = {
+        **ranking_json(analysis, warnings),
+        "protocol": protocol(records),
+        "deviations": [item.model_dump() for item in deviations(records)],
+    }
+    return Report(table, summary, warnings)
 
 
 def percent(interval: Interval) -> str:
@@ -100,7 +105,7 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
         "## Protocol",
         "",
         *(f"- {key}: {text}" for key, text in protocol(records).items()),
-        *(f"- Deviation: {text}" for text in deviations(records)),
+        *(f"- Deviation: {item.text}" for item in deviations(records)),
         "",
         "## Provenance",
         "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -173,8 +173,12 @@ class _LockStep:
             self._start(slot, self.waiting.popleft())
 
     def _act(self, replies: Sequence[Reply], features: FrameFeatures) -> None:
-        rows = [(self.running[reply.slot], reply) for reply in replies]
-        for (run, reply), action in zip(rows, _actions(self.policies, rows, features, self.rule), strict=True):
+        rows = {row: (self.running[reply.slot], reply) for row, reply in enumerate(replies)}
+        for row, fault in features.faults.items():
+            # There is nothing to act on, for this episode alone.
+            self._finish(rows.pop(row)[1].slot, fault)
+        for row, action in _actions(self.policies, rows, features, self.rule).items():
+            run, reply = rows[row]
             run.num_steps += 1
             self.pool.step(reply.slot, action)
 
@@ -205,13 +209,13 @@ def _outcome(run: _Run, rule: EvaluationRule, failure: str | None) -> Outcome:
 
 def _actions(
     policies: Sequence[Policy],
-    rows: Sequence[tuple[_Run, Reply]],
+    rows: Mapping[int, tuple[_Run, Reply]],
     features: FrameFeatures,
     rule: EvaluationRule,
-) -> list[Float32[Array, " A"]]:
-    """Actions for the rows of one tile; rows of one readout go through their heads together."""
+) -> dict[int, Float32[Array, " A"]]:
+    """Actions for rows of one tile; rows of one readout go through their heads together."""
     by_readout: dict[str, list[int]] = {}
-    for row, (run, _) in enumerate(rows):
+    for row, (run, _) in rows.items():
         by_readout.setdefault(policies[run.policy].readout.name, []).append(row)
     actions: dict[int, Float32[Array, " A"]] = {}
     for members in by_readout.values():
@@ -220,7 +224,7 @@ def _actions(
         chosen = [rows[row] for row in members]
         inputs = [_remember(run, vectors[row], rule) for row, (run, _) in zip(members, chosen, strict=True)]
         actions.update(zip(members, _heads(policies, chosen, torch.stack(inputs)), strict=True))
-    return [actions[row] for row in range(len(rows))]
+    return actions
 
 
 def _inputs(pool: SimulatorPool, encoder: TileEncoder, replies: Sequence[Reply]) -> Array:

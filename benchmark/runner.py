@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -26,6 +26,8 @@ from benchmark.trainers import Trainers
 from benchmark.training import demonstrations, features_of, train
 from benchmark.video import VideoWriter
 from benchmark.workplace import Listener, Workplace, load_encoder, load_task
+from encoders.spec import EncoderSpec
+from encoders.weights_location import WeightsError, together
 from envs.spec import TaskSpec, View
 
 
@@ -38,6 +40,7 @@ class RunSummary:
         num_skipped: cells that were recorded before.
         frames_encoded: demonstration frames that went through an encoder.
         frames_cached: demonstration frames whose features were in the cache.
+        failed: for each cell that was recorded without episodes its name and the reason.
         errors: for each failed cell group its name and the reason.
     """
 
@@ -45,6 +48,7 @@ class RunSummary:
     num_skipped: int = 0
     frames_encoded: int = 0
     frames_cached: int = 0
+    failed: dict[str, str] = field(default_factory=dict[str, str])
     errors: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -72,11 +76,8 @@ def pending_cells(plan: Plan, store: RecordStore) -> set[Cell]:
             if cell not in recorded:
                 pending.add(cell)
                 continue
-            old, new = (
-                recorded[cell].model_dump(mode="json"),
-                group.settings[cell.head].model_dump(mode="json"),
-            )
-            differing = [f"{key} ({old[key]} there, {new[key]} here)" for key in new if old[key] != new[key]]
+            old, new = recorded[cell], group.settings[cell.head]
+            differing = [f"{key} ({getattr(old, key)} there, {getattr(new, key)} here)" for key in new.differences(old)]
             if differing:
                 raise RecordError(
                     f"{store.records_dir.parent} holds results under another protocol: {', '.join(differing)}. "
@@ -102,10 +103,7 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener) -> RunSummary:
     )
     store = RecordStore(run_dir)
     pending = pending_cells(plan, store)
-    for spec in {group.encoder.name: group.encoder for group in plan.groups if pending & set(group.cells)}.values():
-        if spec.weights is not None:
-            # Hours into a run is no time to learn that a file is missing or does not fit.
-            load_encoder(spec)
+    _check_weights({group.encoder.name: group.encoder for group in plan.groups if pending & set(group.cells)}.values())
     _prepare(run_dir, config)
     cache_dir = cache_root(config.engine.cache_dir)
     trainers = Trainers(engine.num_workers, engine.device)
@@ -128,6 +126,19 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener) -> RunSummary:
                 _run_neighbours(plan, workplace, (task, view), [_only(group, pending) for group in wanted], summary)
     workplace.features.trim()
     return summary
+
+
+def _check_weights(specs: Iterable[EncoderSpec]) -> None:
+    """Hours into a run is no time to learn that a file is missing or does not fit."""
+    errors: list[WeightsError] = []
+    for spec in specs:
+        if spec.weights is not None:
+            try:
+                load_encoder(spec)
+            except WeightsError as error:
+                errors.append(error)
+    if errors:
+        raise together(errors)
 
 
 def _only(group: CellGroup, pending: set[Cell]) -> CellGroup:
@@ -204,6 +215,7 @@ def _run_group(
     summary.frames_cached += sum(len(demo.actions) for demo in demos.demos.values()) - encoded
     trained = train(plan, work, group, demos, features)
     timing = {"prepare_and_train_s": time.monotonic() - started, "frames_encoded": float(encoded)}
+    summary.failed |= {cell.slug: head.failure for cell, head in trained.items() if head.failure is not None}
     recorder = Recorder(work, group, encoder, digests, trained, timing)
     evaluate_group(plan, work, group, pool(), states, recorder)
     summary.num_recorded += recorder.num_written

@@ -157,7 +157,8 @@ def analyse(records: Sequence[CellRecord]) -> Analysis:
         warnings.append(f"{len(failed)} cells have no episodes because their training failed ({names}).")
     episodes = sum(episode.failure is not None for record in records for episode in record.episodes)
     if episodes:
-        warnings.append(f"{episodes} episodes ended in a simulator failure and count as not solved.")
+        reasons = {episode.failure for record in records for episode in record.episodes if episode.failure is not None}
+        warnings.append(f"{episodes} episodes were given up and count as not solved; the first reason: {min(reasons)}")
     cube = _Cube([record for record in records if record.failure is None])
     if not cube.contenders:
         return Analysis((), (), (), tuple(warnings))

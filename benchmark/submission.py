@@ -146,7 +146,7 @@ def incomplete(config: BenchmarkConfig, records: Sequence[CellRecord]) -> list[s
         cell.slug
         for group in plan.groups
         for cell in group.cells
-        if cell in by_cell and by_cell[cell].settings != group.settings[cell.head]
+        if cell in by_cell and by_cell[cell].settings.differences(group.settings[cell.head])
     ]
     kinds = (
         (missing, "planned but not recorded; the same `pvrbench run` goes on from there"),

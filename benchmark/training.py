@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmark.config import BenchmarkConfig
-from benchmark.features import FrameFeatures, TileEncoder, demo_features
+from benchmark.features import FrameFeatures, NonFiniteError, TileEncoder, demo_features
 from benchmark.plan import CellGroup, Plan
 from benchmark.records import Cell
 from benchmark.workplace import Listener, Workplace
@@ -23,7 +23,7 @@ from envs.base import Array, Task
 from envs.demos import Demo, DemoFile, collect_demos
 from envs.frames import load_frames
 from envs.spec import TaskSpec
-from policies.base import TrainedHead, TrainJob
+from policies.base import TrainedHead, TrainJob, UntrainedHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def ensure_demos(task: Task, num_demos: int, path: Path, listener: Listener) -> 
 
 def features_of(
     work: Workplace, group: CellGroup, encoder: TileEncoder, demos: Demonstrations
-) -> dict[int, FrameFeatures]:
+) -> dict[int, FrameFeatures | NonFiniteError]:
     """Features of the demonstrations, by index: rendered, encoded or read from the caches."""
     indices = list(demos.demos)
     num_frames = sum(len(demo.actions) for demo in demos.demos.values())
@@ -93,20 +93,37 @@ def train(
     work: Workplace,
     group: CellGroup,
     demos: Demonstrations,
-    features: Mapping[int, FrameFeatures],
+    features: Mapping[int, FrameFeatures | NonFiniteError],
 ) -> dict[Cell, TrainedHead]:
-    """Trains the heads of all cells; those with one readout and head type in one batched computation."""
-    trained: dict[Cell, TrainedHead] = {}
+    """Trains the heads of all cells; those with one readout and head type in one batched computation.
+
+    A cell that was to learn from a demonstration whose features are not finite has a head that failed.
+    """
+    sound = {index: found for index, found in features.items() if isinstance(found, FrameFeatures)}
+    trained: dict[Cell, TrainedHead] = _untrained(work.config, group, features)
     work.listener.stage(f"{group.task.name}: {group.encoder.name}: training {len(group.cells)} heads", len(group.cells))
     for (readout, head), members in groupby(group.cells, key=lambda cell: (cell.readout, cell.head)):
-        cells = list(members)
-        inputs = _head_inputs(work.config, plan.readouts[readout], features)
+        cells = [cell for cell in members if cell not in trained]
+        inputs = _head_inputs(work.config, plan.readouts[readout], sound)
         jobs = [_job(work.config, plan.readouts[readout], cell, demos, inputs) for cell in cells]
         spec = replace(plan.heads[head], options={**plan.heads[head].options, **work.config.head_options})
         settings, num_checkpoints = work.config.train.settings(), work.config.checkpoint_evaluations
         heads = work.trainers.train(spec, jobs, settings, num_checkpoints, work.listener.advance)
         trained.update(zip(cells, heads, strict=True))
     return trained
+
+
+def _untrained(
+    config: BenchmarkConfig, group: CellGroup, features: Mapping[int, FrameFeatures | NonFiniteError]
+) -> dict[Cell, TrainedHead]:
+    failed: dict[Cell, TrainedHead] = {}
+    for cell in group.cells:
+        chosen = demo_order(config.demo_pool, cell.seed)[: cell.num_demos]
+        faulty = {index: found for index in chosen if isinstance(found := features[index], NonFiniteError)}
+        if faulty:
+            which = ", ".join(map(str, sorted(faulty)[:5])) + (", ..." if len(faulty) > 5 else "")
+            failed[cell] = UntrainedHead(f"{next(iter(faulty.values()))} It was so in demonstrations {which}.")
+    return failed
 
 
 def _head_inputs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NotRequired, TypedDict, Unpack
 
 from encoders.generative_catalog import GENERATIVE_ENCODERS
@@ -286,8 +287,15 @@ _ROWS = (
     _pixels(7),
     _pixels(14),
     _pixels(28),
-    # Fine enough for the `cnn` readout, the baseline that is trained end to end.
     _pixels(84),
+    # The only row that is not frozen: all there is to it is its readout, which is trained with the head.
+    replace(
+        _pixels(84),
+        name="end_to_end_cnn",
+        objective="none: a small CNN on pixels, not frozen but trained end to end with each head",
+        outputs=("grid",),
+        default_readout="cnn",
+    ),
     _baseline(
         "constant",
         "none: one vector whatever the image",
@@ -299,5 +307,8 @@ _ROWS = (
     _baseline("expert", "none: the scripted expert itself", modality="expert", options={"kind": "expert"}),
     _baseline("oracle", "none: the simulator's state", modality="state", options={"kind": "oracle"}),
 )
+
+# Names by which others know a row; results are recorded under the row's own.
+ALIASES: Mapping[str, str] = {"clip_rn50": "clip_resnet50"}
 
 ENCODERS: Mapping[str, EncoderSpec] = {**{row.name: row for row in _ROWS}, **ROBOT_ENCODERS, **GENERATIVE_ENCODERS}

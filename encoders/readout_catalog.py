@@ -130,7 +130,12 @@ READOUTS: Mapping[str, ReadoutSpec] = {row.name: row for row in _ROWS}
 
 
 def applies(readout: ReadoutSpec, encoder: EncoderSpec) -> bool:
-    """Whether an encoder has the features that a readout reads, in the resolution and width that it asks for."""
+    """Whether an encoder has the features that a readout reads, in the resolution and width that it asks for.
+
+    The encoder whose own readout is the network trained end to end is nothing without it.
+    """
+    if encoder.default_readout == "cnn" and readout.kind != "cnn":
+        return False
     side = readout.options.get("side", 0)
     max_channels = readout.options.get("max_channels", encoder.feature_dim)
     return (

@@ -189,7 +189,7 @@ def _download(spec: EncoderSpec, on_progress: OnProgress) -> Official:
             reasons.append(str(error).rstrip("."))
         else:
             return official
-    raise not_here(spec, "; ".join(reasons))
+    raise not_here(spec, "; ".join(dict.fromkeys(reasons)))
 
 
 def _cached(path: Path, source: WeightsSource) -> Official:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from encoders.spec import EncoderSpec, WeightsSource
@@ -11,6 +12,31 @@ from encoders.spec import EncoderSpec, WeightsSource
 
 class WeightsError(RuntimeError):
     """Weights cannot be had or do not fit; the text says what to run where."""
+
+
+class AbsentWeightsError(WeightsError):
+    """Weights are not on this machine and cannot be downloaded; what to do about it.
+
+    Args:
+        absent: the encoders.
+        reason: why they cannot be downloaded.
+    """
+
+    def __init__(self, absent: Sequence[EncoderSpec], reason: str) -> None:
+        self.absent, self.reason = tuple(absent), reason
+        super().__init__(_remedy(absent[0], reason) if len(absent) == 1 else _remedies(absent, reason))
+
+
+def together(errors: Sequence[WeightsError]) -> WeightsError:
+    """One error for the weights of several encoders: absent ones with their remedies said once."""
+    if len(errors) == 1:
+        return errors[0]
+    absent = [error for error in errors if isinstance(error, AbsentWeightsError)]
+    texts = [str(error) for error in errors if error not in absent]
+    if absent:
+        reasons = "; ".join(dict.fromkeys(error.reason for error in absent))
+        texts.insert(0, str(AbsentWeightsError([spec for error in absent for spec in error.absent], reasons)))
+    return WeightsError(" ".join(texts))
 
 
 def weights_dir() -> Path:
@@ -92,13 +118,29 @@ def is_on_hub(uri: str) -> bool:
 
 def not_here(spec: EncoderSpec, reason: str) -> WeightsError:
     """The error for weights that are not on this machine: why they cannot be had, and each remedy."""
+    return AbsentWeightsError([spec], reason)
+
+
+def _remedy(spec: EncoderSpec, reason: str) -> str:
     source, path = source_of(spec), local_path(spec)
     what = "that folder" if source.files else f"{path.name} with the .json beside it"
-    return WeightsError(
+    return (
         f"The weights of {spec.name!r} are not on this machine, and {reason}. "
         f"On a machine with network run `pvrbench weights fetch {spec.name}` and copy {what} to {path} "
         f"(PVRBENCH_WEIGHTS names the folder); or get {published_at(source)} by other means and run "
         f"`pvrbench weights import {spec.name} {'FOLDER' if source.files else 'FILE'}`."
+    )
+
+
+def _remedies(specs: Sequence[EncoderSpec], reason: str) -> str:
+    listed = "; ".join(
+        f"{spec.name!r}: {local_path(spec).name}, from {published_at(source_of(spec))}" for spec in specs
+    )
+    return (
+        f"The weights of {len(specs)} encoders are not on this machine, and {reason}. They are {listed}. "
+        f"On a machine with network run `pvrbench weights fetch {' '.join(spec.name for spec in specs)}` and copy "
+        f"them, each with the .json beside it, to {weights_dir()} (PVRBENCH_WEIGHTS names the folder); or get the "
+        "published files by other means and run `pvrbench weights import NAME FILE` for each."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -28,6 +28,31 @@ class TrainJob:
     actions: Float[Tensor, "T A"]
     seed: int
     front: nn.Module | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UntrainedHead:
+    """In place of a head that could not be trained, see `TrainedHead`; it does not act."""
+
+    failure: str
+    num_params: Mapping[str, int] = field(default_factory=dict[str, int])
+    train_log: Mapping[str, object] = field(default_factory=dict[str, object])
+    checkpoints: Mapping[int, TrainedHead] = field(default_factory=dict[int, "TrainedHead"])
+    noise_dim: int = 0
+
+    def act(
+        self,
+        features: Float[Tensor, "B ..."],
+        proprio: Float[Tensor, "B P"],
+        noise: Float[Tensor, "B Z"],
+    ) -> Float[Tensor, "B A"]:
+        """Refuses.
+
+        Raises:
+            RuntimeError: always.
+        """
+        del features, proprio, noise
+        raise RuntimeError(f"This head was never trained: {self.failure}")
 
 
 @runtime_checkable

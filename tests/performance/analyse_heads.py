@@ -1,14 +1,17 @@
 """What the head study shows: rank agreement of each variation with the base, as a table and a figure.
 
-Reads what `study_heads.py` recorded, writes `agreement.csv`, `scores.csv` and `study.png` beside it and prints the
-table in Markdown. Variations that are missing or not complete are left out. Run as
-`python tests/performance/analyse_heads.py [FOLDER]`.
+Reads what `study_heads.py` recorded, writes `agreement.csv`, `scores.csv` (by task and over all) and `study.png` and
+prints the table in Markdown. Variations that are not complete are named and left out. The first row sets the measure:
+how well two training seeds of the base agree with one another. Run as
+`python tests/performance/analyse_heads.py [FOLDER] [--output FOLDER]`.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,62 +23,85 @@ from scipy import stats
 from benchmark.estimates import mean_interval
 from benchmark.frame import read_records
 from benchmark.pairing import paired_difference
+from benchmark.records import RecordError
 from envs.base import Array
 
 mpl.use("Agg")
 
 BASE = "base"
+REFERENCES = ("oracle", "proprio")
 NUM_RESAMPLES = 2000
+
+Scores = dict[str, Array]
+"""Success `tasks x seeds x states` by contender (encoder and readout)."""
 
 
 def read_study(folder: Path) -> dict[str, pd.DataFrame]:
-    """Episodes of every variation by its name, the base first, in the order in which they were run.
+    """Episodes of every complete variation by its name, the base first, then those with most seeds.
 
     Raises:
-        SystemExit: there is no base.
+        SystemExit: there is no base, or it is not complete.
     """
-    found = {path.parent.name: read_records(path.parent) for path in sorted(folder.glob("*/records"))}
+    found: dict[str, pd.DataFrame] = {}
+    for path in sorted(folder.glob("*/records")):
+        try:
+            found[path.parent.name] = read_records(path.parent)
+        except RecordError:
+            sys.stderr.write(f"{path.parent.name} has no records yet\n")
     if BASE not in found:
         raise SystemExit(f"error: {folder} has no run named {BASE!r}. Run tests/performance/study_heads.py first.")
+    cells = found[BASE].groupby(["task", "encoder", "readout"]).size()
+    size = cells.max()
+    if not (cells == size).all():
+        raise SystemExit(f"error: the run {BASE!r} in {folder} is not complete. Run it to its end first.")
     per_seed = len(found[BASE]) / found[BASE]["seed"].nunique()
-    found = {name: table for name, table in found.items() if len(table) == per_seed * table["seed"].nunique()}
-    return dict(sorted(found.items(), key=lambda item: (item[0] != BASE, item[1]["seed"].nunique() == 1, item[0])))
+    for name in [name for name, table in found.items() if len(table) != per_seed * table["seed"].nunique()]:
+        sys.stderr.write(f"{name} is left out: it has {len(found.pop(name))} episodes, not all of its cells\n")
+    return dict(sorted(found.items(), key=lambda item: (item[0] != BASE, -item[1]["seed"].nunique(), item[0])))
 
 
-def scores(episodes: pd.DataFrame, seeds: int) -> dict[str, Array]:
-    """Success `tasks x seeds x states` of every contender (encoder and readout), of the first training seeds."""
-    kept = episodes[episodes["seed"] < seeds]
-    result: dict[str, Array] = {}
+def scores(episodes: pd.DataFrame, seeds: Sequence[int]) -> Scores:
+    """Success of every contender with some of the training seeds."""
+    kept = episodes[episodes["seed"].isin(seeds)]
+    result: Scores = {}
     for (encoder, readout), part in kept.groupby(["encoder", "readout"]):
         table = part.pivot_table(index="task", columns=["seed", "episode"], values="success", aggfunc="mean")
-        name = str(encoder) if encoder in ("oracle", "proprio") else f"{encoder} {readout}"
-        result[name] = table.to_numpy(float).reshape(len(table), seeds, -1)
+        name = str(encoder) if encoder in REFERENCES else f"{encoder} {readout}"
+        result[name] = table.to_numpy(float).reshape(len(table), len(seeds), -1)
     return result
 
 
-def agreement(base: dict[str, Array], other: dict[str, Array]) -> dict[str, float]:
-    """Kendall's tau-b of the ranking by mean success, with its bootstrap interval, and of all task-wise scores.
+def agreement(base: Scores, other: Scores) -> dict[str, float]:
+    """Kendall's tau-b of the ranking by mean success and of all task-wise scores, and what is gained on average.
 
-    The bootstrap draws the initial states, the same for both heads and all contenders: what another draw of states
-    would have shown.
+    The bootstrap draws the initial states of each task, the same for both heads and all contenders: what another draw
+    of states would have shown. `tau_images` leaves out the references, which nearly always come first and last.
     """
     names = sorted(base.keys() & other.keys())
     first, second = (np.stack([values[name] for name in names]) for values in (base, other))
-    rng = np.random.default_rng(0)
-    num_states = first.shape[-1]
-    drawn = [rng.integers(num_states, size=num_states) for _ in range(NUM_RESAMPLES)]
-    taus = np.array([_tau(first[..., rows].mean((1, 2, 3)), second[..., rows].mean((1, 2, 3))) for rows in drawn])
-    low, high = np.nanquantile(taus, [0.025, 0.975])
+    images = [index for index, name in enumerate(names) if name not in REFERENCES]
+    generator = np.random.default_rng(0)
+    _, num_tasks, _, num_states = first.shape
+    drawn = generator.integers(num_states, size=(NUM_RESAMPLES, 1, num_tasks, 1, num_states))
+    taus = np.array([_tau(*(_means(np.take_along_axis(part, rows, 3)) for part in (first, second))) for rows in drawn])
+    found = np.isfinite(taus)
+    low, high = np.quantile(taus[found], [0.025, 0.975]) if found.any() else (np.nan, np.nan)
     difference, _ = paired_difference(second.mean(0), first.mean(0))
     return {
-        "tau": _tau(first.mean((1, 2, 3)), second.mean((1, 2, 3))),
+        "tau": _tau(_means(first), _means(second)),
         "tau_low": float(low),
         "tau_high": float(high),
+        "tau_images": _tau(_means(first[images]), _means(second[images])),
         "tau_by_task": _tau(first.mean((2, 3)).ravel(), second.mean((2, 3)).ravel()),
         "difference": difference.estimate,
         "difference_low": difference.low,
         "difference_high": difference.high,
     }
+
+
+def _means(values: Array) -> Array:
+    # Means of equal outcomes, summed in another order, may differ in the last bits, which must not break a tie.
+    return values.mean((1, 2, 3)).round(9)
 
 
 def _tau(first: Array, second: Array) -> float:
@@ -84,24 +110,34 @@ def _tau(first: Array, second: Array) -> float:
 
 
 def tables(study: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Agreement by variation, and success by variation and contender."""
+    """Agreement by variation, and success by variation, contender and task (`all`: their mean)."""
     agreements: list[dict[str, object]] = []
     rows: list[dict[str, object]] = []
+    base = study[BASE]
+    own_seeds = sorted(base["seed"].unique())
+    for first, second in pairwise(own_seeds):
+        found = agreement(scores(base, [first]), scores(base, [second]))
+        agreements.append({"variation": f"(base, seed {second} for {first})", "seeds": 1, **found})
     for name, episodes in study.items():
-        seeds = int(episodes["seed"].nunique())
+        seeds = sorted(episodes["seed"].unique())
         values = scores(episodes, seeds)
         if name != BASE:
-            agreements.append({"variation": name, "seeds": seeds, **agreement(scores(study[BASE], seeds), values)})
+            agreements.append({"variation": name, "seeds": len(seeds), **agreement(scores(base, seeds), values)})
+        tasks = sorted(episodes["task"].unique())
         for contender, found in values.items():
-            rate = mean_interval(found)
-            place = {"variation": name, "contender": contender, "seeds": seeds}
-            rows.append({**place, "success": rate.estimate, "low": rate.low, "high": rate.high})
+            parts = {"all": found, **{task: found[[index]] for index, task in enumerate(tasks)}}
+            for task, part in parts.items():
+                rate = mean_interval(part)
+                place = {"variation": name, "contender": contender, "task": task, "seeds": len(seeds)}
+                rows.append({**place, "success": rate.estimate, "low": rate.low, "high": rate.high})
     return pd.DataFrame(agreements), pd.DataFrame(rows)
 
 
 def draw(agreements: pd.DataFrame, rates: pd.DataFrame, path: Path) -> None:
     """Success of every contender (rows, by the base) under every variation (columns, with their tau)."""
     from matplotlib import pyplot as plt
+
+    rates = rates[rates["task"] == "all"]
 
     order = rates[rates["variation"] == BASE].sort_values("success", ascending=False)["contender"].tolist()
     columns: list[str] = rates["variation"].unique().tolist()
@@ -124,20 +160,24 @@ def main() -> None:
     """Analyses and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results/studies/heads"))
-    folder: Path = parser.parse_args().folder
-    agreements, rates = tables(read_study(folder))
-    agreements.round(4).to_csv(folder / "agreement.csv", index=False)
-    rates.round(4).to_csv(folder / "scores.csv", index=False)
-    draw(agreements, rates, folder / "study.png")
+    parser.add_argument("--output", type=Path, help="where to write; default: the same folder")
+    options = parser.parse_args()
+    agreements, rates = tables(read_study(options.folder))
+    output: Path = options.output or options.folder
+    output.mkdir(parents=True, exist_ok=True)
+    agreements.round(4).to_csv(output / "agreement.csv", index=False)
+    rates.round(4).to_csv(output / "scores.csv", index=False)
+    draw(agreements, rates, output / "study.png")
     lines = [
-        "| variation | seeds | τ of the ranking | τ of all scores | success against base |",
-        "|---|---|---|---|---|",
+        "| variation | seeds | τ of the ranking | τ without references | τ of all scores | success against base |",
+        "|---|---|---|---|---|---|",
     ]
     for row in agreements.to_dict("records"):
         tau = f"{row['tau']:.2f} ({row['tau_low']:.2f} to {row['tau_high']:.2f})"
         gain = (100 * row[key] for key in ("difference", "difference_low", "difference_high"))
         shown = "{:+.1f} ({:+.1f} to {:+.1f})".format(*gain)
-        lines.append(f"| {row['variation']} | {row['seeds']} | {tau} | {row['tau_by_task']:.2f} | {shown} |")
+        others = f"{row['tau_images']:.2f} | {row['tau_by_task']:.2f}"
+        lines.append(f"| {row['variation']} | {row['seeds']} | {tau} | {others} | {shown} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from benchmark.cli import compose_config, preset_names
 from benchmark.config import ConfigError
 from benchmark.plan import make_plan
-from benchmark.registry import UnknownNameError
+from benchmark.registry import UnknownNameError, encoders
+from envs.catalog import TASKS
 
 SMALL = ["tasks=[metaworld/assembly-v3]", "encoders=[oracle,pixels_14]", "readouts=[grid4]", "num_demos=[5,10]"]
 
@@ -67,6 +70,24 @@ def test_unknown_names_are_answered_with_the_nearest(override: str, message: str
 def test_a_camera_that_a_task_lacks_is_named() -> None:
     with pytest.raises(ConfigError, match="has no camera 'moon'"):
         make_plan(compose_config([*SMALL, "cameras=[moon]"]))
+
+
+def test_a_task_without_simulator_state_has_no_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
+    stateless = replace(TASKS["metaworld/assembly-v3"], name="metaworld/stateless", state_dim=0)
+    monkeypatch.setitem(TASKS, stateless.name, stateless)  # pyright: ignore[reportArgumentType] - a dictionary
+    with pytest.raises(ConfigError, match="reads the simulator's state, and task 'metaworld/stateless' offers none"):
+        make_plan(compose_config([*SMALL, "tasks=[metaworld/stateless]"]))
+    plan = make_plan(compose_config([*SMALL, "tasks=[metaworld/stateless]", "encoders=[pixels_14]"]))
+    assert "oracle" not in {group.encoder.name for group in plan.groups}
+    assert "metaworld/stateless offers no simulator state; oracle is left out there." in plan.notes
+
+
+def test_the_baselines_of_the_standard_protocol_hold_one_that_is_not_frozen() -> None:
+    plan = make_plan(compose_config(["encoders=[pixels_7]"]))
+    names = {group.encoder.name for group in plan.groups}
+    assert {"expert", "oracle", "proprio", "constant", "pixels_14", "random_resnet18", "end_to_end_cnn"} < names
+    assert {cell.readout for cell in plan.cells if cell.encoder == "end_to_end_cnn"} == {"cnn"}
+    assert "not frozen" in encoders()["end_to_end_cnn"].objective
 
 
 def test_the_plan_is_the_product_of_the_axes_and_drops_what_does_not_apply() -> None:

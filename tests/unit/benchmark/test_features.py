@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmark.cache import FeatureCache
-from benchmark.features import TileEncoder, demo_features
+from benchmark.features import FrameFeatures, TileEncoder, demo_features
 from benchmark.registry import encoders, readouts
 from benchmark.workplace import load_encoder
 from encoders.readout import read
@@ -32,5 +32,7 @@ def test_a_warm_cache_changes_no_bit_of_a_readout(name: str, tmp_path: Path) -> 
         demo_features(TileEncoder(load_encoder(encoders()[name]), "cpu", 8, keep_raw=False), cache, [images])[0]
         for _ in range(2)
     )
+    assert isinstance(cold, FrameFeatures)
+    assert isinstance(warm, FrameFeatures)
     for readout in (readouts()["mean"], readouts()["grid2"]):
         assert torch.equal(read(readout, cold.of(readout)), read(readout, warm.of(readout)))

@@ -175,6 +175,25 @@ def test_a_trainable_readout_learns_with_the_head() -> None:
         assert head.num_params["front"] == 24 * 8 + 8
 
 
+@pytest.mark.parametrize("input_norm", ["standard", "batch"])
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_every_head_accepts_a_trainable_readout_with_and_without_proprioception(name: str, input_norm: str) -> None:
+    for use_proprio in (True, False):
+        torch.manual_seed(0)
+        grids = replace(job(0), features=torch.randn(60, 3, 6, 6))
+        front = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten())
+        before = [part.clone() for part in front.parameters()]
+        settings = replace(SETTINGS, num_updates=5, input_norm=input_norm, use_proprio=use_proprio, dropout=0.1)
+        (head,) = train_heads(HEADS[name], [replace(grids, front=front)], settings)
+        assert head.failure is None
+        assert isinstance(head, ClonedHead)
+        assert head.front is not None
+        assert not any(torch.equal(*pair) for pair in zip(head.front.parameters(), before, strict=True))
+        actions = head.act(grids.features[:5], grids.proprio[:5], torch.full((5, head.noise_dim), 0.5))
+        assert torch.isfinite(actions).all()
+        assert float(actions.abs().max()) <= 1
+
+
 def test_frozen_statistics_come_from_the_training_set() -> None:
     one = job(0)
     head = train_heads(HEADS["mlp"], [one], SETTINGS)[0]
