@@ -12,6 +12,7 @@ from typing import cast
 
 from benchmark import commands, result_commands
 from benchmark.config import BenchmarkConfig, ConfigError, departures, validate_config
+from benchmark.frames_commands import add_frames
 from benchmark.registry import unknown
 
 RUN_HELP = """\
@@ -144,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     weights = commands.add_tools(verb)
     for sub in (plan, report, listing, doctor, weights):
         sub.add_argument("--json", action="store_true", help="print JSON for a program to read")
+    add_frames(verb)
     result_commands.add_results(verb)
     return parser
 

@@ -94,6 +94,11 @@ class MetaworldEnv:
         self._renderer = None if view is None else ViewRenderer(self._model, view, CAMERAS[view.camera])
         self._full: Float64[Array, " F"] = np.zeros(39)
 
+    @property
+    def scene(self) -> tuple[Any, Any]:
+        """MuJoCo's model and data, to draw from with a renderer of one's own."""
+        return self._model, self._data
+
     def reset(self, seed: int) -> Observation:
         """Puts the environment into the initial state that `seed` names, whatever happened before."""
         mujoco.mj_resetData(self._model, self._data)

@@ -157,6 +157,29 @@ class ViewRenderer:
         if not _gl_renderer:
             _gl_renderer = _driver_name()
 
+    @property
+    def model(self) -> Any:
+        """The model of the pictures; shared by all views of one scene and process, so changes are to be taken back."""
+        return self._renderer.model
+
+    def look(self, camera: TargetCamera) -> None:
+        """Takes another camera from now on."""
+        self._camera, self._upside_down = _free_camera(camera), False
+
+    def project(self, points: Float64[Array, "K 3"]) -> Float64[Array, "K 2"]:
+        """Where points of the world lie in the last picture: x from the left, y from the top, 0..1; NaN outside it."""
+        eyes = self._renderer.scene.camera
+        eye = (np.array(eyes[0].pos, np.float64) + eyes[1].pos) / 2.0
+        forward, up = np.array(eyes[0].forward, np.float64), np.array(eyes[0].up, np.float64)
+        offsets = points - eye
+        depth = offsets @ forward
+        half = (float(eyes[0].frustum_top) - float(eyes[0].frustum_bottom)) / 2.0 / float(eyes[0].frustum_near)
+        across = np.stack([offsets @ np.cross(forward, up), -offsets @ up], axis=1)
+        place = 0.5 + 0.5 * across / (half * np.maximum(depth, 1e-9))[:, None]
+        place = 1.0 - place if self._upside_down else place
+        inside = (depth > 0) & (place >= 0).all(axis=1) & (place <= 1).all(axis=1)
+        return np.where(inside[:, None], place, np.nan)
+
     def render(self, data: Any) -> UInt8[Array, "H W 3"]:
         """The picture of a state of the physics model: upright RGB, a fresh array."""
         self._renderer.update_scene(data, camera=self._camera)

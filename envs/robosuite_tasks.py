@@ -121,6 +121,11 @@ class RobosuiteEnv:
         self._control = ArmControl(self._simulator)
         self._renderer = None if view is None else ViewRenderer(_without_collision_geoms(self._model), view)
 
+    @property
+    def scene(self) -> tuple[Any, Any]:
+        """MuJoCo's model and data, to draw from with a renderer of one's own."""
+        return self._model, self._data
+
     def reset(self, seed: int) -> Observation:
         """Puts the environment into the initial state that `seed` names, whatever happened before."""
         self._model.body_pos[:] = self._body_pos

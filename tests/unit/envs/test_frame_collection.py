@@ -1,0 +1,159 @@
+"""Frames for pretraining: the same set whoever renders it, from tasks and states that nothing evaluates."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.cli import main
+from benchmark.frames_commands import evaluated_tasks, pretraining_tasks
+from envs import frame_collection
+from envs.catalog import TASKS
+from envs.frame_collection import FIRST_SEED, FrameRecipe, collect_frames, plan_clips
+from envs.frame_set import FrameSetError, read_frame_set, verify_frame_set
+from envs.initial_states import FIRST_SEEDS, MAX_STATES
+from envs.metaworld_tasks import load_task
+from envs.rendering import TargetCamera, ViewRenderer
+from envs.scene_variation import dress, looks_of, vary
+from envs.spec import View
+
+RECIPE = FrameRecipe(
+    tasks=("metaworld/push-v3", "metaworld/window-open-v3"), num_clips=3, frames_per_clip=3, stride=4, image_px=32
+)
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("frames") / "set"
+    collect_frames(RECIPE, folder, 1)
+    return folder
+
+
+def test_a_set_is_read_as_it_was_collected(frames: Path) -> None:
+    found = verify_frame_set(frames)
+    assert found.images.shape == (9, 32, 32, 3)
+    assert [clip.task for clip in found.clips] == [RECIPE.tasks[0], RECIPE.tasks[1], RECIPE.tasks[0]]
+    assert all("puck" in clip.instruction or "window" in clip.instruction for clip in found.clips)
+    assert len({image.tobytes() for image in found.images}) == 9
+    assert np.isfinite(found.object_positions[:, 0]).all()
+    seen = found.object_pixels[np.isfinite(found.object_pixels)]
+    assert len(seen) > 9
+    assert seen.min() >= 0
+    assert seen.max() <= 1
+
+
+def test_processes_and_interruptions_change_nothing(
+    frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        # Killed before the clips are put together, and one clip is lost.
+        patch.setattr(frame_collection, "_assemble", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            collect_frames(RECIPE, folder, 2)
+    next(iter((folder / ".clips").glob("*.npz"))).unlink()
+    with pytest.raises(FrameSetError, match="no finished frame set"):
+        read_frame_set(folder)
+    collect_frames(RECIPE, folder, 2)
+    assert verify_frame_set(folder).digest == read_frame_set(frames).digest
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in frames.iterdir())
+
+
+def test_neither_tasks_nor_states_are_evaluated_anywhere() -> None:
+    chosen = pretraining_tasks()
+    assert len(chosen) >= 46
+    assert not set(chosen) & evaluated_tasks()
+    assert {"metaworld/assembly-v3", "robosuite/lift", "robosuite/pick_place_can"} <= evaluated_tasks()
+    seeds = {clip.seed for clip in plan_clips(FrameRecipe(tasks=chosen, num_clips=200))}
+    assert min(seeds) >= FIRST_SEED
+    assert max(FIRST_SEEDS.values()) + MAX_STATES <= FIRST_SEED
+
+
+def test_looks_change_the_picture_and_not_the_physics() -> None:
+    env = load_task(TASKS["metaworld/push-v3"]).make_env(None)
+    env.reset(0)
+    model, data = env.scene
+    camera = TargetCamera((-0.5, 0.0, 0.4), (0.0, 0.6, 0.05))
+    renderer = ViewRenderer(model, View(camera="varied", image_px=48, render="lean"), camera)
+    looks = looks_of(renderer.model)
+    state, plain = env.get_state(), renderer.render(data)
+    dress(renderer, looks, camera, 1)
+    first = renderer.render(data)
+    dress(renderer, looks, camera, 2)
+    second = renderer.render(data)
+    assert np.abs(first.astype(int) - second).mean() > 5
+    assert np.array_equal(env.get_state(), state)
+    vary(renderer.model, looks, 3, strength=0.0)
+    renderer.look(camera)
+    assert np.array_equal(renderer.render(data), plain)
+    renderer.close()
+    env.close()
+
+
+def test_points_lie_where_the_picture_shows_them() -> None:
+    env = load_task(TASKS["metaworld/push-v3"]).make_env(None)
+    observation = env.reset(0)
+    model, data = env.scene
+    place = observation["state"][4:7].astype(np.float64)  # the puck
+    for camera in (TargetCamera((-0.5, 0.0, 0.4), (0.0, 0.6, 0.05)), TargetCamera((0.0, 0.95, 0.7), (0.0, 0.6, 0.0))):
+        renderer = ViewRenderer(model, View(camera="varied", image_px=128, render="lean"), camera)
+        plain = renderer.render(data).astype(int)
+        puck = int(np.argmin(np.linalg.norm(data.geom_xpos - place, axis=1)))
+        renderer.model.geom_matid[puck] = -1
+        renderer.model.geom_rgba[puck] = (0.0, 1.0, 0.0, 1.0)
+        changed = np.argwhere(np.abs(renderer.render(data).astype(int) - plain).max(axis=-1) > 40)
+        assert len(changed) > 5
+        x, y = 128 * renderer.project(place[None])[0]
+        assert np.hypot(*(changed.mean(axis=0) - (y, x))) < 5
+        assert np.isnan(renderer.project(np.array([[0.0, 5.0, 50.0]]))).all()
+        renderer.close()
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tasks", "metaworld/assembly-v3"], "metaworld/assembly-v3 is evaluated by a shipped protocol"),
+        (["--tasks", "metaworld/nothing"], "metaworld/nothing is no task of the two suites"),
+        (["--clips", "0"], "Clips, frames in a clip and stride are at least 1"),
+        (["--px", "5"], "frames have 16 to 1024 px"),
+    ],
+)
+def test_bad_requests_are_answered_in_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["frames", "collect", str(tmp_path / "set"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
+def test_damaged_sets_are_refused(frames: Path, tmp_path: Path) -> None:
+    with pytest.raises(FrameSetError, match="holds frames of another recipe: num_clips 3 there, 4 here"):
+        collect_frames(replace(RECIPE, num_clips=4), frames, 1)
+    copy = tmp_path / "set"
+    shutil.copytree(frames, copy)
+    images = np.load(copy / "frames.npy")
+    np.save(copy / "frames.npy", images[:-1])
+    with pytest.raises(FrameSetError, match="do not fit its clips"):
+        read_frame_set(copy)
+    images[0, 0, 0, 0] ^= 1
+    np.save(copy / "frames.npy", images)
+    with pytest.raises(FrameSetError, match="are not those that were written"):
+        verify_frame_set(copy)
+    (copy / "frames.npy").write_bytes(b"")
+    with pytest.raises(FrameSetError, match="cannot be read"):
+        read_frame_set(copy)
+    table = json.loads((copy / "clips.json").read_text())
+    (copy / "clips.json").write_text(json.dumps({**table, "schema": 99}))
+    np.save(copy / "frames.npy", images)
+    with pytest.raises(FrameSetError, match="has schema 99"):
+        read_frame_set(copy)
