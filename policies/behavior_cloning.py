@@ -164,7 +164,10 @@ class _Stack:
             proprio = job.proprio.to(self.device) if use_proprio else job.proprio.new_zeros(len(job.proprio), 0)
             if self.front_model is None:
                 vectors = features if fixed is None else fixed(features)
-                scaling = input_scaling(vectors, proprio, kind)
+                # A fitted stage gives principal components: standardised one by one, the last are noise at full scale.
+                scaling = input_scaling(
+                    vectors, proprio, "global" if fixed is not None and kind == "standard" else kind
+                )
                 width = vectors.shape[1]
                 features = (vectors - scaling.mean[:width]) / scaling.std[:width]
                 self.feature_dim = width

@@ -38,7 +38,8 @@ class TrainSettings:
         optimizer: `adam` or `adamw`.
         schedule: learning-rate schedule over the updates.
         input_norm: `batch` (BatchNorm on the input, statistics of the training demonstrations frozen
-            after training), `standard` (per-dimension standardisation by the training demonstrations),
+            after training), `standard` (per-dimension standardisation by the training demonstrations; principal
+            components of a fitted readout are scaled as under `global`),
             `global` (one scale for all feature dimensions, so low-variance components stay small) or `none`.
         action_norm: scale actions by the training demonstrations (`standard`) or leave them (`none`).
         dropout: probability in the hidden layers.

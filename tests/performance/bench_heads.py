@@ -1,19 +1,25 @@
 """Heads trained one by one against all together, and acting alike; prints one JSON object of times and ratios.
 
-Twelve heads of the usual size: 384 features and 9 numbers of proprioception in, 4 actions out, batches of 128.
-Run as `python tests/performance/bench_heads.py [--updates N] [--threads N]`; machines differ, ratios less so.
+Twelve heads of the usual size: 384 features and 9 numbers of proprioception in, 4 actions out. `run` is what `pvrbench
+run` does: the heads are shared out over one process for each core, and each process trains its share together.
+Run as `python tests/performance/bench_heads.py [--updates N] [--cores N]`; machines differ, ratios less so.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 
 import torch
 
+from benchmark.machine import num_cores
+from benchmark.processor import one_thread
+from benchmark.provenance import processor
+from benchmark.trainers import Trainers
 from policies.base import TrainJob
 from policies.behavior_cloning import train_heads
 from policies.catalog import HEADS
@@ -51,11 +57,11 @@ def seconds(work: Callable[[], object]) -> float:
     return min(times)
 
 
-def measure(name: str, num_updates: int) -> dict[str, float]:
-    """Milliseconds an update and head, alone and together, and milliseconds to act for all rows."""
+def measure(name: str, batch_size: int, num_updates: int, trainers: Trainers) -> dict[str, float]:
+    """Milliseconds an update and head: alone, together in one process, and as a run trains them, on all cores."""
     settings = TrainSettings(
         num_updates=num_updates,
-        batch_size=128,
+        batch_size=batch_size,
         learning_rate=1e-3,
         weight_decay=0.0,
         optimizer="adam",
@@ -66,35 +72,40 @@ def measure(name: str, num_updates: int) -> dict[str, float]:
         use_proprio=True,
     )
     spec, all_jobs = HEADS[name], jobs()
-    together_s = seconds(lambda: train_heads(spec, all_jobs, settings))
-    alone_s = seconds(lambda: [train_heads(spec, [job], settings) for job in all_jobs])
-    heads = train_heads(spec, all_jobs, settings)
-    index = torch.arange(NUM_ROWS) % NUM_HEADS
-    features, proprio = torch.randn(NUM_ROWS, FEATURE_DIM), torch.randn(NUM_ROWS, PROPRIO_DIM)
-    noise = torch.rand(NUM_ROWS, heads[0].noise_dim)
-    act_s = seconds(lambda: act_together(heads, index, features, proprio, noise))
+    with one_thread():
+        together_s = seconds(lambda: train_heads(spec, all_jobs, settings))
+        alone_s = seconds(lambda: [train_heads(spec, [job], settings) for job in all_jobs])
+        heads = train_heads(spec, all_jobs, settings)
+        index = torch.arange(NUM_ROWS) % NUM_HEADS
+        features, proprio = torch.randn(NUM_ROWS, FEATURE_DIM), torch.randn(NUM_ROWS, PROPRIO_DIM)
+        noise = torch.rand(NUM_ROWS, heads[0].noise_dim)
+        act_s = seconds(lambda: act_together(heads, index, features, proprio, noise))
+    run_s = seconds(lambda: trainers.train(spec, all_jobs, settings))
     per_update = 1000 / (num_updates * NUM_HEADS)
     return {
-        "together_ms_per_update_and_head": round(together_s * per_update, 4),
         "alone_ms_per_update_and_head": round(alone_s * per_update, 4),
-        "speedup": round(alone_s / together_s, 3),
+        "together_ms_per_update_and_head": round(together_s * per_update, 4),
+        "run_ms_per_update_and_head": round(run_s * per_update, 4),
+        "together_speedup": round(alone_s / together_s, 2),
+        "run_speedup": round(alone_s / run_s, 2),
         "act_ms": round(act_s * 1000, 3),
     }
 
 
 def main() -> None:
-    """Measures the two heads that runs use most."""
+    """Measures heads of three sizes of work, with the batch of `standard` and with R3M's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    results = {name: measure(name, arguments.updates) for name in ("mlp", "gmm")}
-    json.dump(
-        {"num_heads": NUM_HEADS, "num_updates": arguments.updates, "threads": arguments.threads, "heads": results},
-        sys.stdout,
-        indent=2,
-    )
+    parser.add_argument("--updates", type=int, default=200)
+    parser.add_argument("--cores", type=int, default=num_cores())
+    options = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    results: dict[str, dict[str, float]] = {}
+    with Trainers(options.cores, "cpu") as trainers:
+        for name in ("linear", "mlp", "gmm"):
+            for batch_size in (128, 32):
+                results[f"{name}, batch {batch_size}"] = measure(name, batch_size, options.updates, trainers)
+    facts = {"hardware": processor(), "cores": options.cores, "num_heads": NUM_HEADS, "num_updates": options.updates}
+    sys.stdout.write(json.dumps({**facts, "heads": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

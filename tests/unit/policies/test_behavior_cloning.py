@@ -226,3 +226,19 @@ def test_sampled_modes_come_as_often_as_their_weights() -> None:
     means = torch.tanh(torch.linspace(-2, 2, 5))
     shares = torch.stack([((actions[:, 0] - mean).abs() < 0.01).float().mean() for mean in means])
     torch.testing.assert_close(shares, torch.tensor([0.1, 0.2, 0.3, 0.15, 0.25]), atol=0.012, rtol=0)
+
+
+def test_weak_principal_components_stay_weak() -> None:
+    # Two components carry the action, forty are faint noise: at full scale the head would fit the noise.
+    generator = torch.Generator().manual_seed(0)
+    strength = torch.cat([torch.ones(2), torch.full((40,), 0.01)])
+    features = torch.randn(240, 42, generator=generator) * strength
+    proprio, actions = torch.zeros(240, 4), 0.5 * torch.tanh(features[:, [0, 1, 0]])
+
+    def error(front: nn.Module | None) -> float:
+        known = TrainJob(features=features[:40], proprio=proprio[:40], actions=actions[:40], seed=0, front=front)
+        head = train_heads(HEADS["mlp"], [known], replace(SETTINGS, input_norm="standard", num_updates=300))[0]
+        found = head.act(features[40:], proprio[40:], torch.zeros(200, 0))
+        return float((found - actions[40:]).square().mean())
+
+    assert error(nn.Identity()) < 0.3 * error(None)
