@@ -216,8 +216,7 @@ def test_one_encoder_under_two_names_differs_by_exactly_nothing(odd_encoders: Pa
     for record in sorted(found, key=lambda record: [str(value) for value in record["cell"].values()]):
         by_name[record["cell"]["encoder"]].append((record["episodes"], record["train_log"]))
     assert by_name[names[0]] == by_name[names[1]]
-    # Steps are counted until success or the horizon: the policies move.
-    assert len({str(episodes) for episodes, _ in by_name[names[0]]}) > 1
+    assert len({str(log) for _, log in by_name[names[0]]}) == 2  # the seeds train other heads
     sound, _ = RecordStore(run_dir).read()
     (pair,) = analyse(sound).comparisons
     assert (pair.difference.estimate, pair.difference.low, pair.difference.high) == (0, 0, 0)
