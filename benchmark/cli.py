@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import cast
 
-from benchmark import commands, result_commands
+from benchmark import commands, pretraining_commands, result_commands
 from benchmark.config import BenchmarkConfig, ConfigError, validate_config
 from benchmark.registry import unknown
 
@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (plan, report, listing, doctor, weights):
         sub.add_argument("--json", action="store_true", help="print JSON for a program to read")
     result_commands.add_results(verb)
+    pretraining_commands.add_pretraining(verb)
     return parser
 
 

@@ -105,9 +105,10 @@ class SmallDiffusionEncoder:
 
     def __init__(self, spec: EncoderSpec, network: SmallDiffusion) -> None:
         self.spec = spec
-        self.network = network.eval().requires_grad_(requires_grad=False)
+        self.network = network
         cast("Any", network.vae).decoder = None
         self._tap = UNetTap(network.unet, (str(spec.options["block"]),))
+        network.eval().requires_grad_(requires_grad=False)
         self._timestep = int(spec.options["timestep"])
         self._device = "cpu"
         self.digest = digest_of(spec, network)

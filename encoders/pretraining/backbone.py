@@ -15,7 +15,10 @@ from encoders.pretraining.spec import BackboneSpec
 
 
 def build_backbone(spec: BackboneSpec, *, fixed_positions: bool = False) -> VisionTransformer:
-    """The network with timm's initial values, drawn from torch's global generator.
+    """The network with the initial values of JAX's vision transformers, drawn from torch's global generator.
+
+    Their matrices keep the signal's size (Glorot), as in MAE's and Voltron's code. At this width timm's own values
+    are too small: all frames start with nearly the same class token, on which contrast and distillation get stuck.
 
     Args:
         spec: its size.
@@ -23,7 +26,9 @@ def build_backbone(spec: BackboneSpec, *, fixed_positions: bool = False) -> Visi
     """
     options: dict[str, Any] = spec.architecture
     name = options.pop("model")
-    network = cast("VisionTransformer", timm.create_model(name, pretrained=False, num_classes=0, **options))
+    network = cast(
+        "VisionTransformer", timm.create_model(name, pretrained=False, num_classes=0, weight_init="jax", **options)
+    )
     if fixed_positions:
         table = sine_positions(spec.width, spec.grid_side)
         positions = cast("nn.Parameter", network.pos_embed)

@@ -39,7 +39,7 @@ class PretrainingFrames:
     clip_starts: Int[Array, " C"]
     clip_lengths: Int[Array, " C"]
     captions: tuple[str, ...]
-    object_pixels: Float32[Array, "N K 2"]
+    object_pixels: Float32[Array, "M K 2"]
     digest: str
 
 
@@ -159,6 +159,11 @@ def check_frames(frames: PretrainingFrames, spec: ObjectiveSpec) -> None:
 
 
 def _check_clips(frames: PretrainingFrames, spec: ObjectiveSpec) -> None:
+    if len(frames.object_pixels) != len(frames.images):
+        raise PretrainingError(
+            f"The frame set has {len(frames.images)} frames and object positions for {len(frames.object_pixels)}. "
+            "It is damaged; render it again."
+        )
     ends = frames.clip_starts + frames.clip_lengths
     if int(ends.max()) > len(frames.images) or int(frames.clip_lengths.min()) < 1:
         raise PretrainingError(

@@ -3,8 +3,8 @@
 Source: Chen et al. 2020, SimCLR, arXiv:2002.05709 (equation 1, appendix A); Radford et al. 2021, CLIP,
 arXiv:2103.00020 (figure 3, section 2.4).
 
-Deviations. SimCLR: AdamW instead of LARS, since batches are small; no BatchNorm in the projection; blur half as wide,
-for pictures half as large. CLIP: the text transformer is small and learnt over the captions' own words; clips of one
+Deviations. SimCLR: AdamW instead of LARS, since batches are small; blur half as wide, for pictures half as
+large. CLIP: the text transformer is small and learnt over the captions' own words; clips of one
 task share their caption, so other pictures with the same caption are no negatives: they are left out of the candidates.
 """
 
@@ -79,7 +79,10 @@ class SimCLR(Objective):
         self.network = network
         hidden = int(spec.options["hidden"])
         self.project = nn.Sequential(
-            nn.Linear(spec.backbone.width, hidden), nn.ReLU(), nn.Linear(hidden, int(spec.options["projection"]))
+            nn.Linear(spec.backbone.width, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, int(spec.options["projection"]), bias=False),
         )
         strength = float(spec.options["strength"])
         self._colours = ColourSettings(

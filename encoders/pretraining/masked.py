@@ -167,7 +167,7 @@ class MaskedAutoencoder(Objective):
         return tile([unpatchify(row[:_PICTURES], patch_px) for row in rows])
 
 
-def tile(rows: Sequence[Float[Tensor, "B 3 H W"]]) -> UInt8[Array, "H W 3"]:
+def tile(rows: Sequence[Float[Tensor, "B 3 S S"]]) -> UInt8[Array, "H W 3"]:
     """Rows of normalised pictures as one picture."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     lines = [torch.cat(list(row.cpu() * std + mean), dim=2) for row in rows]

@@ -14,7 +14,7 @@ from encoders.base import Encoder, Features
 from encoders.pretraining.base import Array, PretrainingFrames
 from encoders.pretraining.sampling import split_clips
 
-MAX_FRAMES = 2000
+MAX_FRAMES = 1000
 TILE = 32
 # Shares of the mean squared feature that are added as ridge; the best on the last clips for training is taken.
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -92,8 +92,7 @@ def _probe(
     num_train = num_test = 0
     for index in range(positions.shape[1]):
         is_seen: Array = np.isfinite(positions[:, index]).all(axis=1)
-        seen: Array = np.flatnonzero(is_seen)
-        train, test = seen[~is_test[seen]], seen[is_test[seen]]
+        train, test = (cast("list[int]", np.flatnonzero(is_seen & side).tolist()) for side in (~is_test, is_test))
         if len(train) < 10 or len(test) < 1:
             continue
         targets = torch.from_numpy(positions[:, index]).double()
@@ -101,8 +100,8 @@ def _probe(
         mean = targets[train].mean(dim=0)
         left += float((guess - targets[test]).square().sum())
         total += float((mean - targets[test]).square().sum())
-        distance += float((guess - targets[test]).norm(dim=1).sum())
-        mean_distance += float((mean - targets[test]).norm(dim=1).sum())
+        distance += float((guess - targets[test]).square().sum(dim=1).sqrt().sum())
+        mean_distance += float((mean - targets[test]).square().sum(dim=1).sqrt().sum())
         num_train, num_test = num_train + len(train), num_test + len(test)
     if num_test == 0:
         return ProbeResult(float("nan"), float("nan"), float("nan"), features.shape[1], 0, 0)
@@ -113,31 +112,24 @@ def _probe(
 def _fit(
     train: Float[Tensor, "N D"], targets: Float[Tensor, "N 2"], test: Float[Tensor, "M D"]
 ) -> Float[Tensor, "M 2"]:
-    """Ridge regression on standardised features, its strength chosen on the last of the training frames."""
+    """Ridge regression on standardised features, its strength chosen on the last of the training frames.
+
+    In the dual form, which needs the products of frames alone, however many features there are.
+    """
     mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
     train, test = (train - mean) / std, (test - mean) / std
+    products, across = train @ train.T, test @ train.T
     cut = len(train) - max(1, int(_TUNING * len(train)))
     errors = [
-        float((_ridge(train[:cut], targets[:cut], train[cut:], share) - targets[cut:]).square().sum())
+        float((_ridge(products[:cut, :cut], targets[:cut], products[cut:, :cut], share) - targets[cut:]).square().sum())
         for share in _RIDGES
     ]
-    return _ridge(train, targets, test, _RIDGES[int(np.argmin(errors))])
+    return _ridge(products, targets, across, _RIDGES[int(np.argmin(errors))])
 
 
 def _ridge(
-    train: Float[Tensor, "N D"], targets: Float[Tensor, "N 2"], test: Float[Tensor, "M D"], share: float
+    products: Float[Tensor, "N N"], targets: Float[Tensor, "N 2"], across: Float[Tensor, "M N"], share: float
 ) -> Float[Tensor, "M 2"]:
-    """In its dual form where there are more features than frames."""
     mean = targets.mean(dim=0)
-    if train.shape[1] > len(train):
-        products = train @ train.T
-        ridge = share * products.diagonal().mean()
-        weights = _solve(products, ridge, targets - mean)
-        return test @ (train.T @ weights) + mean
-    products = train.T @ train
-    ridge = share * products.diagonal().mean()
-    return test @ _solve(products, ridge, train.T @ (targets - mean)) + mean
-
-
-def _solve(products: Float[Tensor, "D D"], ridge: Tensor, right: Float[Tensor, "D 2"]) -> Float[Tensor, "D 2"]:
-    return cast("Tensor", torch.linalg.solve(products + ridge * torch.eye(len(products), dtype=right.dtype), right))
+    ridge = share * products.diagonal().mean() * torch.eye(len(products), dtype=products.dtype)
+    return across @ cast("Tensor", torch.linalg.solve(products + ridge, targets - mean)) + mean

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -34,7 +36,7 @@ def retrieval_picture(encoder: Encoder, frames: PretrainingFrames, held_out: flo
     chosen = held_out_clips[np.linspace(0, len(held_out_clips) - 1, NUM_QUERIES).astype(np.int64)]
     queries: Array = frames.clip_starts[chosen] + frames.clip_lengths[chosen] // 2
     similar = _vectors(encoder, frames.images[queries]) @ _vectors(encoder, frames.images[rows]).T
-    nearest: list[list[int]] = similar.topk(min(NUM_NEIGHBOURS, len(rows)), dim=1).indices.tolist()
+    nearest = cast("list[list[int]]", similar.topk(min(NUM_NEIGHBOURS, len(rows)), dim=1).indices.tolist())
     gap: Array = np.full((frames.images.shape[1], _GAP_PX, 3), 255, np.uint8)
     lines = [
         np.concatenate([frames.images[query], gap, *frames.images[rows[line]]], axis=1)

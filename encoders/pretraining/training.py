@@ -217,6 +217,7 @@ class _Trainer:
 
     def _count(self, step: int) -> int:
         """Operations of one update, counted on a batch that changes nothing."""
+        self.objective.eval()
         with FlopCounterMode(display=False) as counter:
             self._losses(self._aside(self.train, step, 0))["loss"].backward()
         self.optimiser.zero_grad(set_to_none=True)
