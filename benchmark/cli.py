@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import cast
 
-from benchmark import commands, result_commands
+from benchmark import commands, pretraining_commands, result_commands
 from benchmark.config import BenchmarkConfig, ConfigError, departures, validate_config
 from benchmark.frames_commands import add_frames
 from benchmark.registry import unknown
@@ -147,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print JSON for a program to read")
     add_frames(verb)
     result_commands.add_results(verb)
+    pretraining_commands.add_pretraining(verb)
     return parser
 
 

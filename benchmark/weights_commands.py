@@ -69,6 +69,8 @@ def _place(spec: EncoderSpec) -> str:
     path = find(spec)
     if path is None:
         return "no"
+    if spec.weights.uri.startswith("file:"):
+        return "yes"
     return "yes" if path.is_relative_to(weights_dir()) or path == local_path(spec) else "in the hub's cache"
 
 

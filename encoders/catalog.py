@@ -9,6 +9,7 @@ from typing import NotRequired, TypedDict, Unpack
 from encoders.generative_catalog import GENERATIVE_ENCODERS
 from encoders.robot_catalog import ROBOT_ENCODERS
 from encoders.spec import EncoderSpec, FeatureField, WeightsSource
+from encoders.zoo_catalog import ZOO_ENCODERS
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -311,4 +312,9 @@ _ROWS = (
 # Names by which others know a row; results are recorded under the row's own.
 ALIASES: Mapping[str, str] = {"clip_rn50": "clip_resnet50"}
 
-ENCODERS: Mapping[str, EncoderSpec] = {**{row.name: row for row in _ROWS}, **ROBOT_ENCODERS, **GENERATIVE_ENCODERS}
+ENCODERS: Mapping[str, EncoderSpec] = {
+    **{row.name: row for row in _ROWS},
+    **ROBOT_ENCODERS,
+    **GENERATIVE_ENCODERS,
+    **ZOO_ENCODERS,
+}

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from jaxtyping import Float, Shaped
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType] - partly typed
@@ -59,14 +60,14 @@ class UNetTap(nn.Module):
     wrong size where the latent's side is no multiple of 8). Blocks that are never reached are dropped.
 
     Args:
-        unet: a text-conditioned U-Net; it is changed.
+        unet: a U-Net, conditioned on text or on nothing; it is changed.
         blocks: names among `down_0..3`, `mid`, `up_0..3`.
 
     Raises:
         ValueError: the U-Net has no such block.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, blocks: tuple[str, ...]) -> None:
+    def __init__(self, unet: UNet2DConditionModel | UNet2DModel, blocks: tuple[str, ...]) -> None:
         super().__init__()
         self.unet = unet
         self._blocks = blocks
@@ -95,16 +96,17 @@ class UNetTap(nn.Module):
         return hook
 
     def forward(
-        self, latents: Float[Tensor, "B 4 h w"], timestep: int, context: Float[Tensor, "1 T E"]
+        self, latents: Float[Tensor, "B C h w"], timestep: int, context: Float[Tensor, "1 T E"] | None = None
     ) -> list[Tensor]:
-        """Outputs of the blocks, in the order in which they were named."""
+        """Outputs of the blocks, in the order in which they were named; without a context the U-Net reads no text."""
+        text = {} if context is None else {"encoder_hidden_states": context.expand(len(latents), -1, -1)}
         with contextlib.suppress(_Reached):
-            self.unet(latents, timestep, encoder_hidden_states=context.expand(len(latents), -1, -1))
+            self.unet(latents, timestep, **text)
         found, self._found = self._found, {}
         return [found[name] for name in self._blocks]
 
 
-def _blocks_in_order(unet: UNet2DConditionModel) -> dict[str, nn.Module]:
+def _blocks_in_order(unet: UNet2DConditionModel | UNet2DModel) -> dict[str, nn.Module]:
     down = {f"down_{index}": block for index, block in enumerate(unet.down_blocks)}
     up = {f"up_{index}": block for index, block in enumerate(unet.up_blocks)}
     return {**down, "mid": cast("nn.Module", unet.mid_block), **up}

@@ -1,0 +1,106 @@
+"""Rows of the encoders that were pretrained here: one small network, one set of frames, one budget. Plain data.
+
+The weights of a shipped encoder lie in the folder `zoo` beside this module. Vision transformers are timm's own; the
+empty caption of V-Cond is two register tokens of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from encoders.pretraining.catalog import OBJECTIVES
+from encoders.pretraining.spec import ObjectiveSpec
+from encoders.spec import EncoderSpec, WeightsSource
+
+FOLDER = Path(__file__).parent / "zoo"
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF = (0.5, 0.5, 0.5)
+_DIFFUSION_OPTIONS = ("vae_channels", "unet_channels", "latent_channels", "noise_seed", "block", "timestep")
+# The small autoencoder folds 4 pixels to one before its own levels.
+_FOLD = 4
+
+# Objectives with weights in the folder, and the SHA-256 of each file.
+_SHIPPED: Mapping[str, str] = {}
+
+
+def zoo_row(
+    objective: ObjectiveSpec, file: Path, *, sha256: str | None = None, num_params: int = 0, data: str = "not said"
+) -> EncoderSpec:
+    """The catalog row of a pretrained encoder.
+
+    Args:
+        objective: what it was trained for.
+        file: its quantised weights.
+        sha256: digest of the file.
+        num_params: parameters of the frozen network.
+        data: the frames that it was trained on, in words.
+    """
+    backbone = objective.backbone
+    common = EncoderSpec(
+        name=f"zoo_{objective.name}",
+        entry_point=objective.encoder,
+        objective=objective.description,
+        outputs=objective.outputs,
+        image_size=backbone.image_px,
+        crop_fraction=1.0,
+        num_params=num_params,
+        weights=WeightsSource(
+            uri=f"file:{file}", sha256=sha256, converter="encoders.pretraining.quantisation:dequantise"
+        ),
+        licence="MIT",
+        pretraining_data=data,
+        paper=objective.paper,
+    )
+    return _COLUMNS[objective.encoder](common, objective)
+
+
+def _transformer(common: EncoderSpec, objective: ObjectiveSpec) -> EncoderSpec:
+    backbone = objective.backbone
+    registers = {"reg_tokens": objective.num_registers} if objective.num_registers else {}
+    return replace(
+        common,
+        mean=_IMAGENET[0],
+        std=_IMAGENET[1],
+        feature_dim=backbone.width,
+        grid_side=backbone.grid_side,
+        options={**backbone.architecture, **registers},
+    )
+
+
+def _diffusion(common: EncoderSpec, objective: ObjectiveSpec) -> EncoderSpec:
+    options = objective.options
+    levels = [int(part) for part in str(options["unet_channels"]).split("+")]
+    side = objective.backbone.image_px // _FOLD // 2 ** str(options["vae_channels"]).count("+")
+    kind, _, number = str(options["block"]).partition("_")
+    last = len(levels) - 1
+    # Every level but the last halves the side on the way down, and doubles it on the way up.
+    if kind == "down":
+        channels, halvings = levels[int(number)], min(int(number) + 1, last)
+    elif kind == "mid":
+        channels, halvings = levels[-1], last
+    else:
+        channels, halvings = levels[last - int(number)], max(0, last - int(number) - 1)
+    return replace(
+        common,
+        interpolation="bilinear",
+        mean=_HALF,
+        std=_HALF,
+        feature_dim=channels,
+        grid_side=side // 2**halvings,
+        default_readout="mean",
+        options={name: options[name] for name in _DIFFUSION_OPTIONS},
+    )
+
+
+_COLUMNS: Mapping[str, Callable[[EncoderSpec, ObjectiveSpec], EncoderSpec]] = {
+    "encoders.timm_backbone:load": _transformer,
+    "encoders.small_diffusion:load": _diffusion,
+}
+
+_ROWS = tuple(
+    zoo_row(OBJECTIVES[name], FOLDER / f"{name}.safetensors", sha256=sha256) for name, sha256 in _SHIPPED.items()
+)
+
+ZOO_ENCODERS: Mapping[str, EncoderSpec] = {row.name: row for row in _ROWS}
