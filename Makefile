@@ -22,9 +22,9 @@ check: setup ## Lint, types and architecture
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: setup ## Measure engine, heads, rendering and report; results go to results/performance
+bench: setup ## Measure engine, runs, heads, rendering and report; results go to results/performance
 	@mkdir -p results/performance
-	@for part in engine heads rendering report; do \
+	@for part in engine runs heads rendering report; do \
 		echo "measuring the $$part"; \
 		$(BIN)/python tests/performance/bench_$$part.py > results/performance/$$part.json || exit 1; \
 	done
