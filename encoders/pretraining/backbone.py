@@ -14,26 +14,22 @@ from torch.nn import functional
 from encoders.pretraining.spec import BackboneSpec
 
 
-def build_backbone(spec: BackboneSpec, *, fixed_positions: bool = False) -> VisionTransformer:
+def build_backbone(spec: BackboneSpec) -> VisionTransformer:
     """The network with the initial values of JAX's vision transformers, drawn from torch's global generator.
 
-    Their matrices keep the signal's size (Glorot), as in MAE's and Voltron's code. At this width timm's own values
-    are too small: all frames start with nearly the same class token, on which contrast and distillation get stuck.
-
-    Args:
-        spec: its size.
-        fixed_positions: whether the position embedding is that of sines and cosines, and is not trained.
+    Matrices keep the signal's size (Glorot), as in MAE's and Voltron's code: at this width timm's own values are so
+    small that all frames start with nearly the same class token. Positions are sines and cosines and are not trained,
+    as in MAE, Voltron and MoCo v3 (Chen et al. 2021, arXiv:2104.02057).
     """
     options: dict[str, Any] = spec.architecture
     name = options.pop("model")
     network = cast(
         "VisionTransformer", timm.create_model(name, pretrained=False, num_classes=0, weight_init="jax", **options)
     )
-    if fixed_positions:
-        table = sine_positions(spec.width, spec.grid_side)
-        positions = cast("nn.Parameter", network.pos_embed)
-        positions.data.copy_(torch.cat([torch.zeros(1, 1, spec.width), table], dim=1))
-        positions.requires_grad = False
+    table = sine_positions(spec.width, spec.grid_side)
+    positions = cast("nn.Parameter", network.pos_embed)
+    positions.data.copy_(torch.cat([torch.zeros(1, 1, spec.width), table], dim=1))
+    positions.requires_grad = False
     return network
 
 

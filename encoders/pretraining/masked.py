@@ -103,7 +103,7 @@ class MaskedAutoencoder(Objective):
 
     def __init__(self, spec: ObjectiveSpec, vocabulary: Vocabulary) -> None:
         del vocabulary
-        super().__init__(spec, build_backbone(spec.backbone, fixed_positions=True))
+        super().__init__(spec, build_backbone(spec.backbone))
         self.decoder = Decoder(spec)
         self.num_patches = spec.backbone.grid_side**2
         self.num_visible = int(self.num_patches * (1 - float(spec.options["mask_ratio"])))
