@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace
@@ -17,7 +16,8 @@ from benchmark.commands import AddVerb
 from benchmark.forecast import duration
 from benchmark.registry import unknown
 from encoders.pretraining.catalog import OBJECTIVES
-from encoders.pretraining.spec import ObjectiveSpec, Option, PretrainingError
+from encoders.pretraining.spec import ObjectiveSpec, Option
+from envs.frame_set import read_frame_set
 
 if TYPE_CHECKING:
     from encoders.pretraining.base import PretrainingFrames
@@ -190,29 +190,13 @@ def read_frames(folder: Path) -> PretrainingFrames:
     """A frame set as the objectives take it.
 
     Raises:
-        PretrainingError: the folder is not a whole frame set.
+        FrameSetError: the folder is not a whole frame set.
     """
     from encoders.pretraining.base import PretrainingFrames
 
-    needed = ("frames.npy", "objects_in_image.npy", "clips.json")
-    missing = [name for name in needed if not (folder / name).is_file()]
-    if missing:
-        raise PretrainingError(f"{folder} is no frame set: it lacks {', '.join(missing)}. Render one first.")
-    try:
-        about = json.loads((folder / "clips.json").read_text())
-        images = np.load(folder / "frames.npy", mmap_mode="r")
-        places = np.load(folder / "objects_in_image.npy")
-        clips = about["clips"]
-        spans = np.asarray([(clip["start"], clip["length"]) for clip in clips], np.int64).reshape(-1, 2)
-        captions = tuple(str(clip["instruction"]) for clip in clips)
-        digest = str(about["digest"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise PretrainingError(
-            f"{folder} cannot be read as a frame set ({type(error).__name__}: {error}). Render it again."
-        ) from error
-    if places.ndim != 3 or images.ndim != 4:
-        raise PretrainingError(
-            f"{folder} holds frames of shape {images.shape} and object positions of shape {places.shape}; expected "
-            "N x H x W x 3 and N x K x 2. Render it again."
-        )
-    return PretrainingFrames(images, spans[:, 0], spans[:, 1], captions, places.astype(np.float32), digest)
+    found = read_frame_set(folder)
+    spans = np.asarray([(clip.start, clip.length) for clip in found.clips], np.int64)
+    captions = tuple(clip.instruction for clip in found.clips)
+    return PretrainingFrames(
+        found.images, spans[:, 0], spans[:, 1], captions, np.asarray(found.object_pixels, np.float32), found.digest
+    )

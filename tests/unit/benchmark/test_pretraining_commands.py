@@ -14,10 +14,11 @@ from benchmark import pretraining_commands
 from benchmark.cli import main
 from benchmark.pretraining_commands import parse_order, read_frames
 from encoders.pretraining.catalog import OBJECTIVES
-from encoders.pretraining.spec import BackboneSpec, PretrainingError
+from encoders.pretraining.spec import BackboneSpec
 from encoders.timm_backbone import load
 from encoders.weights import WeightsError
 from encoders.zoo_catalog import zoo_row
+from envs.frame_set import FrameSetError
 
 SIDE, LENGTH, NUM_CLIPS = 32, 6, 6
 NEEDED = ["objective=mae", "frames=a", "output=b"]
@@ -31,9 +32,12 @@ def folder(tmp_path: Path) -> Path:
     coarse = rng.integers(0, 256, (NUM_CLIPS * LENGTH, 4, 4, 3), np.uint8)
     np.save(place / "frames.npy", coarse.repeat(8, axis=1).repeat(8, axis=2))
     np.save(place / "objects_in_image.npy", rng.random((NUM_CLIPS * LENGTH, 2, 2), np.float32))
+    np.save(place / "objects.npy", np.zeros((NUM_CLIPS * LENGTH, 2, 3), np.float32))
     common = {"length": LENGTH, "task": "t", "seed": 0, "camera": "c", "noise": 0.0, "success": True}
     clips = [{**common, "start": LENGTH * i, "instruction": ("push it", "lift it")[i % 2]} for i in range(NUM_CLIPS)]
-    (place / "clips.json").write_text(json.dumps({"schema": 1, "image_px": SIDE, "digest": "d", "clips": clips}))
+    (place / "clips.json").write_text(
+        json.dumps({"schema": 1, "image_px": SIDE, "digest": "d", "provenance": {}, "clips": clips})
+    )
     return place
 
 
@@ -99,11 +103,8 @@ def test_settings_reach_the_recipe() -> None:
 
 
 def test_folders_that_are_no_frame_set_are_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(PretrainingError, match=r"is no frame set: it lacks frames\.npy, objects_in_image\.npy"):
+    with pytest.raises(FrameSetError, match=r"is no finished frame set: clips\.json is missing"):
         read_frames(tmp_path)
     np.save(folder / "objects_in_image.npy", np.zeros((3, 2)))
-    with pytest.raises(PretrainingError, match=r"object positions of shape \(3, 2\)"):
-        read_frames(folder)
-    (folder / "clips.json").write_text('{"clips": [{"start": 0}], "digest": "d"}')
-    with pytest.raises(PretrainingError, match=r"cannot be read as a frame set \(KeyError"):
+    with pytest.raises(FrameSetError, match="do not fit its clips"):
         read_frames(folder)
