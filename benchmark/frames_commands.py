@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
@@ -23,6 +24,7 @@ Frames for pretraining: experts at work on tasks that no protocol evaluates, in 
 
 # Suites whose scenes can be varied.
 SUITES = ("metaworld/", "robosuite/")
+SUITE_SHARE = 0.2
 SHEET_ROWS, SHEET_COLUMNS = 8, 8
 
 
@@ -36,7 +38,12 @@ def add_frames(verb: AddVerb) -> None:
     frames.add_argument("--stride", type=int, default=3, help="control steps between kept frames; default 3")
     frames.add_argument("--px", type=int, default=112, help="side of the frames; default 112")
     frames.add_argument("--seed", type=int, default=0, help="draws states, looks, cameras and noise; default 0")
-    frames.add_argument("--tasks", nargs="+", metavar="TASK", help="default: all that no protocol evaluates")
+    frames.add_argument(
+        "--tasks",
+        nargs="+",
+        metavar="TASK",
+        help="default: all that no protocol evaluates; named twice, a task gets twice the clips",
+    )
     frames.add_argument("--workers", type=int, default=0, help="processes; default one for each core")
     frames.add_argument("--sheet", type=Path, help="picture of some clips (info)")
 
@@ -53,6 +60,20 @@ def pretraining_tasks() -> tuple[str, ...]:
     """All tasks of the suites that no shipped protocol evaluates."""
     evaluated = evaluated_tasks()
     return tuple(name for name in TASKS if name.startswith(SUITES) and name not in evaluated)
+
+
+def default_round() -> tuple[str, ...]:
+    """The tasks of one round: all that may be shown, those of a small suite so often that it has its share."""
+    tasks = pretraining_tasks()
+    places: list[tuple[float, str]] = []
+    for suite in SUITES:
+        names = [name for name in tasks if name.startswith(suite)]
+        fewest = (len(tasks) - len(names)) * SUITE_SHARE / (1 - SUITE_SHARE)
+        often = max(1, math.ceil(fewest / len(names)))
+        # Spread over the round, so that a set of few clips too has its share of every suite.
+        spots = [name for _ in range(often) for name in names]
+        places += [((spot + 0.5) / len(spots), name) for spot, name in enumerate(spots)]
+    return tuple(name for _, name in sorted(places))
 
 
 def frames_command(options: Namespace) -> int:
@@ -79,7 +100,7 @@ def _collect(options: Namespace) -> None:
 
     from envs.frame_collection import FrameRecipe, collect_frames
 
-    chosen = tuple(dict.fromkeys(options.tasks or pretraining_tasks()))
+    chosen = tuple(options.tasks or default_round())
     allowed = pretraining_tasks()
     for name in chosen:
         if name not in allowed:

@@ -50,6 +50,7 @@ CAMERAS: Mapping[str, Mapping[str, TargetCamera]] = {
     },
 }
 _PARTS, _RECIPE = ".clips", "recipe.json"
+_CLIPS_PER_JOB = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class FrameRecipe:
     """What to collect; it determines every bit of the set.
 
     Attributes:
-        tasks: catalog names; clips go round.
+        tasks: catalog names; clips go round, so a name that is there twice gets twice the clips.
         num_clips: episodes.
         frames_per_clip: frames kept of an episode at most.
         stride: control steps between frames that are kept.
@@ -121,10 +122,14 @@ def collect_frames(
         return
     missing = [index for index in range(len(clips)) if not _part(folder, index).exists()]
     on_clip(len(clips) - len(missing))
-    # A process keeps the environment of a task, so it takes all clips of that task.
+    # A process keeps the environment of a task, so a job takes many clips of one task.
+    of_task: dict[str, list[int]] = {}
+    for index in missing:
+        of_task.setdefault(clips[index].task, []).append(index)
     jobs = [
-        (recipe, folder, {index: clips[index] for index in missing if clips[index].task == task})
-        for task in dict.fromkeys(clips[index].task for index in missing)
+        (recipe, folder, {index: clips[index] for index in indices[first : first + _CLIPS_PER_JOB]})
+        for indices in of_task.values()
+        for first in range(0, len(indices), _CLIPS_PER_JOB)
     ]
     if jobs:
         context = multiprocessing.get_context("spawn")

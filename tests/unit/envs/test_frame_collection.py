@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmark.cli import main
-from benchmark.frames_commands import evaluated_tasks, pretraining_tasks
+from benchmark.frames_commands import default_round, evaluated_tasks, pretraining_tasks
 from envs import frame_collection
 from envs.catalog import TASKS
 from envs.frame_collection import FIRST_SEED, FrameRecipe, collect_frames, plan_clips
@@ -76,6 +76,13 @@ def test_neither_tasks_nor_states_are_evaluated_anywhere() -> None:
     seeds = {clip.seed for clip in plan_clips(FrameRecipe(tasks=chosen, num_clips=200))}
     assert min(seeds) >= FIRST_SEED
     assert max(FIRST_SEEDS.values()) + MAX_STATES <= FIRST_SEED
+
+
+def test_every_suite_has_a_fifth_of_the_clips() -> None:
+    turn = default_round()
+    assert set(turn) == set(pretraining_tasks())
+    for some in (turn, turn[:20]):
+        assert sum(name.startswith("robosuite/") for name in some) >= 0.2 * len(some)
 
 
 def test_looks_change_the_picture_and_not_the_physics() -> None:
