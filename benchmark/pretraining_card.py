@@ -29,7 +29,7 @@ from encoders.pretraining.quantisation import quantise
 from encoders.pretraining.retrieval import retrieval_picture, spread
 from encoders.pretraining.sampling import BatchSource, split_clips
 from encoders.pretraining.spec import ObjectiveSpec
-from encoders.pretraining.training import Trained, build_objective
+from encoders.pretraining.training import Trained, build_objective, precision_of
 from encoders.zoo_catalog import zoo_row
 
 SCHEMA = 1
@@ -99,7 +99,7 @@ def _card(spec: ObjectiveSpec, trained: Trained, frames: PretrainingFrames, devi
         "hardware": {
             "platform": f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
             "device": torch.cuda.get_device_name() if is_gpu else "cpu",
-            "precision": "bfloat16 autocast" if is_gpu else "float32",
+            "precision": precision_of(device),
             "threads": torch.get_num_threads(),
         },
         "packages": package_versions(PACKAGES),

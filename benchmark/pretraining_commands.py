@@ -26,14 +26,14 @@ PRETRAIN_HELP = """\
 Settings are given as key=value.
 
   pvrbench pretrain objective=mae frames=FOLDER output=FOLDER
-  pvrbench pretrain objective=clip frames=FOLDER output=FOLDER num_samples=150000 seed=1 threads=2 device=cuda
+  pvrbench pretrain objective=clip frames=FOLDER output=FOLDER num_samples=100000 seed=1 threads=2 device=cuda
   pvrbench pretrain objective=simclr frames=FOLDER output=FOLDER batch_size=64 lr_factor=0.5 options.temperature=0.2
 
 objective    mae, simclr, dino, clip, r3m, vcond or dift; docs/pretraining.md says what each does
 frames       folder of a frame set
 output       folder for weights.safetensors, card.json, loss.png and picture.png; a training that was interrupted
              goes on there when the same command is given again
-num_samples  budget in frames drawn from the set, the same for every objective; default 150000
+num_samples  budget in frames drawn from the set, the same for every objective; default 100000
 lr_factor    multiplies the learning rates of the recipe
 options.KEY  a hyper-parameter of the objective
 

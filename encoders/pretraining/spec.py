@@ -89,7 +89,7 @@ class RecipeSpec:
     """
 
     phases: tuple[PhaseSpec, ...]
-    num_samples: int = 150_000
+    num_samples: int = 100_000
     batch_size: int = 128
     warmup: float = 0.1
     min_lr: float = 0.01

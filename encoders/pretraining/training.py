@@ -60,6 +60,13 @@ class Trained:
     trivial: Mapping[str, float]
 
 
+def precision_of(device: str) -> str:
+    """`bfloat16` autocast where the hardware multiplies such numbers, which is faster there; else `float32`."""
+    able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    is_able = device.startswith("cuda") or bool(able.get("avx512_bf16")) or bool(able.get("amx_bf16"))
+    return "bfloat16" if is_able else "float32"
+
+
 def build_objective(spec: ObjectiveSpec, vocabulary: Vocabulary) -> Objective:
     """The untrained objective of a row; its weights are a function of the recipe's seed."""
     build = cast("Callable[[ObjectiveSpec, Vocabulary], Objective]", pkgutil.resolve_name(spec.entry_point))
@@ -82,7 +89,7 @@ def pretrain(
         spec: the objective with its recipe.
         frames: what it is trained on.
         folder: where checkpoint and log lie.
-        device: `cpu` or `cuda`; a GPU computes under bfloat16 autocast.
+        device: `cpu` or `cuda`; the precision is that of `precision_of`.
         on_progress: hears of the updates done, those in all, and the loss.
 
     Raises:
@@ -106,6 +113,7 @@ class _Trainer:
             decay_groups(self.objective, spec.recipe.weight_decay), lr=0.0, betas=spec.recipe.betas
         )
         settings = {**settings_of(spec), "frames": frames.digest, "device": torch.device(device).type}
+        settings["precision"] = precision_of(device)
         self.folder = RunFolder(folder, settings)
         self.spent_s, self.flops = 0.0, [0] * len(spec.recipe.phases)
         self._sum, self._since = torch.zeros((), device=device), 0
@@ -172,7 +180,8 @@ class _Trainer:
         return losses, float(norm) if (step + 1) % recipe.log_every == 0 else math.nan
 
     def _losses(self, batch: Any) -> dict[str, Tensor]:
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.device.startswith("cuda")):
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=precision_of(self.device) == "bfloat16"):
             return self.objective.loss(batch)
 
     def _mean_loss(self, step: int) -> float:
