@@ -54,8 +54,8 @@ def test_a_head_overfits_a_few_samples(name: str) -> None:
     assert head.failure is None
     noise = torch.full((32, head.noise_dim), 0.5)
     error = (head.act(few.features, few.proprio, noise) - few.actions).abs().mean()
-    # Five modes share 32 samples, so each is fitted more loosely; guessing the mean gives 0.45.
-    assert float(error) < {"linear": 0.2, "gmm": 0.25}.get(name, 0.08)
+    # Likelihoods fit more loosely than a squared error, five modes that share 32 samples most; the mean gives 0.45.
+    assert float(error) < {"linear": 0.2, "gaussian": 0.2, "gmm": 0.25}.get(name, 0.08)
 
 
 @pytest.mark.parametrize("input_norm", ["standard", "batch", "global", "none"])
