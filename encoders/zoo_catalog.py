@@ -23,6 +23,9 @@ _FOLD = 4
 
 # Objectives with weights in the folder, and the SHA-256 of each file.
 _SHIPPED: Mapping[str, str] = {}
+_DATA = "88 869 rendered frames of 46 Meta-World and robosuite tasks that nothing evaluates; docs/frames.md"
+# Parameters of the frozen networks; a register token of V-Cond is a token and its position.
+_VIT, _UNET = 2_827_008, 3_142_916
 
 
 def zoo_row(
@@ -99,8 +102,38 @@ _COLUMNS: Mapping[str, Callable[[EncoderSpec, ObjectiveSpec], EncoderSpec]] = {
     "encoders.small_diffusion:load": _diffusion,
 }
 
-_ROWS = tuple(
-    zoo_row(OBJECTIVES[name], FOLDER / f"{name}.safetensors", sha256=sha256) for name, sha256 in _SHIPPED.items()
+
+def _shipped(name: str, sha256: str) -> EncoderSpec:
+    objective = OBJECTIVES[name]
+    transformer = _VIT + 2 * objective.num_registers * objective.backbone.width
+    return zoo_row(
+        objective,
+        FOLDER / f"{name}.safetensors",
+        sha256=sha256,
+        num_params=transformer if "class_token" in objective.outputs else _UNET,
+        data=_DATA,
+    )
+
+
+def _untrained(name: str, loader: str, like: EncoderSpec) -> EncoderSpec:
+    """The network and readouts of a trained row before its first update."""
+    return replace(
+        like,
+        name=name,
+        entry_point=f"encoders.pretraining.untrained:{loader}",
+        objective="untrained",
+        weights=None,
+        licence="none",
+        pretraining_data="none",
+        paper="",
+        options={**like.options, "seed": 0},
+    )
+
+
+_ROWS = (
+    *(_shipped(name, sha256) for name, sha256 in _SHIPPED.items()),
+    _untrained("random_zoo_vit", "load_transformer", _shipped("mae", "")),
+    _untrained("random_zoo_unet", "load_diffusion", _shipped("dift", "")),
 )
 
 ZOO_ENCODERS: Mapping[str, EncoderSpec] = {row.name: row for row in _ROWS}

@@ -148,8 +148,26 @@ def test_weights_of_another_network_are_refused(make_spec: MakeSpec, tmp_path: P
 
 def test_rows_are_only_for_weights_that_ship() -> None:
     for name, row in ZOO_ENCODERS.items():
-        assert (FOLDER / f"{name.removeprefix('zoo_')}.safetensors").is_file()
         assert ENCODERS[name] is row
+        assert row.weights is None or (FOLDER / f"{name.removeprefix('zoo_')}.safetensors").is_file()
+
+
+def test_untrained_twins_have_the_trained_networks_start_and_shape(tmp_path: Path) -> None:
+    for twin, objective in (("random_zoo_vit", "mae"), ("random_zoo_unet", "dift")):
+        row = ZOO_ENCODERS[twin]
+        images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3), np.uint8))
+        first, again = (pkgutil.resolve_name(row.entry_point)(row) for _ in range(2))
+        assert first.digest == again.digest
+        path = tmp_path / f"{objective}.safetensors"
+        save_file(quantise(build_objective(OBJECTIVES[objective], Vocabulary([])).export()), path)
+        trained = zoo_row(OBJECTIVES[objective], path)
+        stored = pkgutil.resolve_name(trained.entry_point)(trained)
+        for name in row.outputs:
+            ours, theirs = (getattr(encoder.encode(images), name) for encoder in (first, stored))
+            assert ours.shape == theirs.shape
+            # The same distribution, drawn anew: as large, and another network.
+            assert 0.5 < float(ours.std() / theirs.std()) < 2
+            assert not torch.allclose(ours, theirs, rtol=0.1)
 
 
 class Positions:
