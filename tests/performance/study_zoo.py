@@ -1,0 +1,191 @@
+"""Does the objective matter? Every encoder of the zoo, three readouts, three tasks of both suites; then the contrasts.
+
+One network, one set of frames and one budget lie behind all encoders, so what differs is the objective. `run` records
+(two hours on four cores; what is recorded is not run again), `analyse` writes `contrasts.csv`, `scores.csv` and
+`study.png` from the records and prints the tables in Markdown. Run as
+`python tests/performance/study_zoo.py run|analyse [--folder FOLDER] [key=value ...]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+from benchmark.estimates import mean_interval
+from benchmark.frame import read_records
+from benchmark.pairing import holm, paired_difference
+from envs.base import Array
+
+mpl.use("Agg")
+
+MASKED, CONTRASTIVE = ("zoo_mae", "zoo_vcond"), ("zoo_simclr", "zoo_clip", "zoo_r3m")
+TRANSFORMERS = (*MASKED, *CONTRASTIVE, "zoo_dino")
+ENCODERS = (*TRANSFORMERS, "zoo_dift")
+UNTRAINED = {**dict.fromkeys(TRANSFORMERS, "random_zoo_vit"), "zoo_dift": "random_zoo_unet"}
+READOUTS = ("class_token", "mean", "grid4")
+SETTINGS = {
+    "tasks": "[metaworld/assembly-v3,metaworld/button-press-topdown-v3,robosuite/lift]",
+    "encoders": f"[{','.join((*ENCODERS, *dict.fromkeys(UNTRAINED.values())))}]",
+    "baselines": "[oracle,proprio,pixels_14]",
+    "readouts": f"[{','.join((*READOUTS, 'pooled'))}]",
+    "num_demos": "[5,10,25]",
+    "seeds": "[0,1,2]",
+    "num_episodes": "20",
+    "horizon": "150",
+    "demo_pool": "25",
+    "image_px": "112",
+    # A third of the standard: the head study found no difference, and nine heads of 3072 numbers are what takes long.
+    "train.num_updates": "1000",
+    "engine.videos": "false",
+}
+
+SIGNIFICANT = 0.05
+
+Contender = tuple[str, str]
+Scores = Mapping[Contender, Mapping[int, Array]]
+"""Success `tasks x seeds x states` by encoder and readout, then by N."""
+
+
+def run(folder: Path, overrides: Sequence[str]) -> None:
+    """Records what is missing."""
+    keys = [f"{key}={value}" for key, value in {**SETTINGS, "name": "zoo", "run_dir": str(folder)}.items()]
+    subprocess.run([sys.executable, "-m", "benchmark.cli", "run", *keys, *overrides], check=True)
+
+
+def read_scores(folder: Path) -> Scores:
+    """The scores of all contenders."""
+    episodes = read_records(folder)
+    found: dict[Contender, dict[int, Array]] = {}
+    for key, part in episodes.groupby(["encoder", "readout", "num_demos"]):
+        encoder, readout, num_demos = cast("tuple[str, str, int]", key)
+        table = part.pivot_table(index="task", columns=["seed", "episode"], values="success", aggfunc="mean")
+        values = table.to_numpy(float).reshape(len(table), part["seed"].nunique(), -1)
+        found.setdefault((encoder, readout), {})[int(num_demos)] = values
+    return found
+
+
+def mean_of(scores: Scores, contenders: Sequence[Contender], numbers: Sequence[int]) -> Array:
+    """Mean success of some contenders over some N, on each task, seed and state."""
+    return np.mean([scores[name][number] for name in contenders for number in numbers], axis=0)
+
+
+def contrasts(scores: Scores) -> list[dict[str, Any]]:
+    """Paired differences of groups of contenders, at each N and over all."""
+    every = sorted(next(iter(scores.values())))
+    transformers = [name for name in TRANSFORMERS if (name, "grid4") in scores]
+    pairs: dict[str, tuple[list[Contender], list[Contender]]] = {}
+    for spatial, collapsed in (("grid4", "class_token"), ("grid4", "mean"), ("mean", "class_token")):
+        pairs[f"{spatial} against {collapsed}, six transformers"] = (
+            [(name, spatial) for name in transformers],
+            [(name, collapsed) for name in transformers],
+        )
+    for readout in READOUTS:
+        pairs[f"masked against contrastive, {readout}"] = (
+            [(name, readout) for name in MASKED],
+            [(name, readout) for name in CONTRASTIVE],
+        )
+    for name, untrained in UNTRAINED.items():
+        for readout in READOUTS:
+            if (name, readout) in scores:
+                pairs[f"{name} against untrained, {readout}"] = ([(name, readout)], [(untrained, readout)])
+    rows: list[dict[str, Any]] = []
+    for title, (ours, theirs) in pairs.items():
+        for label, numbers in [*((str(number), [number]) for number in every), ("all", every)]:
+            found, p_value = paired_difference(mean_of(scores, ours, numbers), mean_of(scores, theirs, numbers))
+            rows.append(
+                {
+                    "contrast": title,
+                    "num_demos": label,
+                    "difference": found.estimate,
+                    "low": found.low,
+                    "high": found.high,
+                    "p": p_value,
+                }
+            )
+    adjusted = holm([row["p"] for row in rows])
+    return [{**row, "p_holm": p_value} for row, p_value in zip(rows, adjusted, strict=True)]
+
+
+def rates(scores: Scores) -> list[dict[str, Any]]:
+    """Success of every contender at each N and over all, with intervals."""
+    rows: list[dict[str, Any]] = []
+    for (encoder, readout), values in scores.items():
+        for label, numbers in [*((str(number), [number]) for number in values), ("all", list(values))]:
+            found = mean_interval(np.mean([values[number] for number in numbers], axis=0))
+            place = {"encoder": encoder, "readout": readout, "num_demos": label}
+            rows.append({**place, "success": found.estimate, "low": found.low, "high": found.high})
+    return rows
+
+
+def draw(success: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Success over all N: a group for each encoder, a mark for each readout."""
+    from matplotlib import pyplot as plt
+
+    overall = sorted((row for row in success if row["num_demos"] == "all"), key=lambda row: row["success"])
+    # By each encoder's best readout.
+    order = list(reversed(dict.fromkeys(row["encoder"] for row in reversed(overall))))
+    colours = {"class_token": "#D55E00", "mean": "#E69F00", "grid4": "#0072B2", "pooled": "#555555"}
+    figure, axis = plt.subplots(figsize=(7.5, 5.2), layout="constrained")
+    for shift, (readout, colour) in enumerate(colours.items()):
+        rows = [row for row in overall if row["readout"] == readout]
+        places = [order.index(row["encoder"]) + 0.16 * (shift - 1.5) for row in rows]
+        middle, low, high = (100 * np.array([row[key] for row in rows]) for key in ("success", "low", "high"))
+        reach = [middle - low, high - middle]
+        axis.errorbar(middle, places, xerr=reach, fmt="o", ms=5, lw=1.2, label=readout, color=colour)
+    axis.set_yticks(range(len(order)), order)
+    axis.set_xlim(0, 100)
+    axis.set_xlabel("success, % (mean of tasks, N = 5, 10, 25, and seeds; 95 % intervals)")
+    axis.grid(axis="x", alpha=0.3)
+    axis.legend(loc="lower right")
+    figure.savefig(path, dpi=110)
+
+
+def analyse(folder: Path) -> None:
+    """Writes tables and figure, prints the tables in Markdown."""
+    scores = read_scores(folder)
+    success, differences = rates(scores), contrasts(scores)
+    pd.DataFrame(success).round(4).to_csv(folder / "scores.csv", index=False)
+    pd.DataFrame(differences).round(4).to_csv(folder / "contrasts.csv", index=False)
+    draw(success, folder / "study.png")
+    header = " | ".join(f"N {number}" for number in dict.fromkeys(row["num_demos"] for row in success))
+    lines = [f"| encoder | readout | {header} |", "|---|---|---|---|---|---|"]
+    of_contender: dict[Contender, list[Mapping[str, Any]]] = {}
+    for row in success:
+        of_contender.setdefault((row["encoder"], row["readout"]), []).append(row)
+    for (encoder, readout), rows in sorted(of_contender.items(), key=lambda item: -item[1][-1]["success"]):
+        cells = [f"{100 * row['success']:.0f}" for row in rows]
+        cells[-1] += f" ({100 * rows[-1]['low']:.0f} to {100 * rows[-1]['high']:.0f})"
+        lines.append(f"| {encoder} | {readout} | {' | '.join(cells)} |")
+    lines += ["", f"| contrast, points; * after Holm's correction | {header} |", "|---|---|---|---|---|"]
+    of_title: dict[str, list[str]] = {}
+    for row in differences:
+        points = [100 * row[key] for key in ("difference", "low", "high")]
+        star = " \\*" if row["p_holm"] < SIGNIFICANT else ""
+        of_title.setdefault(row["contrast"], []).append("{:+.1f} ({:+.1f} to {:+.1f})".format(*points) + star)
+    lines += [f"| {title} | {' | '.join(cells)} |" for title, cells in of_title.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    """Runs or analyses."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["run", "analyse"])
+    parser.add_argument("--folder", type=Path, default=Path("results/studies/zoo"))
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    options = parser.parse_args()
+    if options.action == "run":
+        run(options.folder, options.overrides)
+    else:
+        analyse(options.folder)
+
+
+if __name__ == "__main__":
+    main()
