@@ -14,7 +14,7 @@ from encoders.base import Encoder, Features
 from encoders.pretraining.base import Array, PretrainingFrames
 from encoders.pretraining.sampling import split_clips
 
-MAX_FRAMES = 1000
+MAX_FRAMES = 4000
 TILE = 32
 # Shares of the mean squared feature that are added as ridge; the best on the last clips for training is taken.
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -43,7 +43,7 @@ class ProbeResult:
 
 
 def probe_encoder(encoder: Encoder, frames: PretrainingFrames, held_out: float) -> dict[str, ProbeResult]:
-    """Probes each field of an encoder's features.
+    """Probes each field of an encoder's features, and the mean of its grid.
 
     Args:
         encoder: a frozen encoder.
@@ -80,7 +80,13 @@ def _encode(encoder: Encoder, images: UInt8[Array, "N H W 3"]) -> dict[str, Floa
 
 
 def _fields(features: Features) -> dict[str, Tensor]:
-    found = {"class_token": features.class_token, "grid": features.grid, "pooled": features.pooled}
+    grid = features.grid
+    found = {
+        "class_token": features.class_token,
+        "mean": None if grid is None else grid.mean(dim=(2, 3)),
+        "grid": grid,
+        "pooled": features.pooled,
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -65,7 +65,7 @@ def test_weights_card_and_figures_are_written(
     assert card["settings"]["batch_size"] == 8
     assert [step for step, _ in card["loss_curve"]] == [1, 2, 3, 4]
     assert card["flops"] > 0
-    assert set(card["probe"]["trained"]) == {"class_token", "grid"}
+    assert set(card["probe"]["trained"]) == {"class_token", "mean", "grid"}
     assert card["beats_trivial"]["loss"] == (card["held_out"]["loss"] < card["trivial"]["loss"])
     spec, file = pretraining_commands.OBJECTIVES[name], output / "weights.safetensors"
     row = zoo_row(spec, file, sha256=card["weights"]["sha256"])
