@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.composition import compose_config, preset_names
 from benchmark.config import BenchmarkConfig
 from benchmark.forecast import Forecast, duration, forecast, learn, learned_factor
 from benchmark.machine import cache_root, num_cores
@@ -159,8 +160,6 @@ def report(options: Namespace) -> int:
 def list_names(options: Namespace) -> int:
     """Lists a catalog."""
     if options.kind == "presets":
-        from benchmark.cli import compose_config, preset_names
-
         configs = {name: compose_config([f"preset={name}"]) for name in preset_names()}
         rows: dict[str, dict[str, object]] = {
             name: config.model_dump(mode="json", exclude={"name", "run_dir", "engine"})
@@ -304,7 +303,6 @@ def demos_command(options: Namespace) -> int:
 def cache_command(options: Namespace) -> int:
     """Shows, verifies or clears the feature cache."""
     from benchmark.cache import FeatureCache
-    from benchmark.cli import compose_config
 
     config = compose_config([])
     cache = FeatureCache(cache_root(config.engine.cache_dir) / "features", int(config.engine.cache_gib * 2**30))

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmark.commands import AddVerb
+from benchmark.composition import compose_config, preset_names
 from benchmark.machine import num_cores
 from benchmark.registry import expand_tasks
 from envs.base import Array
@@ -50,8 +51,6 @@ def add_frames(verb: AddVerb) -> None:
 
 def evaluated_tasks() -> frozenset[str]:
     """Tasks that some shipped protocol or task set evaluates: what is trained on them must not be ranked by them."""
-    from benchmark.cli import compose_config, preset_names
-
     of_presets = [name for preset in preset_names() for name in compose_config([f"preset={preset}"]).tasks]
     return frozenset(expand_tasks([*of_presets, *TASK_SETS]))
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.cli import compose_config, main
+from benchmark.cli import main
+from benchmark.composition import compose_config
 from benchmark.plan import make_plan
 from benchmark.records import RecordStore
 from benchmark.statistics import analyse

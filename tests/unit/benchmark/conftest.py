@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.cli import compose_config
+from benchmark.composition import compose_config
 from benchmark.plan import make_plan
 from benchmark.records import CellRecord, Cost, Digests, Episode, Provenance, RecordStore
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.cli import compose_config, preset_names
+from benchmark.composition import compose_config, preset_names
 from benchmark.config import ConfigError
 from benchmark.plan import make_plan
 from benchmark.registry import UnknownNameError, encoders

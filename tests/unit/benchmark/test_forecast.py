@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import compose_config
+from benchmark.composition import compose_config
 from benchmark.forecast import Forecast, duration, forecast, learn, learned_factor
 from benchmark.plan import make_plan
 

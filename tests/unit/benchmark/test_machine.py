@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmark.cli import compose_config
+from benchmark.composition import compose_config
 from benchmark.machine import sized
 
 

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly typed
 from torch import Tensor
 
-from benchmark.cli import compose_config, main
+from benchmark.cli import main
+from benchmark.composition import compose_config
 from benchmark.plan import make_plan
 from benchmark.provenance import provenance
 from encoders.reference import spec_for

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
-from benchmark.cli import compose_config
+from benchmark.composition import compose_config
 from benchmark.plan import make_plan
 from encoders.catalog import ENCODERS
 from encoders.preprocessing import preprocess
