@@ -14,7 +14,7 @@ from encoders.base import Encoder, Features
 from encoders.pretraining.base import Array, PretrainingFrames
 from encoders.pretraining.sampling import split_clips
 
-MAX_FRAMES = 4000
+MAX_FRAMES = 2000
 TILE = 32
 # Shares of the mean squared feature that are added as ridge; the best on the last clips for training is taken.
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
