@@ -22,7 +22,15 @@ _DIFFUSION_OPTIONS = ("vae_channels", "unet_channels", "latent_channels", "noise
 _FOLD = 4
 
 # Objectives with weights in the folder, and the SHA-256 of each file.
-_SHIPPED: Mapping[str, str] = {}
+_SHIPPED: Mapping[str, str] = {
+    "mae": "b8afe1d4c42089024fffe6a26c2d94f18fb4107f29c94869affbe88f0d987f27",
+    "vcond": "d5ee2ee867fb8cf00b4b4739a705aad8256ba8dfb927db8897fbe2f00ea29335",
+    "dift": "4e28b474dceafadfb086fd5fdb3c0edd1b0318a187ceb684d06deea2edba71fa",
+    "simclr": "ffd0645b225c2e966c5928942c7659d855f5d3cefc3c74c14436db07d2e671bd",
+    "clip": "c5d5dabb88ffdc72b0b82a2e833268f13dc53f34de30553e4ae7a4aa8b4362e1",
+    "r3m": "5952399eea887e2f17a0552cdf09362dfa813df8836c2083625a3ccf9a627abd",
+    "dino": "f457a5594133738b255f6368885294b93b85f2144e8897c891eb483fc84a35f8",
+}
 _DATA = "88 869 rendered frames of 46 Meta-World and robosuite tasks that nothing evaluates; docs/frames.md"
 # Parameters of the frozen networks; a register token of V-Cond is a token and its position.
 _VIT, _UNET = 2_827_008, 3_142_916

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,30 @@ def test_rows_are_only_for_weights_that_ship() -> None:
     for name, row in ZOO_ENCODERS.items():
         assert ENCODERS[name] is row
         assert row.weights is None or (FOLDER / f"{name.removeprefix('zoo_')}.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", sorted(name for name, row in ZOO_ENCODERS.items() if row.weights is not None))
+def test_shipped_weights_are_those_of_their_card(name: str) -> None:
+    row = ZOO_ENCODERS[name]
+    objective = OBJECTIVES[name.removeprefix("zoo_")]
+    card = json.loads((FOLDER / f"{objective.name}.json").read_text())
+    assert row.weights is not None
+    assert card["weights"]["sha256"] == row.weights.sha256
+    assert card["beats_trivial"]["loss"]
+    # The recipe in the catalog is the one that made the weights.
+    assert card["settings"]["num_samples"] == objective.recipe.num_samples
+    assert {key: card["settings"][f"options.{key}"] for key in objective.options} == dict(objective.options)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8))
+    features = pkgutil.resolve_name(row.entry_point)(row).encode(images)
+    assert features.grid.shape == (2, row.feature_dim, row.grid_side, row.grid_side)
+
+
+def test_the_zoo_is_small_and_of_one_set_of_frames_and_one_budget() -> None:
+    files = sorted(FOLDER.glob("*.safetensors"))
+    assert sum(path.stat().st_size for path in files) <= 28 * 2**20
+    cards = [json.loads(path.with_suffix(".json").read_text()) for path in files]
+    assert {path.stem for path in files} == set(OBJECTIVES)
+    assert len({(card["data"]["digest"], card["settings"]["num_samples"]) for card in cards}) == 1
 
 
 def test_untrained_twins_have_the_trained_networks_start_and_shape(tmp_path: Path) -> None:
