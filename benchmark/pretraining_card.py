@@ -75,7 +75,7 @@ def _packed(weights: Mapping[str, Tensor]) -> bytes:
 
 
 def _load(spec: ObjectiveSpec, path: Path) -> Encoder:
-    return load_encoder(zoo_row(spec, path.absolute()))
+    return load_encoder(zoo_row(spec, f"file:{path.absolute()}"))
 
 
 def _card(spec: ObjectiveSpec, trained: Trained, frames: PretrainingFrames, device: str) -> dict[str, Any]:

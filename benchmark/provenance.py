@@ -82,7 +82,7 @@ def provenance(device: str, gl: str, tile: int, encoder: EncoderSpec) -> Provena
             "pretraining_data": encoder.pretraining_data,
             "paper": encoder.paper,
             "image_size": encoder.image_size,
-            "weights": encoder.weights.uri if encoder.weights else None,
+            "weights": found.get("source") or (encoder.weights.uri if encoder.weights else None),
             "weights_revision": found.get("revision"),
             "weights_sha256": found.get("official_sha256"),
             "options": dict(encoder.options),

@@ -17,6 +17,7 @@ from benchmark.registry import encoders
 from encoders.download import OnProgress
 from encoders.spec import EncoderSpec
 from encoders.weights import WeightsError, fetch, find, import_weights, local_path, origin, verify, weights_dir
+from encoders.weights_location import file_of
 
 WEIGHTS_HELP = """\
 Show, fetch, import or verify the published weights of encoders.
@@ -69,7 +70,7 @@ def _place(spec: EncoderSpec) -> str:
     path = find(spec)
     if path is None:
         return "no"
-    if spec.weights.uri.startswith("file:"):
+    if file_of(spec.weights) is not None:
         return "yes"
     return "yes" if path.is_relative_to(weights_dir()) or path == local_path(spec) else "in the hub's cache"
 

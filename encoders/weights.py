@@ -13,6 +13,7 @@ from encoders.download import Official, OnProgress, no_progress, official_file
 from encoders.spec import EncoderSpec, WeightsSource
 from encoders.weights_location import (
     WeightsError,
+    file_of,
     find,
     is_on_hub,
     local_path,
@@ -59,8 +60,8 @@ def locate(spec: EncoderSpec) -> Path:
     if found is not None:
         return found
     source = source_of(spec)
-    if source.uri.startswith("file:"):
-        raise WeightsError(f"The weights of {spec.name!r} are not there: no file {source.uri.removeprefix('file:')}.")
+    if (file := file_of(source)) is not None:
+        raise WeightsError(f"The weights of {spec.name!r} are not there: no file {file}.")
     if source.files or not is_on_hub(source.uri):
         return fetch(spec)
     return _download(spec, no_progress).path
@@ -93,8 +94,8 @@ def fetch(spec: EncoderSpec, on_progress: OnProgress = no_progress) -> Path:
         WeightsError: the encoder has no published weights, they cannot be had, or they are not the published ones.
     """
     source, target = source_of(spec), local_path(spec)
-    if source.uri.startswith("file:"):
-        raise WeightsError(f"The weights of {spec.name!r} are a file of yours; there is nothing to fetch.")
+    if file_of(source) is not None:
+        raise WeightsError(f"The weights of {spec.name!r} are a file of this machine; there is nothing to fetch.")
     if source.files:
         return fetch_folder(spec)
     if target.is_file():
@@ -161,8 +162,12 @@ def _fault(spec: EncoderSpec, path: Path) -> str:
 
 def origin(spec: EncoderSpec) -> dict[str, Any]:
     """Where the weights on this machine are from: source, revision, digests, licence; empty where nobody noted it."""
-    if spec.weights is None or (path := find(spec)) is None or spec.weights.uri.startswith("file:"):
+    if spec.weights is None or (path := find(spec)) is None:
         return {}
+    if (file := file_of(spec.weights)) is not None:
+        # Where a file lies says nothing on another machine.
+        source = spec.weights.uri if spec.weights.uri.startswith("shipped:") else f"file:{file.name}"
+        return {"source": source, "official_sha256": spec.weights.sha256}
     if path.is_dir() or path == local_path(spec):
         return read_note(path)
     cached = _cached(path, spec.weights)

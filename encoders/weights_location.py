@@ -9,6 +9,9 @@ from pathlib import Path
 
 from encoders.spec import EncoderSpec, WeightsSource
 
+SHIPPED = Path(__file__).parent / "zoo"
+"""The folder of the weights that are part of the package."""
+
 
 class WeightsError(RuntimeError):
     """Weights cannot be had or do not fit; the text says what to run where."""
@@ -75,15 +78,22 @@ def local_path(spec: EncoderSpec) -> Path:
     return weights_dir() / f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', spec.name)}.safetensors"
 
 
+def file_of(source: WeightsSource) -> Path | None:
+    """The file of this machine that a source names; None where it names a place in the network."""
+    scheme, _, place = source.uri.partition(":")
+    if scheme == "shipped":
+        return SHIPPED / place
+    return Path(place) if scheme == "file" else None
+
+
 def find(spec: EncoderSpec) -> Path | None:
     """The weights of an encoder on this machine: the file its source names, ours, or those in the hub's cache."""
     source = source_of(spec)
     if source.files:
         places = (weights_dir() / spec.name, local_path(spec), *_snapshots(source, source.uri))
         return next((place for place in places if not missing_files(source, place)), None)
-    if source.uri.startswith("file:"):
-        path = Path(source.uri.removeprefix("file:"))
-        return path if path.is_file() else None
+    if (file := file_of(source)) is not None:
+        return file if file.is_file() else None
     path = local_path(spec)
     return path if path.is_file() else in_hub_cache(source)
 

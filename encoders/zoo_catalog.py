@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from encoders.pretraining.catalog import OBJECTIVES
 from encoders.pretraining.spec import ObjectiveSpec
 from encoders.spec import EncoderSpec, WeightsSource
 
-FOLDER = Path(__file__).parent / "zoo"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = (0.5, 0.5, 0.5)
 _DIFFUSION_OPTIONS = ("vae_channels", "unet_channels", "latent_channels", "noise_seed", "block", "timestep")
@@ -37,13 +35,13 @@ _VIT, _UNET = 2_827_008, 3_142_916
 
 
 def zoo_row(
-    objective: ObjectiveSpec, file: Path, *, sha256: str | None = None, num_params: int = 0, data: str = "not said"
+    objective: ObjectiveSpec, weights: str, *, sha256: str | None = None, num_params: int = 0, data: str = "not said"
 ) -> EncoderSpec:
     """The catalog row of a pretrained encoder.
 
     Args:
         objective: what it was trained for.
-        file: its quantised weights.
+        weights: URI of its quantised weights, as in `WeightsSource`.
         sha256: digest of the file.
         num_params: parameters of the frozen network.
         data: the frames that it was trained on, in words.
@@ -57,9 +55,7 @@ def zoo_row(
         image_size=backbone.image_px,
         crop_fraction=1.0,
         num_params=num_params,
-        weights=WeightsSource(
-            uri=f"file:{file}", sha256=sha256, converter="encoders.pretraining.quantisation:dequantise"
-        ),
+        weights=WeightsSource(uri=weights, sha256=sha256, converter="encoders.pretraining.quantisation:dequantise"),
         licence="MIT",
         pretraining_data=data,
         paper=objective.paper,
@@ -116,7 +112,7 @@ def _shipped(name: str, sha256: str) -> EncoderSpec:
     transformer = _VIT + 2 * objective.num_registers * objective.backbone.width
     return zoo_row(
         objective,
-        FOLDER / f"{name}.safetensors",
+        f"shipped:{name}.safetensors",
         sha256=sha256,
         num_params=transformer if "class_token" in objective.outputs else _UNET,
         data=_DATA,

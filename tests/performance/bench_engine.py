@@ -43,7 +43,7 @@ from policies.spec import TrainSettings
 
 TASK, ENCODER, READOUT = "metaworld/assembly-v3", "random_resnet18_64", "mean"
 TILE, HORIZON, NUM_POLICIES, NUM_EPISODES = 8, 60, 12, 4
-ROUNDS = 5
+ROUNDS = 3
 SETTINGS = TrainSettings(
     num_updates=50,
     batch_size=64,

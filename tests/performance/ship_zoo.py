@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmark.forecast import duration
 from encoders.pretraining.catalog import OBJECTIVES
-from encoders.zoo_catalog import FOLDER
+from encoders.weights_location import SHIPPED
 
 mpl.use("Agg")
 
@@ -71,12 +71,12 @@ def main() -> None:
     """Copies, draws, prints."""
     source = Path(sys.argv[1])
     cards: dict[str, Mapping[str, Any]] = {}
-    FOLDER.mkdir(exist_ok=True)
+    SHIPPED.mkdir(exist_ok=True)
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name in OBJECTIVES:
         cards[name] = json.loads((source / name / "card.json").read_text())
-        shutil.copyfile(source / name / "weights.safetensors", FOLDER / f"{name}.safetensors")
-        shutil.copyfile(source / name / "card.json", FOLDER / f"{name}.json")
+        shutil.copyfile(source / name / "weights.safetensors", SHIPPED / f"{name}.safetensors")
+        shutil.copyfile(source / name / "card.json", SHIPPED / f"{name}.json")
         Image.open(source / name / "picture.png").convert("RGB").save(FIGURES / f"{name}.jpg", quality=85)
     draw_losses(cards, FIGURES / "losses.png")
     sys.stdout.write(table(cards))

@@ -27,6 +27,7 @@ def make_run(
             "preset=quickstart",
             f"encoders=[{','.join(rates)}]",
             "readouts=[pooled]",
+            "num_demos=[5,10,25]",
             "seeds=[0,1,2]",
             "num_episodes=20",
             *overrides,

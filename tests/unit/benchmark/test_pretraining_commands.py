@@ -68,10 +68,10 @@ def test_weights_card_and_figures_are_written(
     assert set(card["probe"]["trained"]) == {"class_token", "mean", "grid"}
     assert card["beats_trivial"]["loss"] == (card["held_out"]["loss"] < card["trivial"]["loss"])
     spec, file = pretraining_commands.OBJECTIVES[name], output / "weights.safetensors"
-    row = zoo_row(spec, file, sha256=card["weights"]["sha256"])
+    row = zoo_row(spec, f"file:{file}", sha256=card["weights"]["sha256"])
     assert load(row).encode(torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)).grid is not None
     with pytest.raises(WeightsError, match="not the published file"):
-        load(zoo_row(spec, file, sha256="0" * 64))
+        load(zoo_row(spec, f"file:{file}", sha256="0" * 64))
     assert main([*command, "weight_decay=0.3"]) == 2
     assert "weight_decay=0.3 is asked now" in capsys.readouterr().err
 

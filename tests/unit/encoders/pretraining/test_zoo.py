@@ -14,9 +14,11 @@ import pytest
 import torch
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly typed
 
+from benchmark.provenance import provenance
 from encoders.base import Encoder, Features
 from encoders.catalog import ENCODERS
 from encoders.checks import check_encoder
+from encoders.official_file import sha256_of
 from encoders.pretraining.base import PretrainingFrames
 from encoders.pretraining.catalog import OBJECTIVES
 from encoders.pretraining.masked import ConditionedAutoencoder
@@ -28,9 +30,11 @@ from encoders.pretraining.text import START, Vocabulary
 from encoders.pretraining.training import build_objective
 from encoders.spec import EncoderSpec
 from encoders.weights import WeightsError
-from encoders.zoo_catalog import FOLDER, ZOO_ENCODERS, zoo_row
+from encoders.weights_location import SHIPPED
+from encoders.zoo_catalog import ZOO_ENCODERS, zoo_row
 
 MakeSpec = Callable[..., ObjectiveSpec]
+SHIPPED_NAMES = sorted(name for name, row in ZOO_ENCODERS.items() if row.weights is not None)
 VOCABULARY = Vocabulary(["push the red block"])
 
 
@@ -40,7 +44,7 @@ def load(row: EncoderSpec) -> Encoder:
 
 def stored(spec: ObjectiveSpec, path: Path) -> EncoderSpec:
     save_file(quantise(build_objective(spec, VOCABULARY).export()), path)
-    return zoo_row(spec, path)
+    return zoo_row(spec, f"file:{path}")
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
@@ -75,7 +79,7 @@ def test_int8_weights_give_nearly_the_same_features(name: str, tmp_path: Path) -
     features: list[Features] = []
     for kind, tensors in (("whole", weights), ("small", quantise(weights))):
         save_file(tensors, tmp_path / f"{kind}.safetensors")
-        features.append(load(zoo_row(spec, tmp_path / f"{kind}.safetensors")).encode(images))
+        features.append(load(zoo_row(spec, f"file:{tmp_path}/{kind}.safetensors")).encode(images))
     for field in spec.outputs:
         whole, small = (getattr(found, field).flatten(1) for found in features)
         assert torch.nn.functional.cosine_similarity(whole, small, dim=1).min() > 0.999, field
@@ -121,7 +125,7 @@ def test_an_exported_vcond_sees_what_it_saw_with_an_empty_caption(make_spec: Mak
             continue
         parameter.data.add_(0.05 * torch.randn(parameter.shape))
     save_file(objective.export(), tmp_path / "weights.safetensors")
-    encoder = load(zoo_row(spec, tmp_path / "weights.safetensors"))
+    encoder = load(zoo_row(spec, f"file:{tmp_path}/weights.safetensors"))
     images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
     from encoders.pretraining.backbone import class_token, patch_tokens
     from encoders.pretraining.base import Batch, normalise, to_pixels
@@ -142,22 +146,22 @@ def test_an_exported_vcond_sees_what_it_saw_with_an_empty_caption(make_spec: Mak
 def test_weights_of_another_network_are_refused(make_spec: MakeSpec, tmp_path: Path) -> None:
     stored(make_spec("mae"), tmp_path / "weights.safetensors")
     with pytest.raises(WeightsError, match="do not fit 'zoo_simclr'"):
-        load(zoo_row(OBJECTIVES["simclr"], tmp_path / "weights.safetensors"))
+        load(zoo_row(OBJECTIVES["simclr"], f"file:{tmp_path}/weights.safetensors"))
     with pytest.raises(WeightsError, match="do not fit 'zoo_dift'"):
-        load(zoo_row(make_spec("dift"), tmp_path / "weights.safetensors"))
+        load(zoo_row(make_spec("dift"), f"file:{tmp_path}/weights.safetensors"))
 
 
 def test_rows_are_only_for_weights_that_ship() -> None:
     for name, row in ZOO_ENCODERS.items():
         assert ENCODERS[name] is row
-        assert row.weights is None or (FOLDER / f"{name.removeprefix('zoo_')}.safetensors").is_file()
+        assert row.weights is None or (SHIPPED / f"{name.removeprefix('zoo_')}.safetensors").is_file()
 
 
-@pytest.mark.parametrize("name", sorted(name for name, row in ZOO_ENCODERS.items() if row.weights is not None))
+@pytest.mark.parametrize("name", SHIPPED_NAMES)
 def test_shipped_weights_are_those_of_their_card(name: str) -> None:
     row = ZOO_ENCODERS[name]
     objective = OBJECTIVES[name.removeprefix("zoo_")]
-    card = json.loads((FOLDER / f"{objective.name}.json").read_text())
+    card = json.loads((SHIPPED / f"{objective.name}.json").read_text())
     assert row.weights is not None
     assert card["weights"]["sha256"] == row.weights.sha256
     assert card["beats_trivial"]["loss"]
@@ -170,7 +174,7 @@ def test_shipped_weights_are_those_of_their_card(name: str) -> None:
 
 
 def test_the_zoo_is_small_and_of_one_set_of_frames_and_one_budget() -> None:
-    files = sorted(FOLDER.glob("*.safetensors"))
+    files = sorted(SHIPPED.glob("*.safetensors"))
     assert sum(path.stat().st_size for path in files) <= 28 * 2**20
     cards = [json.loads(path.with_suffix(".json").read_text()) for path in files]
     assert {path.stem for path in files} == set(OBJECTIVES)
@@ -185,7 +189,7 @@ def test_untrained_twins_have_the_trained_networks_start_and_shape(tmp_path: Pat
         assert first.digest == again.digest
         path = tmp_path / f"{objective}.safetensors"
         save_file(quantise(build_objective(OBJECTIVES[objective], Vocabulary([])).export()), path)
-        trained = zoo_row(OBJECTIVES[objective], path)
+        trained = zoo_row(OBJECTIVES[objective], f"file:{path}")
         stored = pkgutil.resolve_name(trained.entry_point)(trained)
         for name in row.outputs:
             ours, theirs = (getattr(encoder.encode(images), name) for encoder in (first, stored))
@@ -224,3 +228,16 @@ def test_retrieval_shows_queries_and_neighbours(frames: PretrainingFrames, make_
     picture = retrieval_picture(encoder, frames, 0.25)
     assert picture.shape == (6 * 32, 6 * 32 + 4, 3)
     assert 0 < spread(encoder, frames) < 1
+
+
+@pytest.mark.parametrize("name", SHIPPED_NAMES)
+def test_the_record_of_a_shipped_encoder_names_its_weights_alike_on_every_machine(name: str) -> None:
+    recorded = provenance("cpu", "", 8, ZOO_ENCODERS[name]).encoder
+    assert recorded["weights"] == f"shipped:{name.removeprefix('zoo_')}.safetensors"
+    assert recorded["weights_sha256"] == sha256_of(SHIPPED / f"{name.removeprefix('zoo_')}.safetensors")
+
+
+def test_the_record_of_weights_of_ones_own_names_the_file_and_not_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(b"")
+    recorded = provenance("cpu", "", 8, zoo_row(OBJECTIVES["mae"], f"file:{tmp_path}/mine.safetensors")).encoder
+    assert recorded["weights"] == "file:mine.safetensors"
