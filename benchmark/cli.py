@@ -8,21 +8,17 @@ import sys
 from collections.abc import Sequence
 from typing import cast
 
-from benchmark import commands, pretraining_commands, result_commands
+from benchmark.commands.catalogs import add_catalogs
+from benchmark.commands.demos import add_demos
+from benchmark.commands.frames import add_frames
+from benchmark.commands.machine import add_machine
+from benchmark.commands.pretraining import add_pretraining
+from benchmark.commands.results import add_results
+from benchmark.commands.run import add_run
+from benchmark.commands.weights import add_weights
 from benchmark.composition import compose_config
-from benchmark.frames_commands import add_frames
 
-RUN_HELP = """\
-Settings are given as key=value and override the preset's; lists are written [a,b,c].
-
-  pvrbench run preset=quickstart
-  pvrbench run preset=quickstart tasks=[metaworld/assembly-v3] encoders=[pixels_14,oracle,proprio] \\
-      num_demos=[5,10,25] seeds=[0,1,2] num_episodes=50 name=assembly
-  pvrbench run encoders=[my_package.module:MyEncoder] train.num_updates=5000
-  pvrbench run encoders=[timm:vit_small_patch16_224.dino,file:/path/mine.pth?model=vit_tiny_patch16_224]
-
-All keys with their defaults: benchmark/conf/config.yaml. Names: `pvrbench list encoders|tasks|heads|readouts|presets`.
-A run that was interrupted goes on where it stopped when the same command is given again."""
+ADDED = (add_run, add_results, add_catalogs, add_demos, add_weights, add_machine, add_frames, add_pretraining)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,22 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(body=body)
         return sub
 
-    run = verb("run", "Run a benchmark and report it.", commands.run, epilog=RUN_HELP)
-    run.add_argument("overrides", nargs="*", metavar="key=value")
-    plan = verb("plan", "Check a benchmark and show what it would do.", commands.plan, epilog=RUN_HELP)
-    plan.add_argument("overrides", nargs="*", metavar="key=value")
-    report = verb("report", "Figures, tables and a page from the records of runs.", commands.report)
-    report.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
-    report.add_argument("--output", help="folder for the report; default: the first run's")
-    listing = verb("list", "List what can be named in a run.", commands.list_names)
-    listing.add_argument("kind", choices=["encoders", "tasks", "heads", "readouts", "presets"])
-    doctor = verb("doctor", "Render a frame in each suite; say what is missing and how to mend it.", commands.doctor)
-    weights = commands.add_tools(verb)
-    for sub in (plan, report, listing, doctor, weights):
-        sub.add_argument("--json", action="store_true", help="print JSON for a program to read")
-    add_frames(verb)
-    result_commands.add_results(verb)
-    pretraining_commands.add_pretraining(verb)
+    for add in ADDED:
+        add(verb)
     return parser
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark.analysis.statistics import analyse
 from benchmark.cli import main
 from benchmark.composition import compose_config
+from benchmark.engine.training import demo_order, demo_path
+from benchmark.engine.workplace import load_task
 from benchmark.plan import make_plan
 from benchmark.records import RecordStore
-from benchmark.statistics import analyse
-from benchmark.training import demo_order, demo_path
-from benchmark.workplace import load_task
 from encoders.catalog import ALIASES, ENCODERS
 from envs.catalog import TASKS
 from envs.demos import DemoFile

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmark.estimates import mean_interval
-from benchmark.frame import read_records
-from benchmark.pairing import paired_difference
+from benchmark.analysis.estimates import mean_interval
+from benchmark.analysis.frame import read_records
+from benchmark.analysis.pairing import paired_difference
 from benchmark.records import RecordError
 from envs.base import Array
 

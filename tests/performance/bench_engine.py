@@ -22,14 +22,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from benchmark.features import TileEncoder
-from benchmark.machine import num_cores
-from benchmark.processor import one_thread
-from benchmark.provenance import processor
+from benchmark.engine.features import TileEncoder
+from benchmark.engine.machine import num_cores
+from benchmark.engine.processor import one_thread
+from benchmark.engine.provenance import processor
+from benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
+from benchmark.engine.simulator import SimulatorPool
+from benchmark.engine.workplace import load_encoder, load_task
 from benchmark.registry import encoders, heads, readouts, tasks
-from benchmark.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
-from benchmark.simulator import SimulatorPool
-from benchmark.workplace import load_encoder, load_task
 from encoders.base import Features
 from encoders.readout import read
 from encoders.readout_catalog import ReadoutSpec

@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 import torch
 
-from benchmark.machine import num_cores
-from benchmark.processor import one_thread
-from benchmark.provenance import processor
-from benchmark.trainers import Trainers
+from benchmark.engine.machine import num_cores
+from benchmark.engine.processor import one_thread
+from benchmark.engine.provenance import processor
+from benchmark.engine.trainers import Trainers
 from policies.base import TrainJob
 from policies.behavior_cloning import train_heads
 from policies.catalog import HEADS

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmark.report import write_report
+from benchmark.reporting.report import write_report
 
 FIXTURES = Path(__file__).parents[1] / "unit/benchmark/conftest.py"
 TASKS = [

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.machine import num_cores
-from benchmark.provenance import processor
+from benchmark.engine.machine import num_cores
+from benchmark.engine.provenance import processor
+from benchmark.engine.workplace import load_task
 from benchmark.registry import tasks
-from benchmark.workplace import load_task
 from envs.demos import collect_demos
 from envs.robomimic_file import export_demos
 from envs.spec import View

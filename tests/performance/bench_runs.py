@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.machine import num_cores
-from benchmark.provenance import processor
+from benchmark.engine.machine import num_cores
+from benchmark.engine.provenance import processor
 
 BASE = {
     "tasks": "[metaworld/button-press-topdown-v3]",

@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib as mpl
 from PIL import Image
 
-from benchmark.forecast import duration
+from benchmark.engine.forecast import duration
 from encoders.pretraining.catalog import OBJECTIVES
 from encoders.weights_location import SHIPPED
 

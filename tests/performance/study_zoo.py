@@ -19,9 +19,9 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from benchmark.estimates import mean_interval
-from benchmark.frame import read_records
-from benchmark.pairing import holm, paired_difference
+from benchmark.analysis.estimates import mean_interval
+from benchmark.analysis.frame import read_records
+from benchmark.analysis.pairing import holm, paired_difference
 from envs.base import Array
 
 mpl.use("Agg")

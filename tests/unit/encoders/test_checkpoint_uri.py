@@ -14,8 +14,8 @@ from torch import Tensor
 
 from benchmark.cli import main
 from benchmark.composition import compose_config
+from benchmark.engine.provenance import provenance
 from benchmark.plan import make_plan
-from benchmark.provenance import provenance
 from encoders.reference import spec_for
 from encoders.timm_backbone import load
 from encoders.weights import WeightsError, locate

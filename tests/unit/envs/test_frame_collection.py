@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmark.cli import main
-from benchmark.frames_commands import default_round, evaluated_tasks, pretraining_tasks
+from benchmark.commands.frames import default_round, evaluated_tasks, pretraining_tasks
 from envs import frame_collection
 from envs.catalog import TASKS
 from envs.frame_collection import FIRST_SEED, FrameRecipe, collect_frames, plan_clips

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from benchmark.engine.workplace import load_task
 from benchmark.registry import tasks
-from benchmark.workplace import load_task
 from envs.base import Array
 from envs.spec import RenderMode, View
 

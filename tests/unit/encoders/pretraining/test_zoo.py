@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly typed
 
-from benchmark.provenance import provenance
+from benchmark.engine.provenance import provenance
 from encoders.base import Encoder, Features
 from encoders.catalog import ENCODERS
 from encoders.checks import check_encoder

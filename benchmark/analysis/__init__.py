@@ -1,0 +1,1 @@
+"""From records to estimates, intervals, paired tests and ranks. No torch, no simulator."""

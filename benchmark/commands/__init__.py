@@ -1,0 +1,1 @@
+"""Bodies of the verbs of the command line."""

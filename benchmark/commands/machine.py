@@ -1,0 +1,54 @@
+"""Bodies of `pvrbench doctor | cache`: the machine, and what it keeps."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from dataclasses import asdict
+
+from rich.console import Console
+
+from benchmark.commands.verb import AddVerb, print_json
+from benchmark.composition import compose_config
+from benchmark.engine.machine import cache_root
+
+
+def add_machine(verb: AddVerb) -> None:
+    """Adds the verbs."""
+    examine = verb("doctor", "Render a frame in each suite; say what is missing and how to mend it.", doctor)
+    examine.add_argument("--json", action="store_true", help="print JSON for a program to read")
+    cache = verb("cache", "Show, check or empty the feature cache.", cache_command)
+    cache.add_argument("action", choices=["info", "verify", "clear"])
+
+
+def doctor(options: Namespace) -> int:
+    """Checks the machine."""
+    from benchmark.commands.doctor import examine, render_findings
+
+    findings = examine()
+    if options.json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        Console().print(render_findings(findings), highlight=False)
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def cache_command(options: Namespace) -> int:
+    """Shows, verifies or clears the feature cache."""
+    from benchmark.engine.cache import FeatureCache
+
+    config = compose_config([])
+    cache = FeatureCache(cache_root(config.engine.cache_dir) / "features", int(config.engine.cache_gib * 2**30))
+    match options.action:
+        case "info":
+            info = cache.info()
+            text = f"{info.num_entries} entries, {info.size_bytes / 2**20:.1f} of {info.limit_bytes / 2**20:.0f} MiB"
+            sys.stdout.write(f"{info.path}: {text}\n")
+            return 0
+        case "verify":
+            damaged = cache.verify()
+            sys.stdout.write("".join(f"damaged: {path}\n" for path in damaged) or "all entries are sound\n")
+            return 1 if damaged else 0
+        case _:
+            sys.stdout.write(f"{cache.clear()} entries removed\n")
+            return 0

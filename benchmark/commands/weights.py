@@ -1,0 +1,154 @@
+"""Bodies of `pvrbench weights list | fetch | import | verify`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from benchmark.commands.verb import AddVerb
+from benchmark.registry import encoders
+from encoders.download import OnProgress
+from encoders.spec import EncoderSpec
+from encoders.weights import WeightsError, fetch, find, import_weights, local_path, origin, verify, weights_dir
+from encoders.weights_location import file_of
+
+WEIGHTS_HELP = """\
+Show, fetch, import or verify the published weights of encoders.
+
+  pvrbench weights list                     what there is, what is here, under which licence
+  pvrbench weights fetch NAME...            download, check, convert to safetensors
+  pvrbench weights import NAME FILE         the same from an official file or folder that is here already
+  pvrbench weights verify [NAME...]         hash again what is here
+
+Weights lie in PVRBENCH_WEIGHTS; copy files from there to a machine without network."""
+
+
+def add_weights(verb: AddVerb) -> None:
+    """Adds the verb."""
+    weights = verb("weights", WEIGHTS_HELP.splitlines()[0], weights_command, epilog=WEIGHTS_HELP)
+    weights.add_argument("action", choices=["list", "fetch", "import", "verify"])
+    weights.add_argument("names", nargs="*", metavar="ENCODER", help="catalog names; for import one name and a FILE")
+    weights.add_argument("--json", action="store_true", help="print JSON for a program to read")
+
+
+def weights_command(options: Namespace) -> int:
+    """Lists, fetches, imports or verifies weights."""
+    body = {"list": _list, "fetch": _fetch, "import": _import, "verify": _verify}[options.action]
+    return body(list(options.names), as_json=options.json)
+
+
+def _specs(names: list[str]) -> list[EncoderSpec]:
+    return [encoders()[name] for name in names] or [spec for spec in encoders().values() if spec.weights]
+
+
+def _list(names: list[str], *, as_json: bool) -> int:
+    rows = [
+        {
+            "encoder": spec.name,
+            "here": _place(spec),
+            "licence": spec.licence,
+            "non_commercial": spec.non_commercial,
+            "source": spec.weights.uri if spec.weights else "",
+            "origin": origin(spec),
+        }
+        for spec in _specs(names)
+    ]
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+        return 0
+    table = Table("encoder", "here", "licence", "source", box=None)
+    for row in rows:
+        licence = f"{row['licence']} (non-commercial)" if row["non_commercial"] else str(row["licence"])
+        table.add_row(str(row["encoder"]), str(row["here"]), licence, str(row["source"]))
+    Console().print(table, highlight=False)
+    sys.stdout.write(f"Local weights lie in {weights_dir()} (PVRBENCH_WEIGHTS).\n")
+    return 0
+
+
+def _place(spec: EncoderSpec) -> str:
+    if spec.weights is None:
+        return "needs none"
+    path = find(spec)
+    if path is None:
+        return "no"
+    if file_of(spec.weights) is not None:
+        return "yes"
+    return "yes" if path.is_relative_to(weights_dir()) or path == local_path(spec) else "in the hub's cache"
+
+
+def _fetch(names: list[str], *, as_json: bool) -> int:
+    del as_json
+    if not names:
+        raise ValueError("`pvrbench weights fetch` needs the names of encoders; `pvrbench weights list` shows them.")
+    failed = False
+    for spec in _specs(names):
+        _say_licence(spec)
+        try:
+            with _progress(spec.name) as on_progress:
+                path = fetch(spec, on_progress)
+        except WeightsError as error:
+            # The next encoder may be at another place.
+            sys.stderr.write(f"error: {error}\n")
+            failed = True
+        else:
+            sys.stdout.write(f"{path}\n")
+            _say_prompt(spec, path)
+    return 1 if failed else 0
+
+
+def _import(names: list[str], *, as_json: bool) -> int:
+    del as_json
+    if len(names) != 2:
+        raise ValueError("`pvrbench weights import` needs the name of one encoder and its official file.")
+    spec = encoders()[names[0]]
+    _say_licence(spec)
+    path = import_weights(spec, Path(names[1]).expanduser())
+    sys.stdout.write(f"{path}\n")
+    _say_prompt(spec, path)
+    return 0
+
+
+def _verify(names: list[str], *, as_json: bool) -> int:
+    specs = [spec for spec in _specs(names) if names or find(spec) is not None]
+    faults = {spec.name: verify(spec) for spec in specs}
+    if as_json:
+        sys.stdout.write(json.dumps(faults, indent=1) + "\n")
+    else:
+        sys.stdout.write("".join(f"{name}: {fault or 'sound'}\n" for name, fault in faults.items()))
+        if not faults:
+            sys.stdout.write(f"no weights are on this machine; they would lie in {weights_dir()}\n")
+    return 1 if any(faults.values()) else 0
+
+
+def _say_licence(spec: EncoderSpec) -> None:
+    kind = ", which forbids commercial use" if spec.non_commercial else ""
+    sys.stderr.write(f"note: the weights of {spec.name} are under {spec.licence}{kind}.\n")
+
+
+def _say_prompt(spec: EncoderSpec, path: Path) -> None:
+    """A text-conditioned network also wants the embedding of its prompt, which nobody publishes."""
+    if spec.options.get("blocks") and not (path / "empty_prompt.safetensors").is_file():
+        sys.stderr.write(
+            f"note: {spec.name} also needs the embedding of the empty prompt, made once with transformers installed: "
+            f"`python -m encoders.prompt {spec.options['repo']} {path / 'empty_prompt.safetensors'}`.\n"
+        )
+
+
+@contextmanager
+def _progress(name: str) -> Generator[OnProgress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None, visible=False)
+
+        def show(done_bytes: int, total_bytes: int) -> None:
+            bar.update(task, completed=done_bytes, total=total_bytes or None, visible=True)
+
+        yield show

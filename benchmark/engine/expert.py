@@ -1,0 +1,99 @@
+"""The scripted expert on the evaluated initial states: what the task allows at all, whatever N and seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing import get_context
+
+from benchmark.engine.provenance import processor, provenance, simulator_versions
+from benchmark.engine.training import demonstrations
+from benchmark.engine.workplace import Workplace, load_encoder, load_task
+from benchmark.plan import CellGroup
+from benchmark.records import CellRecord, Cost, Digests, Episode
+from envs.base import SimulationError, Task, TaskEnv
+from envs.spec import TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Some of the initial states, and the rule by which their episodes count."""
+
+    task: TaskSpec
+    states: Sequence[tuple[int, int]]
+    horizon: int
+    last_step: bool
+
+
+def record_expert(work: Workplace, group: CellGroup) -> int:
+    """Runs the expert once for each initial state and records the same episodes for every pending cell of the group.
+
+    Returns:
+        The number of records.
+    """
+    config = work.config
+    started = time.monotonic()
+    task = load_task(group.task)
+    states = task.initial_states(config.split, config.num_episodes)
+    work.listener.stage(f"{group.task.name}: expert: evaluating", len(states.seeds))
+    numbered = list(enumerate(states.seeds))
+    num_workers = min(config.engine.num_workers, len(numbered))
+    shares = [
+        _Share(group.task, numbered[start::num_workers], group.horizon, config.success_rule == "last_step")
+        for start in range(num_workers)
+    ]
+    episodes: list[Episode] = []
+    # Spawned, as all simulator processes are.
+    with ProcessPoolExecutor(num_workers, get_context("spawn")) as pool:
+        for found in pool.map(_run_share, shares):
+            episodes += found
+            work.listener.advance(len(found))
+    digests = Digests(
+        initial_states=states.digest,
+        demos=demonstrations(work, group, task).digest,
+        encoder=load_encoder(group.encoder).digest,
+        simulator=simulator_versions(group.task, config.render),
+    )
+    for cell in group.cells:
+        work.store.write(
+            CellRecord(
+                cell=cell,
+                settings=group.settings[cell.head],
+                digests=digests,
+                provenance=provenance(processor(), "", config.engine.tile, group.encoder),
+                cost=Cost(encoder_params=0, readout_params=0, head_params=0, flops_per_frame=None, feature_dim=0),
+                train_log={},
+                failure=None,
+                episodes=tuple(sorted(episodes, key=lambda episode: episode.index)),
+                timing={"since_evaluation_began_s": time.monotonic() - started},
+                recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+        )
+        work.listener.finished(1)
+    return len(group.cells)
+
+
+def _run_share(share: _Share) -> list[Episode]:
+    task = load_task(share.task)
+    env = task.make_env(None)
+    try:
+        return [_episode(task, env, share, index, seed) for index, seed in share.states]
+    finally:
+        env.close()
+
+
+def _episode(task: Task, env: TaskEnv, share: _Share, index: int, seed: int) -> Episode:
+    success, step, failure = False, 0, None
+    try:
+        env.reset(seed)
+        act = task.make_expert(env, seed)
+        for step in range(1, share.horizon + 1):  # noqa: B007 - the last one is what is recorded
+            success = env.step(act()).success
+            if success and not share.last_step:
+                break
+    except SimulationError as error:
+        success, failure = False, str(error)
+    return Episode(index=index, seed=seed, success=success, num_steps=step, failure=failure)

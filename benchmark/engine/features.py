@@ -1,0 +1,189 @@
+"""Frames -> features: the single path for demonstrations and rollouts, in calls of one fixed shape."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.engine.cache import FeatureCache
+from benchmark.engine.processor import side_by_side
+from benchmark.records import digest_of
+from encoders.base import Encoder, Features
+from encoders.readout import compact
+from encoders.readout_catalog import ReadoutSpec
+from encoders.spec import Modality
+from envs.base import Array
+
+FIELDS: tuple[Literal["class_token", "grid", "pooled"], ...] = ("class_token", "grid", "pooled")
+
+
+class FeatureError(ValueError):
+    """An encoder gave something that cannot be trained on; the text names the encoder and the fault."""
+
+
+class NonFiniteError(FeatureError):
+    """Features of some frames are NaN or infinite; those of others may be sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFeatures:
+    """Features of some frames, as readouts take them.
+
+    Attributes:
+        compact: the grid pooled to a small side; all that most readouts need, and what the cache holds.
+        raw: the grid as the encoder made it; None where no readout in use asks for it.
+        faults: what is wrong with single rows, whose numbers are not to be used.
+    """
+
+    compact: Features
+    raw: Features | None
+    faults: Mapping[int, str] = field(default_factory=dict[int, str])
+
+    def of(self, readout: ReadoutSpec) -> Features:
+        """The features that a readout reads."""
+        if not readout.raw_grid:
+            return self.compact
+        if self.raw is None:
+            raise FeatureError(f"Readout {readout.name!r} needs the raw grid, which was not kept.")
+        return self.raw
+
+
+class TileEncoder:
+    """An encoder that is only ever called with one batch shape.
+
+    With another batch size the last bits of the features differ; with a fixed one a frame's features
+    depend on that frame alone, whatever its companions and position. Short tiles are padded with zeros.
+
+    Args:
+        encoder: the frozen encoder.
+        device: where it runs.
+        tile: frames in one call.
+        keep_raw: whether readouts in use need the raw grid.
+    """
+
+    def __init__(self, encoder: Encoder, device: str, tile: int, *, keep_raw: bool) -> None:
+        self.encoder = encoder.to(device)
+        self.device = device
+        self.tile = tile
+        self.keep_raw = keep_raw
+        self.modality: Modality = encoder.spec.modality
+        self.reentrant = bool(getattr(encoder, "reentrant", False)) and device == "cpu"
+        self.num_encoded = 0
+        self._lock = Lock()
+
+    def encode_tile(self, inputs: Array) -> FrameFeatures:
+        """Encodes at most one tile of inputs; the result has `tile` rows, those beyond the inputs are padding.
+
+        Raises:
+            FeatureError: the encoder returned another number of rows.
+        """
+        padded = np.zeros((self.tile, *inputs.shape[1:]), inputs.dtype)
+        padded[: len(inputs)] = inputs
+        found = self.encoder.encode(torch.from_numpy(padded).to(self.device))
+        faults = self._check(found, len(inputs))
+        # One memory layout for all, that of the cache: what a readout sums up depends on it in the last bits.
+        raw = Features(
+            **{name: None if (part := getattr(found, name)) is None else part.contiguous() for name in FIELDS}
+        )
+        with self._lock:
+            self.num_encoded += len(inputs)
+        return FrameFeatures(compact(raw), raw if self.keep_raw else None, faults)
+
+    def encode(self, inputs: Array) -> dict[str, Tensor]:
+        """Encodes any number of inputs; tensors by field, on the CPU, with `raw_grid` where it is kept.
+
+        Raises:
+            NonFiniteError: the encoder returned NaN or infinity.
+            FeatureError: it returned another number of rows.
+        """
+        parts = [inputs[start : start + self.tile] for start in range(0, len(inputs), self.tile)]
+        lanes = torch.get_num_threads() if self.reentrant else 1
+        with side_by_side(lanes, torch.get_num_threads()) as executor:
+            found = list(executor.map(self.encode_tile, parts))
+            for fault in (fault for features in found for fault in features.faults.values()):
+                raise NonFiniteError(fault)
+            pieces = [
+                {name: tensor[: len(part)].cpu() for name, tensor in _tensors(features).items()}
+                for part, features in zip(parts, found, strict=True)
+            ]
+        return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+    def key(self, content: str) -> str:
+        """Cache key of the features of some content: all that determines their bits."""
+        kind = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "cpu"
+        parts = [self.encoder.digest, content, self.tile, kind, torch.__version__, "float32", self.keep_raw]
+        return digest_of(parts)
+
+    def _check(self, features: Features, num_rows: int) -> dict[int, str]:
+        """What is wrong with single rows; an encoder that returns another number of rows is no encoder."""
+        name = self.encoder.spec.name
+        faults: dict[int, str] = {}
+        for part in FIELDS:
+            tensor = getattr(features, part)
+            if tensor is None:
+                continue
+            if tensor.shape[0] != self.tile:
+                raise FeatureError(
+                    f"Encoder {name!r} returned {tensor.shape[0]} rows of {part} for {self.tile} images. "
+                    "It must return one row for each image: check its output with `pvrbench check-encoder`."
+                )
+            finite = torch.isfinite(tensor[:num_rows]).flatten(1).all(dim=1)
+            for row in cast("list[int]", (~finite).nonzero()[:, 0].tolist()):
+                faults[row] = (
+                    f"Encoder {name!r} returned NaN or infinity in {part}. "
+                    "Check its weights and preprocessing with `pvrbench check-encoder`."
+                )
+        return faults
+
+
+def demo_features(
+    encoder: TileEncoder,
+    cache: FeatureCache,
+    inputs: Sequence[Array],
+    on_progress: Callable[[int], None] = lambda _count: None,
+) -> list[FrameFeatures | NonFiniteError]:
+    """Features of every demonstration, from the cache where they are there, or why they cannot be trained on.
+
+    Args:
+        encoder: the encoder.
+        cache: where features are kept. Only features of images are: others cost nothing to make.
+        inputs: for each demonstration its T images, states or empty vectors.
+        on_progress: called with the number of frames done.
+    """
+    result: list[FrameFeatures | NonFiniteError] = []
+    for array in inputs:
+        key = encoder.key(hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() + str(array.shape))
+        tensors = cache.get(key) if encoder.modality == "image" else None
+        if tensors is None:
+            try:
+                tensors = encoder.encode(array)
+            except NonFiniteError as error:
+                result.append(error)
+                on_progress(len(array))
+                continue
+            if encoder.modality == "image":
+                cache.put(key, tensors)
+        result.append(_features(tensors))
+        on_progress(len(array))
+    return result
+
+
+def _tensors(features: FrameFeatures) -> dict[str, Tensor]:
+    found = {field: getattr(features.compact, field) for field in FIELDS}
+    if features.raw is not None:
+        found["raw_grid"] = features.raw.grid
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+
+def _features(tensors: dict[str, Tensor]) -> FrameFeatures:
+    small = Features(**{field: tensors.get(field) for field in FIELDS})
+    if "raw_grid" not in tensors:
+        return FrameFeatures(small, None)
+    return FrameFeatures(small, Features(small.class_token, tensors["raw_grid"], small.pooled))

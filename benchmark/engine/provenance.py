@@ -1,0 +1,108 @@
+"""Where a number comes from: versions, commit, hardware. Read once for a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmark.records import Provenance
+from encoders.spec import EncoderSpec
+from encoders.weights import origin
+from envs.spec import LEAN_VERSION, RenderMode, TaskSpec
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "diffusers",
+    "numpy",
+    "mujoco",
+    "metaworld",
+    "robosuite",
+    "gymnasium",
+)
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of the installed distributions among `names`; those that are absent are left out."""
+    versions: dict[str, str] = {}
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def simulator_versions(task: TaskSpec, render: RenderMode) -> dict[str, str]:
+    """Versions of all that makes a task's physics and pictures; `lean` pictures have one of their own."""
+    versions = package_versions(task.packages)
+    if render == "lean":
+        simplifier = package_versions(["fast_simplification"])
+        versions["lean"] = " ".join([str(LEAN_VERSION), *simplifier.values()])
+    return versions
+
+
+def source_commit() -> str:
+    """Commit of this project's checkout, `-dirty` where tracked files differ; empty outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    commit = _git(root, "rev-parse", "HEAD")
+    return f"{commit}-dirty" if commit and _git(root, "status", "--porcelain", "-uno") else commit
+
+
+def provenance(device: str, gl: str, tile: int, encoder: EncoderSpec) -> Provenance:
+    """The provenance of the cells of one encoder.
+
+    Args:
+        device: where encoder and heads run, in words.
+        gl: OpenGL renderer; empty where no images were made.
+        tile: frames in one encoder call.
+        encoder: the encoder.
+    """
+    found = origin(encoder)
+    return Provenance(
+        version=package_versions(["pvrbench"]).get("pvrbench", "0"),
+        commit=source_commit(),
+        python=platform.python_version(),
+        packages=package_versions(PACKAGES),
+        platform=f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
+        device=device,
+        gl=gl,
+        tile=tile,
+        encoder={
+            "objective": encoder.objective,
+            "licence": encoder.licence,
+            "non_commercial": encoder.non_commercial,
+            "pretraining_data": encoder.pretraining_data,
+            "paper": encoder.paper,
+            "image_size": encoder.image_size,
+            "weights": found.get("source") or (encoder.weights.uri if encoder.weights else None),
+            "weights_revision": found.get("revision"),
+            "weights_sha256": found.get("official_sha256"),
+            "options": dict(encoder.options),
+        },
+    )
+
+
+def processor() -> str:
+    """Model name of the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""

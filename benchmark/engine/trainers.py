@@ -1,0 +1,107 @@
+"""Processes that train heads: one thread each, a share of the heads each, the same bits as training all in one."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+
+import torch
+
+from benchmark.engine.processor import one_thread
+from policies.base import TrainedHead, TrainJob
+from policies.behavior_cloning import train_heads
+from policies.spec import HeadSpec, TrainSettings
+
+
+class Trainers:
+    """Trains heads on the cores that wait while nothing is simulated. Use as a context manager.
+
+    A head's parameters do not depend on which others are trained beside it, so neither do they on the number of
+    processes. On a GPU all heads are trained in this process.
+
+    Args:
+        num_workers: processes; they start when they are first needed.
+        device: where to train.
+    """
+
+    def __init__(self, num_workers: int, device: str) -> None:
+        self.num_workers, self.device = num_workers, device
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Trainers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+
+    def train(
+        self,
+        spec: HeadSpec,
+        jobs: Sequence[TrainJob],
+        settings: TrainSettings,
+        num_checkpoints: int = 0,
+        on_progress: Callable[[int], None] = lambda _count: None,
+    ) -> list[TrainedHead]:
+        """Trains one head for each job; see `policies.behavior_cloning.train_heads`.
+
+        Args:
+            spec: the head.
+            jobs: demonstrations and seed of each.
+            settings: optimisation.
+            num_checkpoints: evenly spaced parameter sets to keep.
+            on_progress: called with the number of heads finished.
+
+        Raises:
+            ValueError: a job's training set is not sound.
+        """
+        num_shares = 1 if self.device != "cpu" else min(self.num_workers, len(jobs))
+        if num_shares > 1:
+            try:
+                return self._share_out((spec, settings, num_checkpoints), jobs, num_shares, on_progress)
+            except BrokenProcessPool:
+                # A process was killed, by the system for its memory most likely: on with one.
+                self.__exit__()
+                self.num_workers = 1
+        with one_thread():
+            heads = train_heads(spec, jobs, settings, self.device, num_checkpoints)
+        on_progress(len(jobs))
+        return heads
+
+    def _share_out(
+        self,
+        recipe: tuple[HeadSpec, TrainSettings, int],
+        jobs: Sequence[TrainJob],
+        num_shares: int,
+        on_progress: Callable[[int], None],
+    ) -> list[TrainedHead]:
+        if self._pool is None:
+            # Spawned: threads of torch do not survive a fork.
+            self._pool = ProcessPoolExecutor(self.num_workers, get_context("spawn"), initializer=_prepare)
+        shares = [range(start, len(jobs), num_shares) for start in range(num_shares)]
+        tasks: dict[Future[bytes], range] = {
+            # By value: tensors in shared memory would each hold a file open.
+            self._pool.submit(_train, pickle.dumps((recipe, [jobs[index] for index in share]))): share
+            for share in shares
+        }
+        trained: dict[int, TrainedHead] = {}
+        for task in as_completed(tasks):
+            trained.update(zip(tasks[task], pickle.loads(task.result()), strict=True))  # noqa: S301 - our own
+            on_progress(len(tasks[task]))
+        return [trained[index] for index in range(len(jobs))]
+
+
+def _prepare() -> None:
+    torch.set_num_threads(1)
+    # An interruption is the parent's to handle; it ends its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _train(job: bytes) -> bytes:
+    (spec, settings, num_checkpoints), jobs = pickle.loads(job)  # noqa: S301 - our own
+    return pickle.dumps(train_heads(spec, jobs, settings, "cpu", num_checkpoints))

@@ -1,0 +1,1 @@
+"""From statistics to what people read: figures, tables, the page, submissions."""

@@ -1,0 +1,135 @@
+"""Videos of episodes on the page: one initial state in a row, its encoders side by side."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from benchmark.analysis.statistics import Contender
+from benchmark.records import Cell, Count
+from benchmark.reporting.markup import Html, paragraph
+
+# The page carries videos up to this size in all; it links to the others.
+BUDGET_BYTES = 12 * 2**20
+
+
+class _Entry(Cell):
+    """An entry of `index.json`, as `benchmark.engine.video` writes it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    episode_index: Count
+    success: bool
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video of one episode."""
+
+    entry: _Entry
+    path: Path
+
+    @property
+    def contender(self) -> Contender:
+        """Who acts."""
+        return Contender(self.entry.encoder, self.entry.readout, self.entry.head)
+
+    @property
+    def place(self) -> str:
+        """What is the same for all clips in a row."""
+        entry = self.entry
+        where = f"{entry.task} ({entry.camera}), N = {entry.num_demos}, training seed {entry.seed}"
+        return f"{where}, initial state {entry.episode_index}"
+
+    @property
+    def label(self) -> str:
+        """Who acts, and how it ends."""
+        entry = self.entry
+        return f"{entry.encoder} · {entry.readout} ({entry.head}): {'solved' if entry.success else 'not solved'}"
+
+
+def read_clips(folders: Iterable[Path]) -> tuple[list[Clip], list[str]]:
+    """The videos that are there, and a complaint for each index that cannot be read."""
+    clips: list[Clip] = []
+    complaints: list[str] = []
+    for folder in folders:
+        index = folder / "index.json"
+        if not index.exists():
+            continue
+        try:
+            entries = TypeAdapter(list[_Entry]).validate_json(index.read_bytes())
+        except (OSError, ValidationError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
+            complaints.append(
+                f"The videos of {folder.parent.name} are not shown: {index.name} cannot be read ({reason})."
+            )
+            continue
+        # The name alone: an index is no reason to read files elsewhere.
+        paths = [folder / Path(entry.file).name for entry in entries]
+        clips += [Clip(entry, path) for entry, path in zip(entries, paths, strict=True) if path.is_file()]
+    return clips, complaints
+
+
+def rows_of(clips: Iterable[Clip], order: Sequence[Contender]) -> dict[str, list[Clip]]:
+    """Clips by initial state; those that some solve and others do not come first: they show the most."""
+    rows: dict[str, list[Clip]] = {}
+    for clip in sorted(clips, key=lambda clip: (clip.place, order.index(clip.contender))):
+        rows.setdefault(clip.place, []).append(clip)
+    return dict(sorted(rows.items(), key=lambda row: len({clip.entry.success for clip in row[1]}) == 1))
+
+
+def video_grid(
+    folders: Sequence[Path], page_dir: Path, order: Sequence[Contender], budget_bytes: int = BUDGET_BYTES
+) -> Html:
+    """The videos of some folders; nothing where there are none.
+
+    Args:
+        folders: each with its `index.json`; those that do not exist are passed over.
+        page_dir: where the page will lie.
+        order: the contenders as they stand in a row; videos of others, whose records are gone, are not shown.
+        budget_bytes: videos up to this size in all are carried by the page, the others linked.
+    """
+    found, complaints = read_clips(folders)
+    clips = [clip for clip in found if clip.contender in order]
+    left, num_linked = budget_bytes, 0
+    text = "".join(paragraph(complaint, "warning") for complaint in complaints)
+    for place, row in rows_of(clips, order).items():
+        figures = ""
+        for clip in row:
+            size = clip.path.stat().st_size
+            if size <= left:
+                left -= size
+                shown = _video(clip)
+            else:
+                num_linked += 1
+                link = quote(os.path.relpath(clip.path, page_dir).replace(os.sep, "/"))
+                shown = f'<a class="video" href="{link}">video beside the page</a>'
+            mark = "✓" if clip.entry.success else "✗"
+            caption = f'<span aria-hidden="true">{mark}</span> {escape(clip.label)}'
+            figures += f'<figure data-id="{order.index(clip.contender)}">'
+            figures += f"{shown}<figcaption>{caption}</figcaption></figure>"
+        button = '<button type="button" class="together">Play side by side</button>' if len(row) > 1 else ""
+        text += f'<div class="row"><h3>{escape(place)} {button}</h3><div class="videos">{figures}</div></div>'
+    if num_linked:
+        text += paragraph(
+            f"{num_linked} of {len(clips)} videos are linked rather than carried, for the page's size; the links hold "
+            "while the page stays where it was written."
+        )
+    return Html(text)
+
+
+def _video(clip: Clip) -> str:
+    source = base64.b64encode(clip.path.read_bytes()).decode()
+    label = escape(f"{clip.place}: {clip.label}")
+    return (
+        f'<video controls muted playsinline preload="metadata" aria-label="{label}" '
+        f'src="data:video/mp4;base64,{source}"></video>'
+    )

@@ -1,0 +1,198 @@
+"""Runs -> folders to be committed: is everything there, unchanged, and said where it comes from?"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.analysis.comparison import incomparable
+from benchmark.config import BenchmarkConfig, ConfigError, validate_config
+from benchmark.plan import make_plan
+from benchmark.records import CellRecord, RecordStore, digest_of, write_atomically
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+class SubmissionError(ValueError):
+    """A run cannot be submitted; the text says everything that is wrong with it."""
+
+
+class SubmittedEncoder(BaseModel):
+    """What a submission says of an encoder.
+
+    Attributes:
+        licence: of the weights.
+        non_commercial: whether it forbids commercial use; None where the record does not say.
+        digest: of weights, preprocessing and options, as in every record.
+        conformance: `kept` where the encoder with this digest passed `pvrbench check-encoder` at submission,
+            `not checked` where the submitter left that out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    licence: str
+    non_commercial: bool | None
+    digest: str
+    conformance: str
+
+
+class Submission(BaseModel):
+    """`submission.json`: what was committed together.
+
+    Attributes:
+        name: of the submission and its folder.
+        encoders: by name.
+        num_records: number of record files.
+        num_episodes: evaluation episodes in them.
+        records_digest: over the digests of all records.
+        notes: what a reader should know.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    encoders: dict[str, SubmittedEncoder]
+    num_records: int
+    num_episodes: int
+    records_digest: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conformance:
+    """What was found of an encoder that was loaded for the purpose."""
+
+    digest: str
+    problems: tuple[str, ...]
+
+
+def submit(
+    run_dir: Path, output_root: Path, name: str | None = None, check: Callable[[str], Conformance] | None = None
+) -> Path:
+    """Checks a run and copies what a pull request adds: records, configuration and `submission.json`.
+
+    Args:
+        run_dir: the run.
+        output_root: the folder of submissions; a folder `name` is made in it.
+        name: of the submission; the run's where None.
+        check: loads and checks an encoder; None leaves that out, which the submission then says.
+
+    Returns:
+        The folder that was written.
+
+    Raises:
+        SubmissionError: the run is not sound, complete and comparable within itself, or the folder holds something
+            else.
+    """
+    name = name or run_dir.resolve().name
+    if not NAME.fullmatch(name):
+        raise SubmissionError(f"{name!r} is no name for a folder. Use letters, digits, dots and dashes: --name NAME.")
+    records, refusals = RecordStore(run_dir).read()
+    config = read_config(run_dir)
+    problems = [f"{refusal.path.name} {refusal.reason}" for refusal in refusals]
+    problems += [*incomplete(config, records), *incomparable(records)]
+    encoders, unsound = _describe(records, check)
+    problems += unsound
+    if problems:
+        raise SubmissionError(f"{run_dir} cannot be submitted: {'; '.join(problems)}.")
+    dirty = any(record.provenance.commit.endswith("-dirty") for record in records)
+    submission = Submission(
+        name=name,
+        encoders=encoders,
+        num_records=len(records),
+        num_episodes=sum(len(record.episodes) for record in records),
+        records_digest=digest_of(sorted(record.digest for record in records)),
+        notes=("Some records were made with uncommitted changes to the code.",) if dirty else (),
+    )
+    folder = output_root / name
+    _refuse_other_contents(folder, submission)
+    for path in sorted((run_dir / "records").glob("*.json")):
+        write_atomically(folder / "records" / path.name, path.read_text(encoding="utf-8"))
+    # Where the run and its cache lay is nobody's business.
+    engine = config.engine.model_copy(update={"cache_dir": None})
+    public = config.model_copy(update={"run_dir": None, "engine": engine})
+    write_atomically(folder / "config.json", public.model_dump_json(indent=1) + "\n")
+    write_atomically(folder / "submission.json", submission.model_dump_json(indent=1) + "\n")
+    return folder
+
+
+def read_config(run_dir: Path) -> BenchmarkConfig:
+    """The configuration that a run was last started with.
+
+    Raises:
+        SubmissionError: there is none, or this program does not understand it.
+    """
+    path = run_dir / "config.json"
+    try:
+        return validate_config(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SubmissionError(f"{path} cannot be read: {error.strerror}. Give the folder of a run.") from error
+    except (json.JSONDecodeError, ConfigError) as error:
+        raise SubmissionError(f"{path} is no configuration of this program: {error}") from error
+
+
+def incomplete(config: BenchmarkConfig, records: Sequence[CellRecord]) -> list[str]:
+    """What of the plan is missing, failed, or was recorded under another protocol."""
+    plan = make_plan(config)
+    by_cell = {record.cell: record for record in records}
+    missing = [cell.slug for cell in plan.cells if cell not in by_cell]
+    failed = [record.cell.slug for record in records if record.failure is not None]
+    other = [
+        cell.slug
+        for group in plan.groups
+        for cell in group.cells
+        if cell in by_cell and by_cell[cell].settings.differences(group.settings[cell.head])
+    ]
+    kinds = (
+        (missing, "planned but not recorded; the same `pvrbench run` goes on from there"),
+        (failed, "failed"),
+        (other, "recorded under another protocol than config.json says"),
+    )
+    return [
+        f"{len(cells)} of {len(plan.cells)} cells are {words} (such as {cells[0]})" for cells, words in kinds if cells
+    ]
+
+
+def _describe(
+    records: Sequence[CellRecord], check: Callable[[str], Conformance] | None
+) -> tuple[dict[str, SubmittedEncoder], list[str]]:
+    encoders: dict[str, SubmittedEncoder] = {}
+    problems: list[str] = []
+    for record in records:
+        name, said = record.cell.encoder, record.provenance.encoder
+        if name in encoders:
+            continue
+        licence, non_commercial = said.get("licence"), said.get("non_commercial")
+        if not isinstance(licence, str) or not licence:
+            problems.append(f"the licence of {name} is not recorded")
+        conformance = "not checked"
+        if check is not None:
+            found = check(name)
+            problems += [f"{name} breaks the contract: {problem}" for problem in found.problems]
+            if found.digest != record.digests.encoder:
+                problems.append(f"{name} is not what was recorded: its weights, preprocessing or options have changed")
+            conformance = "kept"
+        encoders[name] = SubmittedEncoder(
+            licence=str(licence),
+            non_commercial=non_commercial if isinstance(non_commercial, bool) else None,
+            digest=record.digests.encoder,
+            conformance=conformance,
+        )
+    return encoders, problems
+
+
+def _refuse_other_contents(folder: Path, submission: Submission) -> None:
+    path = folder / "submission.json"
+    if not folder.exists():
+        return
+    try:
+        there = Submission.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        there = None
+    if there is None or there.records_digest != submission.records_digest:
+        raise SubmissionError(f"{folder} holds something else already. Give another name: --name NAME.")

@@ -1,0 +1,38 @@
+"""Features of demonstrations are the same bits whether they were just encoded or read from the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.engine.cache import FeatureCache
+from benchmark.engine.features import FrameFeatures, TileEncoder, demo_features
+from benchmark.engine.workplace import load_encoder
+from benchmark.registry import encoders, readouts
+from encoders.readout import read
+
+
+@pytest.mark.parametrize("name", [name for name in encoders() if name.startswith("random_")])
+def test_an_untrained_network_is_the_same_each_time(name: str) -> None:
+    torch.manual_seed(1)
+    first = load_encoder(encoders()[name]).digest
+    torch.manual_seed(2)
+    assert load_encoder(encoders()[name]).digest == first
+
+
+@pytest.mark.parametrize("name", ["pixels_7", "pixels_28", "random_resnet18_64", "random_vit_tiny_112"])
+def test_a_warm_cache_changes_no_bit_of_a_readout(name: str, tmp_path: Path) -> None:
+    # Encoders give grids in whatever memory layout is cheap for them, and sums depend on the layout.
+    images = np.random.default_rng(0).integers(0, 256, (11, 64, 64, 3), np.uint8)
+    cache = FeatureCache(tmp_path, 2**30)
+    cold, warm = (
+        demo_features(TileEncoder(load_encoder(encoders()[name]), "cpu", 8, keep_raw=False), cache, [images])[0]
+        for _ in range(2)
+    )
+    assert isinstance(cold, FrameFeatures)
+    assert isinstance(warm, FrameFeatures)
+    for readout in (readouts()["mean"], readouts()["grid2"]):
+        assert torch.equal(read(readout, cold.of(readout)), read(readout, warm.of(readout)))

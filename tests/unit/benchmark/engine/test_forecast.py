@@ -1,0 +1,43 @@
+"""What a plan is said to cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.composition import compose_config
+from benchmark.engine.forecast import Forecast, duration, forecast, learn, learned_factor
+from benchmark.plan import make_plan
+
+
+def expected(*overrides: str, num_cores: int = 2) -> Forecast:
+    return forecast(make_plan(compose_config(["preset=quickstart", *overrides])), num_cores)
+
+
+def test_the_quickstart_is_said_to_take_minutes() -> None:
+    found = expected()
+    assert 120 < found.seconds < found.most_seconds < 1200
+    assert found.rollout_frames > 10_000
+
+
+def test_more_work_costs_more() -> None:
+    base = expected()
+    assert expected("num_episodes=32").seconds > base.seconds
+    assert expected("seeds=[0,1]").seconds > base.seconds
+    assert expected("render=full").seconds > 2 * base.seconds
+    assert expected(num_cores=8).seconds < base.seconds
+    assert expected("encoders=[oracle]").disk_bytes == 0 < base.disk_bytes
+
+
+def test_a_machine_learns_its_own_speed(tmp_path: Path) -> None:
+    base = expected()
+    assert learned_factor(tmp_path) == 1.0
+    assert learn(tmp_path, base, 4 * base.seconds) == pytest.approx(2.0)
+    assert learned_factor(tmp_path) == pytest.approx(2.0)
+    (tmp_path / "speed.json").write_text("{")
+    assert learned_factor(tmp_path) == 1.0
+
+
+def test_durations_are_told_in_one_number() -> None:
+    assert [duration(value) for value in (42.3, 720.0, 12600.0)] == ["42 s", "12 min", "3.5 h"]

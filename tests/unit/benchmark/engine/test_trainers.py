@@ -1,0 +1,45 @@
+"""Heads trained in several processes are those trained in one."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmark.engine.trainers import Trainers
+from policies.base import TrainJob
+from policies.catalog import HEADS
+from policies.spec import TrainSettings
+
+
+def _job(seed: int, num_steps: int) -> TrainJob:
+    generator = torch.Generator().manual_seed(seed)
+    features, proprio = torch.randn(num_steps, 30, generator=generator), torch.randn(num_steps, 4, generator=generator)
+    return TrainJob(features=features, proprio=proprio, actions=torch.tanh(features[:, :4]), seed=seed, front=None)
+
+
+def test_the_number_of_processes_changes_no_bit() -> None:
+    jobs = [_job(seed, 40 + seed) for seed in range(3)]
+    settings = TrainSettings(
+        num_updates=20,
+        batch_size=16,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        optimizer="adam",
+        schedule="cosine",
+        input_norm="standard",
+        action_norm="none",
+        dropout=0.0,
+        use_proprio=True,
+    )
+    counts: list[int] = []
+    with Trainers(1, "cpu") as one, Trainers(2, "cpu") as two:
+        for name in ("mlp", "gmm"):
+            alone = one.train(HEADS[name], jobs, settings)
+            shared = two.train(HEADS[name], jobs, settings, 0, counts.append)
+            for first, second, job in zip(alone, shared, jobs, strict=True):
+                assert first.train_log == second.train_log
+                acted = [
+                    head.act(job.features, job.proprio, torch.zeros(len(job.features), head.noise_dim))
+                    for head in (first, second)
+                ]
+                assert torch.equal(*acted)
+    assert sorted(counts) == [1, 1, 2, 2]
