@@ -61,8 +61,12 @@ def run(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def read_scores(folder: Path) -> Scores:
-    """The scores of all contenders."""
+    """The scores of all contenders, on the tasks that are complete; others are named and left out."""
     episodes = read_records(folder)
+    sizes = episodes.groupby("task").size()
+    for task in sizes[sizes < sizes.max()].index:
+        sys.stderr.write(f"{task} is left out: it has {sizes[task]} episodes, not all of its cells\n")
+    episodes = episodes[episodes["task"].isin(sizes[sizes == sizes.max()].index)]
     found: dict[Contender, dict[int, Array]] = {}
     for key, part in episodes.groupby(["encoder", "readout", "num_demos"]):
         encoder, readout, num_demos = cast("tuple[str, str, int]", key)
