@@ -28,7 +28,7 @@ def test_contrasts_follow_the_records_and_cut_tasks_are_left_out(
     said = capsys.readouterr()
     assert "metaworld/button-press-topdown-v3 is left out: it has" in said.err
     assert "| zoo_mae against untrained, grid_pca |" in said.out
-    contrasts = pd.read_csv(run / "contrasts.csv").set_index(["contrast", "num_demos"])
+    contrasts: Any = pd.read_csv(run / "contrasts.csv").set_index(["contrast", "num_demos"])
     masked = contrasts.loc[("masked against contrastive, grid_pca", "all")]
     assert 0 < masked["low"] <= masked["difference"] <= masked["high"]
     assert masked["p"] < 0.05
@@ -37,6 +37,6 @@ def test_contrasts_follow_the_records_and_cut_tasks_are_left_out(
     assert ("zoo_dift against untrained, class_token", "all") not in contrasts.index
     alike = contrasts.loc[("zoo_simclr against untrained, mean", "all")]
     assert alike["low"] <= 0 <= alike["high"]
-    scores = pd.read_csv(run / "scores.csv")
+    scores: Any = pd.read_csv(run / "scores.csv")
     assert set(scores["num_demos"]) == {"10", "25", "all"}
     assert (run / "study.png").stat().st_size > 5000
