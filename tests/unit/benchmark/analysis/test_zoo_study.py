@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 
 STUDY: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[3] / "performance" / "study_zoo.py"))
-RATES = {**dict.fromkeys(STUDY["ENCODERS"], 0.5), "zoo_mae": 1.0, "zoo_vcond": 1.0, "random_zoo_vit": 0.5}
-RATES |= {"random_zoo_unet": 0.5, "oracle": 1.0, "proprio": 0.2}
+RATES = {
+    **dict.fromkeys(STUDY["ENCODERS"], 0.5),
+    **{"zoo_mae": 1.0, "zoo_vcond": 1.0, "random_zoo_vit": 0.5, "random_zoo_unet": 0.5, "oracle": 1.0, "proprio": 0.2},
+}
 
 MakeRun = Callable[..., Path]
 
