@@ -28,6 +28,7 @@ def _as_tuple(value: object) -> object:
 
 
 Positive = Annotated[int, Field(ge=1)]
+Precision = Literal["float32", "bfloat16"]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
@@ -36,7 +37,7 @@ class _Frozen(BaseModel):
 
 
 class EngineConfig(_Frozen):
-    """How a run uses the machine; nothing here may change an episode's outcome.
+    """How a run uses the machine; nothing but `precision` may change an episode's outcome.
 
     Attributes:
         device: `auto`, `cpu` or a CUDA device.
@@ -45,6 +46,8 @@ class EngineConfig(_Frozen):
             processes, two tiles' worth beside a GPU.
         tile: frames in one encoder call; every call is padded to it. It enters the last bits of the
             features, so it is recorded with them. 0 takes 8 on a processor, 32 on a GPU.
+        precision: numbers that the encoder computes with. `bfloat16` is faster where the hardware multiplies it and
+            changes features in the third digit, so it is recorded with them and never chosen by itself.
         hang_s: seconds after which a silent simulator process is taken to hang.
         videos: write one episode's video for each task, encoder and readout.
         cache_dir: demonstrations, frames and features; null takes `PVRBENCH_CACHE` or `~/.cache/pvrbench`.
@@ -55,6 +58,7 @@ class EngineConfig(_Frozen):
     num_workers: Annotated[int, Field(ge=0)]
     envs_per_worker: Annotated[int, Field(ge=0)]
     tile: Annotated[int, Field(ge=0, le=1024)]
+    precision: Precision
     hang_s: Annotated[float, Field(gt=0)]
     videos: bool
     cache_dir: str | None
@@ -192,7 +196,8 @@ def departures(preset: BenchmarkConfig, given: BenchmarkConfig) -> tuple[Deviati
 
 def _flat(config: BenchmarkConfig) -> dict[str, object]:
     """The protocol's settings by key, those of groups as `group.key`."""
-    flat: dict[str, object] = {}
+    # The one setting of the engine that features feel.
+    flat: dict[str, object] = {"engine.precision": config.engine.precision}
     for key in PROTOCOL_KEYS:
         value = config.model_dump()[key]
         if isinstance(value, Mapping):

@@ -159,6 +159,11 @@ def test_choosing_among_the_cells_of_a_protocol_is_no_deviation() -> None:
     assert not compose_config(["engine.tile=4", "seeds=[7]", "name=mine"]).deviations
 
 
+def test_a_coarser_precision_of_encoders_is_a_deviation() -> None:
+    (found,) = compose_config(["engine.precision=bfloat16"]).deviations
+    assert (found.of, found.here, found.original) == ("engine.precision", "bfloat16", "float32")
+
+
 @pytest.mark.parametrize("preset", ["r3m", "cortexbench", "scr-as-described", "robomimic-bc", "robomimic-bc-gmm"])
 def test_a_published_protocol_says_where_it_departs(preset: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "presets", "--json"]) == 0

@@ -133,7 +133,7 @@ class Recorder:
             cell=cell,
             settings=self.group.settings[cell.head],
             digests=self.digests,
-            provenance=provenance(device, gl, work.config.engine.tile, spec),
+            provenance=provenance(device, gl, work.config.engine, spec),
             cost=Cost(
                 encoder_params=num_params(self.encoder.encoder),
                 readout_params=params.get("front", 0),
@@ -154,7 +154,8 @@ class Recorder:
 
     def _speed(self) -> dict[str, float]:
         """Time and memory of the encoder: no two measurements agree, so they stand with the timings."""
-        cost = measure(self.encoder.encoder, self.encoder.tile)
+        with self.encoder.in_precision():
+            cost = measure(self.encoder.encoder, self.encoder.tile)
         if cost is None:
             return {}
         return {

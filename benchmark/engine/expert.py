@@ -63,7 +63,7 @@ def record_expert(work: Workplace, group: CellGroup) -> int:
                 cell=cell,
                 settings=group.settings[cell.head],
                 digests=digests,
-                provenance=provenance(processor(), "", config.engine.tile, group.encoder),
+                provenance=provenance(processor(), "", config.engine, group.encoder),
                 cost=Cost(encoder_params=0, readout_params=0, head_params=0, flops_per_frame=None, feature_dim=0),
                 train_log={},
                 failure=None,

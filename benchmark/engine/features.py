@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Literal, cast
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.config import Precision
 from benchmark.engine.cache import FeatureCache
 from benchmark.engine.processor import side_by_side
 from benchmark.records import digest_of
@@ -66,13 +68,17 @@ class TileEncoder:
         device: where it runs.
         tile: frames in one call.
         keep_raw: whether readouts in use need the raw grid.
+        precision: numbers that the encoder computes with; features are float32 in any case.
     """
 
-    def __init__(self, encoder: Encoder, device: str, tile: int, *, keep_raw: bool) -> None:
+    def __init__(
+        self, encoder: Encoder, device: str, tile: int, *, keep_raw: bool, precision: Precision = "float32"
+    ) -> None:
         self.encoder = encoder.to(device)
         self.device = device
         self.tile = tile
         self.keep_raw = keep_raw
+        self.precision: Precision = precision
         self.modality: Modality = encoder.spec.modality
         self.reentrant = bool(getattr(encoder, "reentrant", False)) and device == "cpu"
         self.num_encoded = 0
@@ -86,15 +92,22 @@ class TileEncoder:
         """
         padded = np.zeros((self.tile, *inputs.shape[1:]), inputs.dtype)
         padded[: len(inputs)] = inputs
-        found = self.encoder.encode(torch.from_numpy(padded).to(self.device))
+        with self.in_precision():
+            found = self.encoder.encode(torch.from_numpy(padded).to(self.device))
         faults = self._check(found, len(inputs))
         # One memory layout for all, that of the cache: what a readout sums up depends on it in the last bits.
         raw = Features(
-            **{name: None if (part := getattr(found, name)) is None else part.contiguous() for name in FIELDS}
+            **{name: None if (part := getattr(found, name)) is None else part.float().contiguous() for name in FIELDS}
         )
         with self._lock:
             self.num_encoded += len(inputs)
         return FrameFeatures(compact(raw), raw if self.keep_raw else None, faults)
+
+    def in_precision(self) -> AbstractContextManager[object]:
+        """Where the encoder computes in its precision; of the thread that enters."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
 
     def encode(self, inputs: Array) -> dict[str, Tensor]:
         """Encodes any number of inputs; tensors by field, on the CPU, with `raw_grid` where it is kept.
@@ -118,7 +131,7 @@ class TileEncoder:
     def key(self, content: str) -> str:
         """Cache key of the features of some content: all that determines their bits."""
         kind = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "cpu"
-        parts = [self.encoder.digest, content, self.tile, kind, torch.__version__, "float32", self.keep_raw]
+        parts = [self.encoder.digest, content, self.tile, kind, torch.__version__, self.precision, self.keep_raw]
         return digest_of(parts)
 
     def _check(self, features: Features, num_rows: int) -> dict[int, str]:

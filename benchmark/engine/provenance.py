@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmark.config import EngineConfig
 from benchmark.records import Provenance
 from encoders.spec import EncoderSpec
 from encoders.weights import origin
@@ -56,13 +57,13 @@ def source_commit() -> str:
     return f"{commit}-dirty" if commit and _git(root, "status", "--porcelain", "-uno") else commit
 
 
-def provenance(device: str, gl: str, tile: int, encoder: EncoderSpec) -> Provenance:
+def provenance(device: str, gl: str, engine: EngineConfig, encoder: EncoderSpec) -> Provenance:
     """The provenance of the cells of one encoder.
 
     Args:
         device: where encoder and heads run, in words.
         gl: OpenGL renderer; empty where no images were made.
-        tile: frames in one encoder call.
+        engine: tile and precision of the encoder's calls.
         encoder: the encoder.
     """
     found = origin(encoder)
@@ -74,7 +75,7 @@ def provenance(device: str, gl: str, tile: int, encoder: EncoderSpec) -> Provena
         platform=f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
         device=device,
         gl=gl,
-        tile=tile,
+        tile=engine.tile,
         encoder={
             "objective": encoder.objective,
             "licence": encoder.licence,
@@ -86,6 +87,7 @@ def provenance(device: str, gl: str, tile: int, encoder: EncoderSpec) -> Provena
             "weights_revision": found.get("revision"),
             "weights_sha256": found.get("official_sha256"),
             "options": dict(encoder.options),
+            "precision": engine.precision,
         },
     )
 

@@ -99,7 +99,7 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener) -> RunSummary:
     config, engine = plan.config, plan.config.engine
     listener.say(
         f"Engine: {engine.num_workers} simulator processes of {engine.envs_per_worker} environments, "
-        f"{engine.tile} frames an encoder call, float32 on {engine.device} (engine.* sets them)."
+        f"{engine.tile} frames an encoder call, {engine.precision} on {engine.device} (engine.* sets them)."
     )
     store = RecordStore(run_dir)
     pending = pending_cells(plan, store)
@@ -223,4 +223,5 @@ def _run_group(
 
 def _tile_encoder(plan: Plan, work: Workplace, group: CellGroup) -> TileEncoder:
     raw = any(plan.readouts[cell.readout].raw_grid for cell in group.cells)
-    return TileEncoder(load_encoder(group.encoder), work.device, work.config.engine.tile, keep_raw=raw)
+    engine, encoder = work.config.engine, load_encoder(group.encoder)
+    return TileEncoder(encoder, work.device, engine.tile, keep_raw=raw, precision=engine.precision)

@@ -66,6 +66,7 @@ def provenance(records: Sequence[CellRecord]) -> dict[str, str]:
         "platform": from_where(lambda record: f"{record.provenance.platform}, Python {record.provenance.python}"),
         "device": from_where(lambda record: record.provenance.device),
         "frames in an encoder call": from_where(lambda record: record.provenance.tile),
+        "precision of encoders": from_where(lambda record: record.provenance.encoder.get("precision", "float32")),
         "OpenGL": told(seen, lambda record: record.provenance.gl, lambda record: record.cell.encoder)
         if seen
         else "not used",

@@ -85,7 +85,7 @@ def test_a_local_file_is_loaded_with_the_preprocessing_of_its_architecture(offli
     features = encoder.encode(torch.zeros(2, 20, 30, 3, dtype=torch.uint8))
     assert features.class_token is not None
     assert features.class_token.shape == (2, 192)
-    recorded = provenance("cpu", "", 8, encoder.spec).encoder
+    recorded = provenance("cpu", "", compose_config([]).engine, encoder.spec).encoder
     assert recorded["weights"] == "file:mine.safetensors"
     weights["cls_token"] += 1
     save_file(weights, file)

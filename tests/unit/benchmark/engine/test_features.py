@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -36,3 +37,22 @@ def test_a_warm_cache_changes_no_bit_of_a_readout(name: str, tmp_path: Path) -> 
     assert isinstance(warm, FrameFeatures)
     for readout in (readouts()["mean"], readouts()["grid2"]):
         assert torch.equal(read(readout, cold.of(readout)), read(readout, warm.of(readout)))
+
+
+@pytest.mark.parametrize("name", ["random_vit_tiny_112", "random_resnet18_64"])
+def test_bfloat16_rounds_and_changes_nothing_else(name: str, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (11, 64, 64, 3), np.uint8)
+    cache = FeatureCache(tmp_path, 2**30)
+    exact = TileEncoder(load_encoder(encoders()[name]), "cpu", 8, keep_raw=False)
+    rough = TileEncoder(load_encoder(encoders()[name]), "cpu", 8, keep_raw=False, precision="bfloat16")
+    assert rough.key("frames") != exact.key("frames")
+    found = [demo_features(encoder, cache, [images])[0] for encoder in (exact, rough)]
+    first, second = (read(readouts()["mean"], cast("FrameFeatures", part).compact) for part in found)
+    assert second.dtype == torch.float32
+    assert not torch.equal(first, second)
+    assert torch.allclose(first, second, rtol=0.05, atol=0.05 * float(first.abs().max()))
+    # A frame's features do not depend on its companions.
+    alone = rough.encode_tile(images[8:9]).compact
+    among = rough.encode_tile(images[3:11]).compact
+    mean = readouts()["mean"]
+    assert torch.equal(read(mean, alone)[0], read(mean, among)[5])
