@@ -1,14 +1,15 @@
 """Does the objective matter? Every encoder of the zoo, three readouts, three tasks of both suites; then the contrasts.
 
 One network, one set of frames and one budget lie behind all encoders, so what differs is the objective. `run` records
-(two hours on four cores; what is recorded is not run again), `analyse` writes `contrasts.csv`, `scores.csv` and
-`study.png` from the records and prints the tables in Markdown. Run as
+(two and a half hours on four cores; what is recorded is not run again), `analyse` writes `contrasts.csv`, `scores.csv`
+and `study.png` from the records and prints the tables in Markdown. Run as
 `python tests/performance/study_zoo.py run|analyse [--folder FOLDER] [key=value ...]`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,12 @@ from typing import Any, cast
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from benchmark.analysis.estimates import mean_interval
 from benchmark.analysis.frame import read_records
 from benchmark.analysis.pairing import holm, paired_difference
+from encoders.weights_location import SHIPPED
 from envs.base import Array
 
 mpl.use("Agg")
@@ -96,6 +99,11 @@ def contrasts(scores: Scores) -> list[dict[str, Any]]:
             [(name, readout) for name in MASKED],
             [(name, readout) for name in CONTRASTIVE],
         )
+        if ("zoo_dift", readout) in scores:
+            pairs[f"denoising against contrastive, {readout}"] = (
+                [("zoo_dift", readout)],
+                [(name, readout) for name in CONTRASTIVE],
+            )
     for name, untrained in UNTRAINED.items():
         for readout in READOUTS:
             if (name, readout) in scores:
@@ -118,6 +126,29 @@ def contrasts(scores: Scores) -> list[dict[str, Any]]:
     return [{**row, "p_holm": p_value} for row, p_value in zip(rows, adjusted, strict=True)]
 
 
+def probe_agreement(scores: Scores) -> dict[str, tuple[float, int]]:
+    """Kendall's tau between a linear probe for places, as the cards say, and success over all N; and of how many.
+
+    What the probe says of the untrained network is counted once, with the success of the twin of the transformers.
+    """
+    found: dict[str, tuple[float, int]] = {}
+    for readout in READOUTS:
+        pairs: dict[str, tuple[float, float]] = {}
+        for name in (*ENCODERS, "random_zoo_vit"):
+            values = scores.get((name, readout))
+            if values is None:
+                continue
+            is_trained = name in ENCODERS
+            card = json.loads((SHIPPED / f"{name.removeprefix('zoo_') if is_trained else 'mae'}.json").read_text())
+            part = "grid" if readout == "grid_pca" else readout
+            probe = card["probe"]["trained" if is_trained else "untrained"][part]["r2"]
+            pairs[name] = probe, float(np.mean(list(values.values())))
+        if len(pairs) > 1:
+            tau: Any = stats.kendalltau(*zip(*pairs.values(), strict=True))
+            found[readout] = float(tau.statistic), len(pairs)
+    return found
+
+
 def rates(scores: Scores) -> list[dict[str, Any]]:
     """Success of every contender at each N and over all, with intervals."""
     rows: list[dict[str, Any]] = []
@@ -136,14 +167,21 @@ def draw(success: Sequence[Mapping[str, Any]], path: Path) -> None:
     overall = sorted((row for row in success if row["num_demos"] == "all"), key=lambda row: row["success"])
     # By each encoder's best readout.
     order = list(reversed(dict.fromkeys(row["encoder"] for row in reversed(overall))))
-    colours = {"class_token": "#D55E00", "mean": "#E69F00", "grid_pca": "#0072B2"}
+    # References have a readout of their own and stand in the middle of their line.
+    marks = {
+        "class_token": ("#D55E00", -0.2),
+        "mean": ("#E69F00", 0),
+        "grid_pca": ("#0072B2", 0.2),
+        "pooled": ("#555555", 0),
+    }
     figure, axis = plt.subplots(figsize=(7.5, 5.2), layout="constrained")
-    for shift, (readout, colour) in enumerate(colours.items()):
+    for readout, (colour, shift) in marks.items():
         rows = [row for row in overall if row["readout"] == readout]
-        places = [order.index(row["encoder"]) + 0.2 * (shift - 1) for row in rows]
+        places = [order.index(row["encoder"]) + shift for row in rows]
         middle, low, high = (100 * np.array([row[key] for row in rows]) for key in ("success", "low", "high"))
         reach = [middle - low, high - middle]
-        axis.errorbar(middle, places, xerr=reach, fmt="o", ms=5, lw=1.2, label=readout, color=colour)
+        label = "references" if readout == "pooled" else readout
+        axis.errorbar(middle, places, xerr=reach, fmt="o", ms=5, lw=1.2, label=label, color=colour)
     axis.set_yticks(range(len(order)), order)
     axis.set_xlim(0, 100)
     axis.set_xlabel("success, % (mean of tasks, N = 5, 10, 25, and seeds; 95 % intervals)")
@@ -175,6 +213,8 @@ def analyse(folder: Path) -> None:
         star = " \\*" if row["p_holm"] < SIGNIFICANT else ""
         of_title.setdefault(row["contrast"], []).append("{:+.1f} ({:+.1f} to {:+.1f})".format(*points) + star)
     lines += [f"| {title} | {' | '.join(cells)} |" for title, cells in of_title.items()]
+    lines += ["", "| readout | tau of the probe for places with success | encoders |", "|---|---|---|"]
+    lines += [f"| {name} | {tau:.2f} | {count} |" for name, (tau, count) in probe_agreement(scores).items()]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
