@@ -106,7 +106,8 @@ class SmallDiffusionEncoder:
     def __init__(self, spec: EncoderSpec, network: SmallDiffusion) -> None:
         self.spec = spec
         self.network = network
-        cast("Any", network.vae).decoder = None
+        # Features need neither; what is left random would be another digest each time.
+        cast("Any", network.vae).decoder = cast("Any", network.vae).post_quant_conv = None
         self._tap = UNetTap(network.unet, (str(spec.options["block"]),))
         network.eval().requires_grad_(requires_grad=False)
         self._timestep = int(spec.options["timestep"])
