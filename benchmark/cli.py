@@ -18,7 +18,7 @@ from benchmark.commands.run import add_run
 from benchmark.commands.weights import add_weights
 from benchmark.composition import compose_config
 
-ADDED = (add_run, add_results, add_catalogs, add_demos, add_weights, add_machine, add_frames, add_pretraining)
+ADD_VERBS = (add_run, add_results, add_catalogs, add_demos, add_weights, add_machine, add_frames, add_pretraining)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(body=body)
         return sub
 
-    for add in ADDED:
+    for add in ADD_VERBS:
         add(verb)
     return parser
 

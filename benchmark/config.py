@@ -14,7 +14,7 @@ from policies.spec import TrainSettings
 # Overrides of these are other protocols, of those others choices among its cells; the rest is no matter of numbers.
 PROTOCOL_KEYS = (
     *("render", "image_px", "preprocessing", "split", "num_episodes", "horizon", "success_rule", "demo_pool"),
-    *("history", "fusion", "budget_dim", "head_options", "train"),
+    *("history", "fusion", "budget_dim", "head_options", "train", "engine.precision"),
 )
 AXES = ("tasks", "cameras", "readouts", "heads")
 
@@ -196,10 +196,11 @@ def departures(preset: BenchmarkConfig, given: BenchmarkConfig) -> tuple[Deviati
 
 def _flat(config: BenchmarkConfig) -> dict[str, object]:
     """The protocol's settings by key, those of groups as `group.key`."""
-    # The one setting of the engine that features feel.
-    flat: dict[str, object] = {"engine.precision": config.engine.precision}
+    flat: dict[str, object] = {}
+    values = config.model_dump()
     for key in PROTOCOL_KEYS:
-        value = config.model_dump()[key]
+        group, _, name = key.rpartition(".")
+        value = (values[group] if group else values)[name]
         if isinstance(value, Mapping):
             inner = cast("Mapping[str, object]", value)
             flat |= {f"{key}.{name}": each for name, each in inner.items()}

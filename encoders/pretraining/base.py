@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ class Batch:
         return self.images[:, 0]
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A network together with the loss that trains it.
 
     Args:
@@ -82,9 +83,9 @@ class Objective(nn.Module):
         self.spec = spec
         self.backbone = backbone
 
+    @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch as scalars; `loss` is what is minimised. Changes nothing but `after_step`'s notes."""
-        raise NotImplementedError
 
     def after_step(self, progress: float) -> None:
         """What happens after an update, for instance that of a moving average."""
@@ -99,6 +100,7 @@ class Objective(nn.Module):
         """
         del phase, batches
 
+    @abstractmethod
     def trivial_loss(self, train: Sequence[Batch], held_out: Sequence[Batch]) -> dict[str, float]:
         """The held-out losses, named as in `loss`, of the best answers that do not look at the image.
 
@@ -106,7 +108,6 @@ class Objective(nn.Module):
             train: training batches, from which such an answer may take averages.
             held_out: the batches on which the loss is measured.
         """
-        raise NotImplementedError
 
     def export(self) -> dict[str, Tensor]:
         """The weights of the encoder, named as in the network that loads them."""
