@@ -26,6 +26,7 @@ PACKAGES = (
     "robosuite",
     "gymnasium",
 )
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
@@ -48,13 +49,16 @@ def simulator_versions(task: TaskSpec, render: RenderMode) -> dict[str, str]:
     return versions
 
 
-def source_commit() -> str:
-    """Commit of this project's checkout, `-dirty` where tracked files differ; empty outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
+def source_commit(root: Path = ROOT) -> str:
+    """Commit of this project's checkout, `-dirty` where tracked files differ; empty outside a checkout.
+
+    What lies in `results/` is left out: a run that writes there does not change what runs.
+    """
     if not (root / ".git").exists():
         return ""
     commit = _git(root, "rev-parse", "HEAD")
-    return f"{commit}-dirty" if commit and _git(root, "status", "--porcelain", "-uno") else commit
+    changes = _git(root, "status", "--porcelain", "-uno", "--", ".", ":(exclude)results")
+    return f"{commit}-dirty" if commit and changes else commit
 
 
 def provenance(device: str, gl: str, engine: EngineConfig, encoder: EncoderSpec) -> Provenance:

@@ -22,8 +22,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from benchmark.composition import compose_config
+from benchmark.config import EngineConfig
 from benchmark.engine.features import TileEncoder
-from benchmark.engine.machine import num_cores
+from benchmark.engine.machine import available_mib, num_cores, sized
 from benchmark.engine.processor import one_thread
 from benchmark.engine.provenance import processor
 from benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
@@ -42,7 +44,7 @@ from policies.behavior_cloning import train_heads
 from policies.spec import TrainSettings
 
 TASK, ENCODER, READOUT = "metaworld/assembly-v3", "random_resnet18_64", "mean"
-TILE, HORIZON, NUM_POLICIES, NUM_EPISODES = 8, 60, 12, 4
+HORIZON, NUM_POLICIES, NUM_EPISODES = 60, 12, 4
 ROUNDS = 3
 SETTINGS = TrainSettings(
     num_updates=50,
@@ -144,21 +146,27 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cores", type=int, default=num_cores())
+    parser.add_argument("--envs", type=int, default=0, help="environments in a process; default: as a run chooses")
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     torch.set_num_threads(options.cores)
     spec, readout = tasks()[TASK], readouts()[READOUT]
     task, view = load_task(spec), View(camera=spec.cameras[0], image_px=112, render="lean")
-    encoder = TileEncoder(load_encoder(encoders()[ENCODER]), "cpu", TILE, keep_raw=False)
+    # The sizes that a run takes on this machine.
+    engine = sized(
+        compose_config([f"engine.envs_per_worker={options.envs}"]).engine, "cpu", options.cores, available_mib()
+    )
+    encoder = TileEncoder(load_encoder(encoders()[ENCODER]), "cpu", engine.tile, keep_raw=False)
     with one_thread():
         policies = policies_of(task, encoder, readout, view, 2 * NUM_POLICIES)
     few = policies[:NUM_POLICIES]
     seeds = list(range(NUM_EPISODES))
-    per_worker = -(-2 * TILE // options.cores)
-    result: dict[str, object] = {"hardware": processor(), "cores": options.cores, "task": TASK, "encoder": ENCODER}
-    with SimulatorPool(spec, view, options.cores, per_worker, 120) as pool:
+    sizes = {"workers": engine.num_workers, "envs_per_worker": engine.envs_per_worker, "tile": engine.tile}
+    facts = {"hardware": processor(), "cores": options.cores, **sizes, "task": TASK, "encoder": ENCODER}
+    result: dict[str, object] = {**facts}
+    with SimulatorPool(spec, view, engine.num_workers, engine.envs_per_worker, engine.hang_s) as pool:
         simulation_rate(pool, pool.num_slots)  # the environments are made
-        frames = np.zeros((60 * TILE, 112, 112, 3), np.uint8)
+        frames = np.zeros((60 * engine.tile, 112, 112, 3), np.uint8)
         # In turns: what else a shared machine does falls on all parts of a round, and ratios are taken within rounds.
         rounds = [
             {
@@ -207,14 +215,14 @@ def main() -> None:
         "ours_s": episode_s,
         "ratio": 500 * peer_step_s / episode_s,
     }
-    result["null_encoder"] = {"ms_per_cell": 1000 * overhead_s(policies, options.cores)}
+    result["null_encoder"] = {"ms_per_cell": 1000 * overhead_s(policies, engine)}
     sys.stdout.write(json.dumps(result, indent=1, default=str) + "\n")
 
 
-def overhead_s(policies: Sequence[Policy], cores: int) -> float:
+def overhead_s(policies: Sequence[Policy], engine: EngineConfig) -> float:
     """Seconds a cell of one one-step episode takes with an encoder that does nothing."""
     spec = tasks()[TASK]
-    encoder = TileEncoder(load_encoder(encoders()["proprio"]), "cpu", TILE, keep_raw=False)
+    encoder = TileEncoder(load_encoder(encoders()["proprio"]), "cpu", engine.tile, keep_raw=False)
     jobs = [
         TrainJob(features=torch.zeros(40, 0), proprio=torch.randn(40, 4), actions=torch.zeros(40, 4), seed=seed)
         for seed in range(len(policies))
@@ -222,7 +230,7 @@ def overhead_s(policies: Sequence[Policy], cores: int) -> float:
     found = train_heads(heads()["mlp"], jobs, replace(SETTINGS, num_updates=1), "cpu")
     blind = [Policy(readouts()["pooled"], head, seed) for seed, head in enumerate(found)]
     rule = replace(RULE, horizon=1)
-    with SimulatorPool(spec, None, cores, -(-2 * TILE // cores), 120) as pool:
+    with SimulatorPool(spec, None, engine.num_workers, engine.envs_per_worker, engine.hang_s) as pool:
         jobs_of = [(policy, 0, 0) for policy in range(len(blind))]
         evaluate(pool, encoder, Evaluation(blind, jobs_of, rule), lambda _: None)
         taken = seconds(lambda: evaluate(pool, encoder, Evaluation(blind, jobs_of, rule), lambda _: None))
