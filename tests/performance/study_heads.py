@@ -47,9 +47,9 @@ def main() -> None:
     """Runs every variation, one after another."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("results/studies/heads"))
-    parser.add_argument("variations", nargs="*", choices=VARIATIONS, default=tuple(VARIATIONS), metavar="VARIATION")
+    parser.add_argument("variations", nargs="*", choices=("all", *VARIATIONS), default="all", metavar="VARIATION")
     options = parser.parse_args()
-    for name in options.variations:
+    for name in VARIATIONS if "all" in options.variations else options.variations:
         keys = {**BASE, **VARIATIONS[name], "name": name, "run_dir": str(options.output / name)}
         command = [sys.executable, "-m", "benchmark.cli", "run", *(f"{key}={value}" for key, value in keys.items())]
         subprocess.run(command, check=True)
