@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 from benchmark.plan import CellGroup, Plan
 from benchmark.records import Cell, write_atomically
@@ -20,7 +22,8 @@ FRAME_S: Mapping[tuple[str, str], float] = {
 }
 REFERENCE_PX, PX_EXPONENT = 112, 0.6
 FLOP_PER_S = 2.5e10
-UPDATE_S = 0.0017
+# Training of heads: what each update takes, and the operations of one that grow with a head's width and batch.
+UPDATE_S, HEAD_FLOP_PER_S = 0.0004, 9e10
 # Of the network trained end to end, for each picture of a batch.
 CNN_PICTURE_S = 0.0024
 START_S = 8.0
@@ -65,7 +68,9 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
         step_s = _step_s(group)
         demo_frames += frames
         rollout_frames += round(episodes * group.horizon * EPISODE_SHARE)
-        demo_s += frames * step_s + plan.config.train.num_updates * sum(_update_s(plan, cell) for cell in group.cells)
+        demo_s += frames * step_s + plan.config.train.num_updates * sum(
+            _update_s(plan, group, cell) for cell in group.cells
+        )
         expected_s += episodes * group.horizon * EPISODE_SHARE * step_s
         most_s += episodes * group.horizon * step_s
         disk_bytes += _disk_bytes(plan, group, frames)
@@ -99,9 +104,17 @@ def _step_s(group: CellGroup) -> float:
     return seconds
 
 
-def _update_s(plan: Plan, cell: Cell) -> float:
-    pictures = plan.config.train.batch_size if plan.readouts[cell.readout].kind == "cnn" else 0
-    return UPDATE_S + CNN_PICTURE_S * pictures
+def _update_s(plan: Plan, group: CellGroup, cell: Cell) -> float:
+    """Seconds of one core for one update of one head: forward and backward take six operations for each weight."""
+    readout, batch_size = plan.readouts[cell.readout], plan.config.train.batch_size
+    pictures = batch_size if readout.kind == "cnn" else 0
+    options = readout.options
+    num_inputs = options.get("num_components") or options.get("num_outputs")
+    num_inputs = num_inputs or group.encoder.feature_dim * options.get("side", 1) ** 2
+    num_inputs *= plan.config.history if plan.config.fusion == "concat" else 1
+    hidden = cast("Sequence[int]", plan.heads[cell.head].options["hidden"])
+    num_weights = sum(first * second for first, second in pairwise((num_inputs, *hidden)))
+    return UPDATE_S + 6 * batch_size * num_weights / HEAD_FLOP_PER_S + CNN_PICTURE_S * pictures
 
 
 def _flop(group: CellGroup) -> float:

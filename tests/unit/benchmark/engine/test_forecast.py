@@ -30,6 +30,13 @@ def test_more_work_costs_more() -> None:
     assert expected("encoders=[oracle]").disk_bytes == 0 < base.disk_bytes
 
 
+def test_wide_inputs_take_longer_to_train_on() -> None:
+    def seconds(readout: str) -> float:
+        return expected("encoders=[zoo_mae]", "baselines=[]", f"readouts=[{readout}]", "train.num_updates=9000").seconds
+
+    assert seconds("grid4") > 1.5 * seconds("mean")
+
+
 def test_a_machine_learns_its_own_speed(tmp_path: Path) -> None:
     base = expected()
     assert learned_factor(tmp_path) == 1.0
