@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ mpl.use("Agg")
 BASE = "base"
 REFERENCES = ("oracle", "proprio")
 NUM_RESAMPLES = 2000
+SIGNIFICANT = 0.05
 
 Scores = dict[str, Array]
 """Success `tasks x seeds x states` by contender (encoder and readout)."""
@@ -76,6 +77,8 @@ def agreement(base: Scores, other: Scores) -> dict[str, float]:
 
     The bootstrap draws the initial states of each task, the same for both heads and all contenders: what another draw
     of states would have shown. `tau_images` leaves out the references, which nearly always come first and last.
+    `told_apart` counts the pairs of contenders that both heads tell apart (paired difference, 5 % for each pair), and
+    `reversed` those of them that the heads order otherwise: near ties move tau, but not this.
     """
     names = sorted(base.keys() & other.keys())
     first, second = (np.stack([values[name] for name in names]) for values in (base, other))
@@ -87,16 +90,28 @@ def agreement(base: Scores, other: Scores) -> dict[str, float]:
     found = np.isfinite(taus)
     low, high = np.quantile(taus[found], [0.025, 0.975]) if found.any() else (np.nan, np.nan)
     difference, _ = paired_difference(second.mean(0), first.mean(0))
+    signs = [
+        (_sign(first[one], first[other]), _sign(second[one], second[other]))
+        for one, other in combinations(range(len(names)), 2)
+    ]
     return {
         "tau": _tau(_means(first), _means(second)),
         "tau_low": float(low),
         "tau_high": float(high),
         "tau_images": _tau(_means(first[images]), _means(second[images])),
         "tau_by_task": _tau(first.mean((2, 3)).ravel(), second.mean((2, 3)).ravel()),
+        "told_apart": sum(ours * theirs != 0 for ours, theirs in signs),
+        "reversed": sum(ours * theirs < 0 for ours, theirs in signs),
         "difference": difference.estimate,
         "difference_low": difference.low,
         "difference_high": difference.high,
     }
+
+
+def _sign(first: Array, second: Array) -> int:
+    """1 or -1 where two contenders are told apart, else 0."""
+    found, p_value = paired_difference(first, second)
+    return int(np.sign(found.estimate)) if p_value < SIGNIFICANT else 0
 
 
 def _means(values: Array) -> Array:
@@ -159,7 +174,7 @@ def draw(agreements: pd.DataFrame, rates: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     """Analyses and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("results/studies/heads"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("results/studies/heads_zoo"))
     parser.add_argument("--output", type=Path, help="where to write; default: the same folder")
     options = parser.parse_args()
     agreements, rates = tables(read_study(options.folder))
@@ -168,15 +183,14 @@ def main() -> None:
     agreements.round(4).to_csv(output / "agreement.csv", index=False)
     rates.round(4).to_csv(output / "scores.csv", index=False)
     draw(agreements, rates, output / "study.png")
-    lines = [
-        "| variation | seeds | τ of the ranking | τ without references | τ of all scores | success against base |",
-        "|---|---|---|---|---|---|",
-    ]
+    columns = ("variation", "seeds", "τ of the ranking", "τ without references", "τ of all scores")
+    columns += ("pairs told apart by both", "of these reversed", "success against base")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in agreements.to_dict("records"):
         tau = f"{row['tau']:.2f} ({row['tau_low']:.2f} to {row['tau_high']:.2f})"
         gain = (100 * row[key] for key in ("difference", "difference_low", "difference_high"))
         shown = "{:+.1f} ({:+.1f} to {:+.1f})".format(*gain)
-        others = f"{row['tau_images']:.2f} | {row['tau_by_task']:.2f}"
+        others = f"{row['tau_images']:.2f} | {row['tau_by_task']:.2f} | {row['told_apart']} | {row['reversed']}"
         lines.append(f"| {row['variation']} | {row['seeds']} | {tau} | {others} | {shown} |")
     sys.stdout.write("\n".join(lines) + "\n")
 

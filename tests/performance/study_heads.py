@@ -46,7 +46,7 @@ VARIATIONS = {
 def main() -> None:
     """Runs every variation, one after another."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("results/studies/heads"))
+    parser.add_argument("--output", type=Path, default=Path("results/studies/heads_zoo"))
     parser.add_argument("variations", nargs="*", choices=("all", *VARIATIONS), default="all", metavar="VARIATION")
     options = parser.parse_args()
     for name in VARIATIONS if "all" in options.variations else options.variations:

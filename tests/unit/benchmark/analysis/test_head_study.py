@@ -42,6 +42,15 @@ def test_ties_count_half_and_a_swap_of_neighbours_is_seen() -> None:
     assert swapped["tau_images"] == pytest.approx(-1)
 
 
+def test_pairs_that_both_heads_tell_apart_are_counted_and_those_that_they_order_otherwise() -> None:
+    base = values({"one": 0.9, "other": 0.1})
+    same = STUDY["agreement"](base, values({"one": 0.8, "other": 0.1}))
+    back = STUDY["agreement"](base, values({"one": 0.1, "other": 0.9}))
+    level = STUDY["agreement"](base, values({"one": 0.5, "other": 0.5}))
+
+    assert [(found["told_apart"], found["reversed"]) for found in (same, back, level)] == [(1, 0), (1, 1), (0, 0)]
+
+
 def test_complete_variations_are_compared_and_others_named(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
