@@ -42,8 +42,8 @@ class EngineConfig(_Frozen):
     Attributes:
         device: `auto`, `cpu` or a CUDA device.
         num_workers: simulator processes; 0 takes one for each core, fewer where memory is short.
-        envs_per_worker: environments in each of them; 0 chooses one tile's worth in all and another for every two
-            processes, two tiles' worth beside a GPU.
+        envs_per_worker: environments in each of them; 0 chooses two tiles' worth in all and another for every two
+            processes, one less where memory is short, two tiles' worth beside a GPU.
         tile: frames in one encoder call; every call is padded to it. It enters the last bits of the
             features, so it is recorded with them. 0 takes 8 on a processor, 32 on a GPU.
         precision: numbers that the encoder computes with. `bfloat16` is faster where the hardware multiplies it and

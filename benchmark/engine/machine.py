@@ -48,8 +48,13 @@ def sized(engine: EngineConfig, device: str, cores: int, memory_mib: float) -> E
     tile = engine.tile or TILE["cuda" if is_gpu else "cpu"]
     workers = engine.num_workers or cores
     # One tile simulates while another is encoded; on a processor one for every two cores, see `benchmark.engine.lanes`.
-    envs = engine.envs_per_worker or -(-(2 if is_gpu else 1 + max(1, workers // 2)) * tile // workers)
-    if not engine.num_workers:
-        fitting = int(SIMULATOR_SHARE * memory_mib / (PROCESS_MIB + envs * ENV_MIB)) if memory_mib < math.inf else cores
-        workers = max(1, min(workers, fitting))
+    tiles = 2 if is_gpu else 1 + max(1, workers // 2)
+    least = -(-tiles * tile // workers)
+    # A tile more, so that no process waits when its neighbour has more of what simulates; where memory is short, none.
+    most = least if is_gpu else -(-(tiles + 1) * tile // workers)
+    share_mib = SIMULATOR_SHARE * memory_mib
+    fitting = most if memory_mib == math.inf else int((share_mib / workers - PROCESS_MIB) / ENV_MIB)
+    envs = engine.envs_per_worker or max(least, min(most, fitting))
+    if not engine.num_workers and memory_mib < math.inf:
+        workers = max(1, min(workers, int(share_mib / (PROCESS_MIB + envs * ENV_MIB))))
     return engine.model_copy(update={"device": device, "tile": tile, "num_workers": workers, "envs_per_worker": envs})

@@ -11,14 +11,15 @@ from benchmark.engine.machine import sized
 @pytest.mark.parametrize(
     ("device", "cores", "memory_gib", "expected"),
     [
-        ("cpu", 1, 64, (1, 16, 8)),
-        ("cpu", 2, 64, (2, 8, 8)),
+        ("cpu", 1, 64, (1, 24, 8)),
+        ("cpu", 2, 64, (2, 12, 8)),
         ("cpu", 16, 64, (16, 5, 8)),
         ("cuda", 16, 128, (16, 4, 32)),
-        # Memory is short: fewer processes, but always one.
+        # Memory is short: first fewer environments, then fewer processes, but always one.
+        ("cpu", 2, 8, (2, 9, 8)),
         ("cpu", 16, 16, (5, 5, 8)),
         ("cpu", 4, 1, (1, 6, 8)),
-        ("cpu", 2, math.inf, (2, 8, 8)),
+        ("cpu", 2, math.inf, (2, 12, 8)),
     ],
 )
 def test_sizes_follow_the_machine(device: str, cores: int, memory_gib: float, expected: tuple[int, int, int]) -> None:
