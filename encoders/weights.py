@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 from encoders.download import Official, OnProgress, no_progress, official_file
 from encoders.spec import EncoderSpec, WeightsSource
 from encoders.weights_location import (
+    AbsentWeightsError,
     WeightsError,
     file_of,
     find,
     is_on_hub,
     local_path,
-    not_here,
     source_of,
     weights_dir,
     weights_present,
@@ -194,7 +194,7 @@ def _download(spec: EncoderSpec, on_progress: OnProgress) -> Official:
             reasons.append(str(error).rstrip("."))
         else:
             return official
-    raise not_here(spec, "; ".join(dict.fromkeys(reasons)))
+    raise AbsentWeightsError([spec], reasons)
 
 
 def _cached(path: Path, source: WeightsSource) -> Official:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from encoders.spec import EncoderSpec, WeightsSource
@@ -22,11 +22,12 @@ class AbsentWeightsError(WeightsError):
 
     Args:
         absent: the encoders.
-        reason: why they cannot be downloaded.
+        reasons: why they cannot be downloaded; what several places answer alike is said once.
     """
 
-    def __init__(self, absent: Sequence[EncoderSpec], reason: str) -> None:
-        self.absent, self.reason = tuple(absent), reason
+    def __init__(self, absent: Sequence[EncoderSpec], reasons: Iterable[str]) -> None:
+        self.absent, self.reasons = tuple(absent), tuple(dict.fromkeys(reasons))
+        reason = "; ".join(self.reasons)
         super().__init__(_remedy(absent[0], reason) if len(absent) == 1 else _remedies(absent, reason))
 
 
@@ -37,7 +38,7 @@ def together(errors: Sequence[WeightsError]) -> WeightsError:
     absent = [error for error in errors if isinstance(error, AbsentWeightsError)]
     texts = [str(error) for error in errors if error not in absent]
     if absent:
-        reasons = "; ".join(dict.fromkeys(error.reason for error in absent))
+        reasons = [reason for error in absent for reason in error.reasons]
         texts.insert(0, str(AbsentWeightsError([spec for error in absent for spec in error.absent], reasons)))
     return WeightsError(" ".join(texts))
 
@@ -124,11 +125,6 @@ def hub_files(uri: str) -> tuple[str, tuple[str, ...]]:
 def is_on_hub(uri: str) -> bool:
     """Whether a URI names something on the hub."""
     return uri.startswith(("hf:", "timm:"))
-
-
-def not_here(spec: EncoderSpec, reason: str) -> WeightsError:
-    """The error for weights that are not on this machine: why they cannot be had, and each remedy."""
-    return AbsentWeightsError([spec], reason)
 
 
 def _remedy(spec: EncoderSpec, reason: str) -> str:

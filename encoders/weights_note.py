@@ -12,7 +12,14 @@ from typing import Any, cast
 
 from encoders.download import hub_file
 from encoders.spec import EncoderSpec
-from encoders.weights_location import WeightsError, hub_files, local_path, missing_files, not_here, source_of
+from encoders.weights_location import (
+    AbsentWeightsError,
+    WeightsError,
+    hub_files,
+    local_path,
+    missing_files,
+    source_of,
+)
 
 
 def note_path(weights: Path) -> Path:
@@ -65,7 +72,7 @@ def fetch_folder(spec: EncoderSpec) -> Path:
             for name in missing_files(source, target):
                 hub_file(hub_files(source.uri)[0], name, source.revision, target)
         except (OSError, WeightsError) as error:
-            raise not_here(spec, str(error).rstrip(".")) from error
+            raise AbsentWeightsError([spec], [str(error).rstrip(".")]) from error
     return _noted(spec, target)
 
 

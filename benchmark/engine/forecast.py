@@ -28,7 +28,7 @@ UPDATE_S, HEAD_FLOP_PER_S = 0.0004, 9e10
 CNN_PICTURE_S = 0.0024
 START_S = 8.0
 
-# Share of the horizon that an episode and a demonstration usually last.
+# Share of the horizon that an episode which ends at success, and a demonstration, usually last.
 EPISODE_SHARE, DEMO_SHARE = 0.65, 0.45
 FLOAT_BYTES = 4
 
@@ -62,16 +62,17 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
     """
     demo_frames = rollout_frames = disk_bytes = 0
     demo_s = expected_s = most_s = 0.0
+    share = 1.0 if plan.config.success_rule == "last_step" else EPISODE_SHARE
     for group in plan.groups:
         episodes = len(group.cells) * plan.config.num_episodes
         frames = _demo_frames(plan, group)
         step_s = _step_s(group)
         demo_frames += frames
-        rollout_frames += round(episodes * group.horizon * EPISODE_SHARE)
+        rollout_frames += round(episodes * group.horizon * share)
         demo_s += frames * step_s + plan.config.train.num_updates * sum(
             _update_s(plan, group, cell) for cell in group.cells
         )
-        expected_s += episodes * group.horizon * EPISODE_SHARE * step_s
+        expected_s += episodes * group.horizon * share * step_s
         most_s += episodes * group.horizon * step_s
         disk_bytes += _disk_bytes(plan, group, frames)
     # Demonstrations of a task are collected once, by one process.

@@ -38,7 +38,7 @@ from encoders.weights import (
     weights_dir,
     weights_present,
 )
-from encoders.weights_location import hub_files
+from encoders.weights_location import hub_files, together
 
 SPEC = EncoderSpec(
     name="tiny",
@@ -268,6 +268,20 @@ def test_without_network_the_error_comes_at_once_and_says_what_to_run(monkeypatc
     assert str(weights_dir()) in text
     assert "huggingface.co/someone/tiny/blob/" in text
     assert "`pvrbench weights import tiny FILE`" in text
+
+
+def test_what_stands_in_the_way_of_several_files_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    elsewhere = WeightsSource(uri="http://127.0.0.1:9/x.pth", mirrors=("hf:someone/tiny/x.pth",))
+    errors: list[WeightsError] = []
+    for spec in (replace(SPEC, name="other", weights=elsewhere), SPEC):
+        with pytest.raises(WeightsError) as raised:
+            load(spec)
+        errors.append(raised.value)
+    text = str(together(errors))
+    assert text.count("http://127.0.0.1:9 cannot be reached") == 1
+    assert "http://127.0.0.1:9/x.pth cannot be reached" in text
 
 
 class Server(http.server.BaseHTTPRequestHandler):

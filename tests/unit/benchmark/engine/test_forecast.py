@@ -30,6 +30,12 @@ def test_more_work_costs_more() -> None:
     assert expected("encoders=[oracle]").disk_bytes == 0 < base.disk_bytes
 
 
+def test_where_the_last_step_counts_every_episode_runs_to_its_end() -> None:
+    found = expected("success_rule=last_step")
+    assert found.seconds == found.most_seconds
+    assert found.rollout_frames > 1.4 * expected().rollout_frames
+
+
 def test_wide_inputs_take_longer_to_train_on() -> None:
     def seconds(readout: str) -> float:
         return expected("encoders=[zoo_mae]", "baselines=[]", f"readouts=[{readout}]", "train.num_updates=9000").seconds
