@@ -310,7 +310,7 @@ _ROWS = (
 )
 
 # Names by which others know a row; results are recorded under the row's own.
-ALIASES: Mapping[str, str] = {"clip_rn50": "clip_resnet50"}
+ALIASES: Mapping[str, str] = {"clip_rn50": "clip_resnet50", "zoo_voltron": "zoo_vcond"}
 
 ENCODERS: Mapping[str, EncoderSpec] = {
     **{row.name: row for row in _ROWS},

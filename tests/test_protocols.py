@@ -68,9 +68,10 @@ def test_the_protocol_of_r3m_is_planned_without_weights(no_weights: Path) -> Non
     assert {cell.readout for cell in plan.cells} == {"mean"}
 
 
-def test_two_names_of_one_encoder_are_one_encoder() -> None:
-    plan = make_plan(compose_config(["encoders=[clip_rn50,clip_resnet50]", "baselines=[]"]))
-    assert {group.encoder.name for group in plan.groups} == {"clip_resnet50"}
+@pytest.mark.parametrize(("other", "name"), [("clip_rn50", "clip_resnet50"), ("zoo_voltron", "zoo_vcond")])
+def test_two_names_of_one_encoder_are_one_encoder(other: str, name: str) -> None:
+    plan = make_plan(compose_config([f"encoders=[{other},{name}]", "baselines=[]"]))
+    assert {group.encoder.name for group in plan.groups} == {name}
     assert len(set(plan.cells)) == len(plan.cells)
 
 

@@ -1,7 +1,8 @@
 """Heads trained one by one against all together, and acting alike; prints one JSON object of times and ratios.
 
 Twelve heads of the usual size: 384 features and 9 numbers of proprioception in, 4 actions out. `run` is what `pvrbench
-run` does: the heads are shared out over one process for each core, and each process trains its share together.
+run` does: the heads are shared out over one process for each core, and each process trains its share together. `plain`
+is the loop that one would write otherwise: a network of `torch.nn`, torch's Adam, all cores, one head after another.
 Run as `python tests/performance/bench_heads.py [--updates N] [--cores N]`; machines differ, ratios less so.
 """
 
@@ -12,9 +13,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import cast
 
 import torch
+from torch import nn
 
 from benchmark.engine.machine import num_cores
 from benchmark.engine.processor import one_thread
@@ -23,8 +27,8 @@ from benchmark.engine.trainers import Trainers
 from policies.base import TrainJob
 from policies.behavior_cloning import train_heads
 from policies.catalog import HEADS
-from policies.cloned_head import act_together
-from policies.spec import TrainSettings
+from policies.cloned_head import act_together, build_output
+from policies.spec import HeadSpec, TrainSettings
 
 NUM_HEADS, FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 12, 384, 9, 4
 LENGTHS = (500, 1000, 2500)  # transitions of 5, 10 and 25 demonstrations
@@ -57,8 +61,25 @@ def seconds(work: Callable[[], object]) -> float:
     return min(times)
 
 
+def train_plainly(spec: HeadSpec, job: TrainJob, settings: TrainSettings) -> None:
+    """One head the ordinary way: the same network, loss and number of updates."""
+    output, hidden = build_output(spec), cast("Sequence[int]", spec.options["hidden"])
+    widths = [FEATURE_DIM + PROPRIO_DIM, *hidden, output.width(ACTION_DIM)]
+    layers = [part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU())]
+    network = nn.Sequential(*layers[:-1])
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    inputs = torch.cat([job.features, job.proprio], dim=1)
+    inputs = (inputs - inputs.mean(dim=0)) / inputs.std(dim=0)
+    for _ in range(settings.num_updates):
+        rows = torch.randint(len(inputs), (settings.batch_size,))
+        loss = output.loss(network(inputs[rows])[None], job.actions[rows][None]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
 def measure(name: str, batch_size: int, num_updates: int, trainers: Trainers) -> dict[str, float]:
-    """Milliseconds an update and head: alone, together in one process, and as a run trains them, on all cores."""
+    """Milliseconds an update and head: alone, together in one process, as a run trains them, and plainly."""
     settings = TrainSettings(
         num_updates=num_updates,
         batch_size=batch_size,
@@ -80,14 +101,17 @@ def measure(name: str, batch_size: int, num_updates: int, trainers: Trainers) ->
         features, proprio = torch.randn(NUM_ROWS, FEATURE_DIM), torch.randn(NUM_ROWS, PROPRIO_DIM)
         noise = torch.rand(NUM_ROWS, heads[0].noise_dim)
         act_s = seconds(lambda: act_together(heads, index, features, proprio, noise))
+    plain_s = seconds(lambda: [train_plainly(spec, job, settings) for job in all_jobs])
     run_s = seconds(lambda: trainers.train(spec, all_jobs, settings))
     per_update = 1000 / (num_updates * NUM_HEADS)
     return {
         "alone_ms_per_update_and_head": round(alone_s * per_update, 4),
         "together_ms_per_update_and_head": round(together_s * per_update, 4),
         "run_ms_per_update_and_head": round(run_s * per_update, 4),
+        "plain_ms_per_update_and_head": round(plain_s * per_update, 4),
         "together_speedup": round(alone_s / together_s, 2),
         "run_speedup": round(alone_s / run_s, 2),
+        "run_speedup_over_plain": round(plain_s / run_s, 2),
         "act_ms": round(act_s * 1000, 3),
     }
 
@@ -100,6 +124,7 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     results: dict[str, dict[str, float]] = {}
+    torch.set_num_threads(options.cores)
     with Trainers(options.cores, "cpu") as trainers:
         for name in ("linear", "mlp", "gmm"):
             for batch_size in (128, 32):

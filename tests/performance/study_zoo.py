@@ -2,8 +2,9 @@
 
 One network, one set of frames and one budget lie behind all encoders, so what differs is the objective. `run` records
 (two and a half hours on four cores; what is recorded is not run again), `analyse` writes `contrasts.csv`, `scores.csv`
-and `study.png` from the records and prints the tables in Markdown. Run as
-`python tests/performance/study_zoo.py run|analyse [--folder FOLDER] [key=value ...]`.
+and `study.png` from the records and prints the tables in Markdown, `cards` notes on the card of each shipped encoder
+where it is ahead of its untrained twin. Run as
+`python tests/performance/study_zoo.py run|analyse|cards [--folder FOLDER] [key=value ...]`.
 """
 
 from __future__ import annotations
@@ -218,17 +219,43 @@ def analyse(folder: Path) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
+def against_untrained(contrasts: pd.DataFrame, encoder: str) -> dict[str, Any]:
+    """What the card of an encoder says of its policies: paired differences to its twin, and where they are above 0."""
+    differences: dict[str, dict[str, list[float]]] = {}
+    for readout in READOUTS:
+        rows = contrasts[contrasts["contrast"] == f"{encoder} against untrained, {readout}"]
+        if len(rows):
+            places = zip(rows["num_demos"].astype(str), rows[["difference", "low", "high"]].to_numpy(), strict=True)
+            differences[readout] = {label: values.tolist() for label, values in places}
+    ahead = {
+        readout: [label for label, (_, low, _) in at.items() if low > 0 and label != "all"]
+        for readout, at in differences.items()
+    }
+    return {"against": UNTRAINED[encoder], "difference_low_high_at_n": differences, "ahead_at_n": ahead}
+
+
+def note_on_cards(folder: Path, cards: Path) -> None:
+    """Writes `policies` into the card of each shipped encoder, from `contrasts.csv`."""
+    table = pd.read_csv(folder / "contrasts.csv")
+    for encoder in ENCODERS:
+        path = cards / f"{encoder.removeprefix('zoo_')}.json"
+        card = {**json.loads(path.read_text()), "policies": against_untrained(table, encoder)}
+        path.write_text(json.dumps(card, indent=1) + "\n")
+
+
 def main() -> None:
-    """Runs or analyses."""
+    """Runs, analyses, or notes on the cards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["run", "analyse"])
+    parser.add_argument("action", choices=["run", "analyse", "cards"])
     parser.add_argument("--folder", type=Path, default=Path("results/studies/zoo"))
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_args()
     if options.action == "run":
         run(options.folder, options.overrides)
-    else:
+    elif options.action == "analyse":
         analyse(options.folder)
+    else:
+        note_on_cards(options.folder, SHIPPED)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+
+from encoders.weights_location import SHIPPED
 
 STUDY: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[3] / "performance" / "study_zoo.py"))
 RATES = {
@@ -42,3 +45,12 @@ def test_contrasts_follow_the_records_and_cut_tasks_are_left_out(
     scores: Any = pd.read_csv(run / "scores.csv")
     assert set(scores["num_demos"]) == {"10", "25", "all"}
     assert (run / "study.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("encoder", STUDY["ENCODERS"])
+def test_each_card_says_what_the_committed_study_found(encoder: str) -> None:
+    table = pd.read_csv(Path(__file__).parents[4] / "results" / "studies" / "zoo" / "contrasts.csv")
+    found = STUDY["against_untrained"](table, encoder)
+    card = json.loads((SHIPPED / f"{encoder.removeprefix('zoo_')}.json").read_text())
+    assert card["policies"] == found
+    assert any(found["ahead_at_n"].values())
