@@ -32,6 +32,7 @@ VARIATIONS = {
     "gmm": {"heads": "[gmm]"},
     "updates_1000": {"train.num_updates": "1000"},
     "updates_9000": {"train.num_updates": "9000"},
+    "width_64": {"head_options": "{hidden:[64,64]}"},
     "width_1024": {"head_options": "{hidden:[1024,1024]}"},
     "batch_32": {"train.batch_size": "32"},
     "dropout_0.1": {"train.dropout": "0.1"},

@@ -226,7 +226,7 @@ def against_untrained(contrasts: pd.DataFrame, encoder: str) -> dict[str, Any]:
         rows = contrasts[contrasts["contrast"] == f"{encoder} against untrained, {readout}"]
         if len(rows):
             places = zip(rows["num_demos"].astype(str), rows[["difference", "low", "high"]].to_numpy(), strict=True)
-            differences[readout] = {label: values.tolist() for label, values in places}
+            differences[readout] = {str(label): list(map(float, values)) for label, values in places}
     ahead = {
         readout: [label for label, (_, low, _) in at.items() if low > 0 and label != "all"]
         for readout, at in differences.items()
