@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ROBOMIMIC := $(VENV)/robomimic
 
 .PHONY: help quickstart test check bench setup system doctor clean
 
@@ -22,12 +23,16 @@ check: setup ## Lint, types and architecture
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: setup ## Measure engine, runs, heads, rendering and report; results go to results/performance
+bench: setup $(ROBOMIMIC) ## Measure engine, runs, heads, rendering, report and robomimic; results go to results/performance
 	@mkdir -p results/performance
-	@for part in engine runs heads rendering report; do \
+	@for part in engine runs heads rendering report robomimic; do \
 		echo "measuring the $$part"; \
-		$(BIN)/python tests/performance/bench_$$part.py > results/performance/$$part.json || exit 1; \
+		PYTHONPATH=$(ROBOMIMIC) $(BIN)/python tests/performance/bench_$$part.py > results/performance/$$part.json || exit 1; \
 	done
+
+# A peer to measure against, beside the project's packages: its own pins are not ours.
+$(ROBOMIMIC): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ robomimic==0.3.0 tensorboardX
 
 doctor: setup ## Render a frame in each suite and say what is missing
 	$(BIN)/pvrbench doctor

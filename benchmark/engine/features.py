@@ -183,6 +183,8 @@ def demo_features(
                 continue
             if encoder.modality == "image":
                 cache.put(key, tensors)
+                # As the cache holds them: mapped, so that memory does not grow with the demonstrations.
+                tensors = cache.get(key) or tensors
         result.append(_features(tensors))
         on_progress(len(array))
     return result

@@ -3,9 +3,7 @@
 Both sides train the same number of policies for the same number of updates on the same demonstrations and pictures,
 and roll each out for the same number of episodes from the same reset seeds, to success or the same horizon. robomimic
 encodes every batch and every step anew, one environment and one policy at a time, as its scripts do. robomimic is no
-part of this project: run this in an environment of its own,
-
-    pip install -e . robomimic==0.3.0 && python tests/performance/bench_robomimic.py
+part of this project: `make bench` puts it into a folder of its own beside the other packages.
 """
 
 # pyright: basic, reportMissingImports=false

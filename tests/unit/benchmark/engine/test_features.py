@@ -39,6 +39,26 @@ def test_a_warm_cache_changes_no_bit_of_a_readout(name: str, tmp_path: Path) -> 
         assert torch.equal(read(readout, cold.of(readout)), read(readout, warm.of(readout)))
 
 
+def test_features_of_demonstrations_lie_in_the_cache_and_not_in_memory(tmp_path: Path) -> None:
+    images = np.zeros((11, 64, 64, 3), np.uint8)
+    encoder = TileEncoder(load_encoder(encoders()["pixels_7"]), "cpu", 8, keep_raw=False)
+    for _ in ("cold", "warm"):
+        found = demo_features(encoder, FeatureCache(tmp_path, 2**30), [images])[0]
+        assert isinstance(found, FrameFeatures)
+        assert found.compact.grid is not None
+        assert _file_at(found.compact.grid.data_ptr()).startswith(str(tmp_path))
+
+
+def _file_at(address: int) -> str:
+    """The file that is mapped at an address of this process; empty where it is ordinary memory."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        bounds, *_, last = line.split()
+        low, high = (int(bound, 16) for bound in bounds.split("-"))
+        if low <= address < high:
+            return last if last.startswith("/") else ""
+    return ""
+
+
 @pytest.mark.parametrize("name", ["random_vit_tiny_112", "random_resnet18_64"])
 def test_bfloat16_rounds_and_changes_nothing_else(name: str, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (11, 64, 64, 3), np.uint8)
