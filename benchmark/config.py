@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
-from benchmark.records import Deviation
+from benchmark.records import Deviation, Precision
 from envs.catalog import TASK_SETS
 from policies.spec import TrainSettings
 
@@ -28,7 +28,6 @@ def _as_tuple(value: object) -> object:
 
 
 Positive = Annotated[int, Field(ge=1)]
-Precision = Literal["float32", "bfloat16"]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 

@@ -195,6 +195,7 @@ def _settings(config: BenchmarkConfig, task: TaskSpec, head: HeadSpec) -> Settin
         history=config.history,
         fusion=config.fusion,
         budget_dim=config.budget_dim,
+        precision=config.engine.precision,
         head_options={**head_options(head), **config.head_options},
         train=config.train.model_dump(),
         deviations=config.deviations,

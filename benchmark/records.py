@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 SCHEMA_VERSION = 2
 
 Count = Annotated[int, Field(ge=0)]
+Precision = Literal["float32", "bfloat16"]
 
 
 class RecordError(ValueError):
@@ -116,6 +117,7 @@ class Settings(_Frozen):
         history: frames given to the head.
         fusion: how they are combined.
         budget_dim: common width to which features are projected before the head; None leaves them.
+        precision: numbers that encoders computed with; left out of the file where it is the ordinary one.
         head_options: the head's own options.
         train: optimiser settings.
         deviations: where the protocol departs from the published one it is named after, and the run from its preset;
@@ -134,6 +136,7 @@ class Settings(_Frozen):
     history: Count
     fusion: str
     budget_dim: Count | None
+    precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
     head_options: Mapping[str, JsonValue]
     train: Mapping[str, JsonValue]
     deviations: tuple[Deviation, ...]

@@ -23,7 +23,7 @@ from torch.func import functional_call, stack_module_state
 from policies.base import TrainedHead, TrainJob
 from policies.cloned_head import BatchNorm, ClonedHead, build_output
 from policies.network import ACTIVATIONS, Layer, forward, initial_layers
-from policies.normalization import Scaling, identity, input_scaling, standard
+from policies.normalization import Scaling, action_scaling, input_scaling
 from policies.spec import HeadSpec, TrainSettings
 
 NUM_LOGGED = 50
@@ -121,7 +121,7 @@ class _Stack:
         self.generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
         self.action_dim = jobs[0].actions.shape[1]
         self.actions = [
-            standard(job.actions) if settings.action_norm == "standard" else identity(job.actions) for job in jobs
+            action_scaling(job.actions, settings.action_norm, is_bounded=self.output.is_bounded) for job in jobs
         ]
         self._prepare_fronts()
         self._prepare_inputs()
@@ -176,7 +176,7 @@ class _Stack:
                 with torch.no_grad():
                     self.feature_dim = self.front_model(features[:1]).shape[1]
                 blank = features.new_zeros(len(features), self.feature_dim)
-                scaling = input_scaling(blank, proprio, "batch" if kind == "batch" else "none")
+                scaling = input_scaling(blank, proprio, kind)
             self.features.append(features)
             self.proprio.append((proprio - scaling.mean[self.feature_dim :]) / scaling.std[self.feature_dim :])
             self.inputs.append(scaling)

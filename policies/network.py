@@ -42,12 +42,14 @@ class Output:
         width: numbers for an action of A dimensions, by A.
         loss: outputs `K B O` and actions `K B A` to one loss for each network `K`.
         act: outputs `B O` and noise `B Z` to actions `B A`.
+        is_bounded: whether means of actions lie in [-1, 1] by construction.
         noise_dim: Z, by A.
     """
 
     width: Callable[[int], int]
     loss: Callable[[Tensor, Tensor], Tensor]
     act: Callable[[Tensor, Tensor], Tensor]
+    is_bounded: bool
     noise_dim: Callable[[int], int] = field(default=lambda _action_dim: 0)
 
 
@@ -56,11 +58,13 @@ def deterministic(options: Mapping[str, object]) -> Output:
 
     Source: `squash` is robomimic's `ActorNetwork`, Mandlekar et al. 2021.
     """
-    squash: Callable[[Tensor], Tensor] = torch.tanh if options.get("squash", False) else lambda outputs: outputs
+    is_squashed = bool(options.get("squash", False))
+    squash: Callable[[Tensor], Tensor] = torch.tanh if is_squashed else lambda outputs: outputs
     return Output(
         width=lambda action_dim: action_dim,
         loss=lambda outputs, actions: (squash(outputs) - actions).square().mean(dim=(1, 2)),
         act=lambda outputs, _noise: squash(outputs),
+        is_bounded=is_squashed,
     )
 
 
@@ -94,6 +98,7 @@ def mixture(options: Mapping[str, object]) -> Output:
         width=lambda action_dim: num_modes * (2 * action_dim + 1),
         loss=lambda outputs, actions: -mixture_log_prob(outputs, actions, num_modes, min_std).mean(dim=1),
         act=act,
+        is_bounded=True,
         noise_dim=lambda action_dim: 1 + action_dim if rule == "sampled_mode" else 0,
     )
 

@@ -51,13 +51,34 @@ def identity(values: Float[Tensor, "T D"]) -> Scaling:
     return Scaling(torch.zeros(values.shape[1]), torch.ones(values.shape[1]))
 
 
+def to_range(values: Float[Tensor, "T D"]) -> Scaling:
+    """Each dimension to [-1, 1]; constant dimensions are only centred."""
+    low, high = values.amin(dim=0), values.amax(dim=0)
+    half = (high - low) / 2
+    return Scaling((high + low) / 2, torch.where(half < MIN_STD, torch.ones_like(half), half))
+
+
 SCALINGS = {"standard": standard, "global": overall, "none": identity, "batch": identity}
 
 
 def input_scaling(
     features: Float[Tensor, "T D"], proprio: Float[Tensor, "T P"], kind: Literal["batch", "standard", "global", "none"]
 ) -> Scaling:
-    """Scaling of the concatenated head input; proprioception is standardised but under `batch`, which does both."""
+    """Scaling of the concatenated head input; proprioception is a vector of mixed units and never scaled as a whole."""
     first = SCALINGS[kind](features)
-    second = identity(proprio) if kind == "batch" else standard(proprio)
+    second = standard(proprio) if kind in ("standard", "global") else identity(proprio)
     return Scaling(torch.cat([first.mean, second.mean]), torch.cat([first.std, second.std]))
+
+
+def action_scaling(actions: Float[Tensor, "T A"], kind: Literal["standard", "none"], *, is_bounded: bool) -> Scaling:
+    """Scaling of the actions that a head is trained on.
+
+    Args:
+        actions: of the training demonstrations.
+        kind: as in `TrainSettings.action_norm`.
+        is_bounded: whether the head's means lie in [-1, 1]: standardised, actions beyond one standard deviation would
+            be out of its reach, so each dimension is put into that range instead.
+    """
+    if kind == "none":
+        return identity(actions)
+    return to_range(actions) if is_bounded else standard(actions)

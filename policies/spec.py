@@ -40,8 +40,10 @@ class TrainSettings:
         input_norm: `batch` (BatchNorm on the input, statistics of the training demonstrations frozen
             after training), `standard` (per-dimension standardisation by the training demonstrations; principal
             components of a fitted readout are scaled as under `global`),
-            `global` (one scale for all feature dimensions, so low-variance components stay small) or `none`.
-        action_norm: scale actions by the training demonstrations (`standard`) or leave them (`none`).
+            `global` (one scale for all feature dimensions, so low-variance components stay small; proprioception as
+            under `standard`) or `none`.
+        action_norm: scale actions by the training demonstrations (`standard`: to mean 0 and deviation 1, for heads
+            whose means pass through tanh to the range [-1, 1]) or leave them (`none`).
         dropout: probability in the hidden layers.
         use_proprio: append proprioception to the readout vector.
     """

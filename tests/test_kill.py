@@ -18,7 +18,13 @@ NUM_KILLS = 50
 
 COMMAND = [
     *(sys.executable, "-m", "benchmark.cli", "run", "preset=quickstart", "tasks=[metaworld/assembly-v3]"),
-    *("encoders=[pixels_7,oracle,proprio]", "readouts=[pooled,mean]", "num_demos=[1,2,3]", "seeds=[0,1,2]"),
+    *(
+        "encoders=[pixels_7,oracle,proprio]",
+        "baselines=[]",
+        "readouts=[pooled,mean]",
+        "num_demos=[1,2,3]",
+        "seeds=[0,1,2]",
+    ),
     *("num_episodes=10", "demo_pool=4", "horizon=60", "image_px=32", "train.num_updates=200", "engine.num_workers=2"),
 ]
 

@@ -16,6 +16,7 @@ SMALL = [
     "preset=quickstart",
     "tasks=[metaworld/assembly-v3]",
     "encoders=[oracle,pixels_7,proprio]",
+    "baselines=[]",
     "readouts=[pooled]",
     "num_demos=[2]",
     "seeds=[0]",

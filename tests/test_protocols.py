@@ -64,8 +64,10 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_protocol_of_r3m_is_planned_without_weights(no_weights: Path) -> None:
     plan = make_plan(compose_config([*R3M, "tasks=metaworld5", "num_demos=[5,10,25]", "baselines=[]"]))
     assert {group.encoder.name for group in plan.groups} == {"r3m_resnet50", "clip_resnet50"}
-    assert len(plan.cells) == 5 * 3 * 2 * 3 * 3  # tasks, cameras, encoders, N, seeds
-    assert {cell.readout for cell in plan.cells} == {"mean"}
+    assert len(plan.cells) == 5 * 3 * 3 * 3 * 3  # tasks, cameras, encoders and readouts, N, seeds
+    readouts = {(cell.encoder, cell.readout) for cell in plan.cells}
+    # CLIP's authors use its attention pool, so that must be among them.
+    assert readouts == {("r3m_resnet50", "mean"), ("clip_resnet50", "mean"), ("clip_resnet50", "pooled")}
 
 
 @pytest.mark.parametrize(("other", "name"), [("clip_rn50", "clip_resnet50"), ("zoo_voltron", "zoo_vcond")])
@@ -144,7 +146,7 @@ def test_an_override_of_a_protocol_is_recorded_and_reported_as_a_deviation(
     text = (tmp_path / "report" / "report.md").read_text()
     assert "- Deviation: horizon: 5; the preset has 500 (effect on rates not known)" in text
     assert "- Deviation: checkpoint: the last update;" in text
-    assert "(reads lower here, by at most 13 points" in text
+    assert "(reads lower here, by at most 14 points" in text
     assert "horizon: 5; the preset has 500" in (tmp_path / "report" / "report.html").read_text()
     capsys.readouterr()
     assert main(["report", str(tmp_path), "--json"]) == 0
@@ -160,9 +162,18 @@ def test_choosing_among_the_cells_of_a_protocol_is_no_deviation() -> None:
     assert not compose_config(["engine.tile=4", "seeds=[7]", "name=mine"]).deviations
 
 
-def test_a_coarser_precision_of_encoders_is_a_deviation() -> None:
-    (found,) = compose_config(["engine.precision=bfloat16"]).deviations
+def test_a_coarser_precision_of_encoders_is_a_deviation_and_another_protocol() -> None:
+    rough = compose_config(["engine.precision=bfloat16", "baselines=[]"])
+    (found,) = rough.deviations
     assert (found.of, found.here, found.original) == ("engine.precision", "bfloat16", "float32")
+    first, second = (
+        next(iter(make_plan(config).groups[0].settings.values()))
+        for config in (compose_config(["baselines=[]"]), rough)
+    )
+    assert first.differences(second) == ["precision"]
+    # Records of before the key was there are still whole.
+    assert "precision" not in first.model_dump()
+    assert second.model_dump()["precision"] == "bfloat16"
 
 
 @pytest.mark.parametrize("preset", ["r3m", "cortexbench", "scr-as-described", "robomimic-bc", "robomimic-bc-gmm"])

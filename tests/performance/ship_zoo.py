@@ -2,6 +2,7 @@
 
 Run as `python tests/performance/ship_zoo.py FOLDER`, with an output folder of `pvrbench pretrain` for each objective in
 FOLDER. Prints the table and the digests that belong into `encoders/zoo_catalog.py`; nothing is trained or measured.
+What policies say of the encoders is put onto the cards by `study_zoo.py cards`.
 """
 
 from __future__ import annotations
@@ -74,10 +75,11 @@ def main() -> None:
     SHIPPED.mkdir(exist_ok=True)
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name in OBJECTIVES:
-        cards[name] = json.loads((source / name / "card.json").read_text())
+        picture = FIGURES / f"{name}.jpg"
+        cards[name] = {**json.loads((source / name / "card.json").read_text()), "picture": str(picture)}
         shutil.copyfile(source / name / "weights.safetensors", SHIPPED / f"{name}.safetensors")
-        shutil.copyfile(source / name / "card.json", SHIPPED / f"{name}.json")
-        Image.open(source / name / "picture.png").convert("RGB").save(FIGURES / f"{name}.jpg", quality=85)
+        (SHIPPED / f"{name}.json").write_text(json.dumps(cards[name], indent=1) + "\n")
+        Image.open(source / name / "picture.png").convert("RGB").save(picture, quality=85)
     draw_losses(cards, FIGURES / "losses.png")
     sys.stdout.write(table(cards))
     total = sum(card["wall_clock_s"] for card in cards.values())

@@ -26,6 +26,7 @@ def make_run(
         [
             "preset=quickstart",
             f"encoders=[{','.join(rates)}]",
+            "baselines=[]",
             "readouts=[pooled]",
             "num_demos=[5,10,25]",
             "seeds=[0,1,2]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -155,6 +156,34 @@ def test_dimensions_without_variance_do_no_harm(name: str, action_norm: str) -> 
     assert torch.isfinite(actions).all()
     if action_norm == "standard" and name == "mlp":
         torch.testing.assert_close(actions[:, 1], torch.full((60,), 0.25), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "gmm", "gmm_sampled", "mlp_squashed"])
+def test_rare_large_actions_are_in_reach_of_heads_whose_outputs_are_bounded(name: str) -> None:
+    rare = job(0)
+    is_large = torch.arange(60) % 10 == 0
+    rare.features[:, 0] = torch.where(is_large, 3.0, 0.0)
+    rare.actions[:] = torch.where(is_large, 0.9, 0.0)[:, None]
+    assert float(rare.actions.mean() + rare.actions.std()) < 0.5
+    settings = replace(SETTINGS, action_norm="standard", num_updates=300)
+    head = train_heads(HEADS[name], [rare], settings)[0]
+    acted = head.act(rare.features, rare.proprio, torch.full((60, head.noise_dim), 0.5))
+    assert float(acted[is_large].mean()) > 0.7
+    assert float(acted[~is_large].abs().mean()) < 0.2
+
+
+@pytest.mark.parametrize("kind", ["standard", "global", "batch", "none"])
+def test_nothing_is_scaled_where_no_normalisation_is_asked_for(
+    kind: Literal["standard", "global", "batch", "none"],
+) -> None:
+    one = job(0)
+    head = train_heads(HEADS["mlp"], [one], replace(SETTINGS, input_norm=kind, num_updates=1))[0]
+    behind = replace(one, front=nn.Linear(24, 8))
+    with_front = train_heads(HEADS["mlp"], [behind], replace(SETTINGS, input_norm=kind, num_updates=1))[0]
+    for found in (head, with_front):
+        assert isinstance(found, ClonedHead)
+        is_plain = torch.equal(found.inputs.std[-4:], torch.ones(4)) and not found.inputs.mean[-4:].any()
+        assert is_plain == (kind in ("none", "batch"))
 
 
 def test_proprioception_can_be_left_out() -> None:

@@ -27,7 +27,7 @@ def test_more_work_costs_more() -> None:
     assert expected("seeds=[0,1]").seconds > base.seconds
     assert expected("render=full").seconds > 2 * base.seconds
     assert expected(num_cores=8).seconds < base.seconds
-    assert expected("encoders=[oracle]").disk_bytes == 0 < base.disk_bytes
+    assert expected("encoders=[oracle]", "baselines=[]").disk_bytes == 0 < base.disk_bytes
 
 
 def test_where_the_last_step_counts_every_episode_runs_to_its_end() -> None:

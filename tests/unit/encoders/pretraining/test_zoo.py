@@ -166,6 +166,7 @@ def test_shipped_weights_are_those_of_their_card(name: str) -> None:
     assert row.weights is not None
     assert card["weights"]["sha256"] == row.weights.sha256
     assert card["beats_trivial"]["loss"]
+    assert (Path(__file__).parents[4] / card["picture"]).is_file()
     # The recipe in the catalog is the one that made the weights.
     assert card["settings"]["num_samples"] == objective.recipe.num_samples
     assert {key: card["settings"][f"options.{key}"] for key in objective.options} == dict(objective.options)
