@@ -163,6 +163,12 @@ def validate_config(values: Mapping[str, object]) -> BenchmarkConfig:
             f"num_demos={max(too_many)} is more than the {config.demo_pool} demonstrations of the pool. "
             f"Ask for fewer, or collect more with demo_pool={max(too_many)}."
         )
+    evaluations, updates = config.checkpoint_evaluations, config.train.num_updates
+    if evaluations > updates:
+        raise ConfigError(
+            f"checkpoint_evaluations={evaluations} is more than train.num_updates={updates}, and each evaluates the "
+            f"parameters after another update. Ask for at most {updates}, or train longer."
+        )
     if (config.history > 1) != (config.fusion != "none"):
         raise ConfigError(
             f"history={config.history} and fusion={config.fusion} do not go together. "

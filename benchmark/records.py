@@ -309,10 +309,11 @@ class RecordStore:
         """Writes a record so that it is there whole or not at all.
 
         Raises:
-            RecordError: the folder cannot be written, or another record of the cell is there already.
+            RecordError: the folder cannot be written, another record of the cell is there already, or nobody could
+                read this one again.
         """
         path = self.path_of(record.cell)
-        text = json.dumps(record.sealed().model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
+        text = _readable_text(record, path)
         try:
             if path.exists() and read_record(path).content_digest() != record.content_digest():
                 raise RecordError(f"{path} holds another result of this cell; records are never overwritten.")
@@ -365,6 +366,22 @@ def read_files(paths: Iterable[Path]) -> tuple[list[CellRecord], list[Refusal]]:
     return records, refusals
 
 
+def _readable_text(record: CellRecord, path: Path) -> str:
+    """The sealed record as it lies in its file, read back once: hours of episodes are not to end in a refused file."""
+    try:
+        text = json.dumps(record.sealed().model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
+    except ValueError as error:
+        reason = f"holds a number that is not finite ({error})"
+    else:
+        try:
+            _parsed(text)
+        except RecordError as error:
+            reason = str(error)
+        else:
+            return text
+    raise RecordError(f"The record {path.name} is not written, for it {reason}. Report it: the fault is the program's.")
+
+
 def read_record(path: Path) -> CellRecord:
     """Reads and validates one record.
 
@@ -372,13 +389,21 @@ def read_record(path: Path) -> CellRecord:
         RecordError: the file is truncated, of another schema, edited by hand or holds non-finite numbers.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RecordError(f"cannot be read: {error}") from error
+    return _parsed(text)
+
+
+def _parsed(text: str) -> CellRecord:
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
     except RecordError:
         raise
     except json.JSONDecodeError as error:
         raise RecordError(f"is not whole JSON (line {error.lineno}: {error.msg})") from error
-    except (OSError, ValueError, RecursionError) as error:
-        # Besides bad encodings: numbers of thousands of digits and lists nested thousands deep.
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits and lists nested thousands deep.
         raise RecordError(f"cannot be read: {error}") from error
     version: object = value.get("schema_version") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     if version != SCHEMA_VERSION:
@@ -392,7 +417,8 @@ def read_record(path: Path) -> CellRecord:
     if record.digest != record.content_digest():
         raise RecordError("was changed after it was written (its digest does not match its content)")
     expected = 0 if record.failure is not None else record.settings.num_episodes
-    if [episode.index for episode in record.episodes] != list(range(expected)):
+    # Lengths first: a file may claim billions.
+    if len(record.episodes) != expected or [episode.index for episode in record.episodes] != list(range(expected)):
         raise RecordError(f"does not hold episodes 0 to {expected - 1}, each once and in order")
     return record
 

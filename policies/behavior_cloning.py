@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from policies.base import TrainedHead, TrainJob
+from policies.base import TrainedHead, TrainJob, UntrainedHead
 from policies.cloned_head import BatchNorm, ClonedHead, build_output
 from policies.network import ACTIVATIONS, Layer, forward, initial_layers
 from policies.normalization import Scaling, action_scaling, input_scaling
@@ -48,17 +48,21 @@ def train_heads(
         num_checkpoints: evenly spaced parameter sets to keep, the last of which is that of the last update.
 
     Returns:
-        The heads in the order of the jobs. One whose loss left the finite numbers has its `failure` set.
+        The heads in the order of the jobs. One whose training set, loss or parameters are not finite has its
+        `failure` set.
 
     Raises:
-        ValueError: a job's features, proprioception or actions are not finite, or of different lengths.
+        ValueError: a job's features, proprioception and actions are of different lengths.
     """
     groups: dict[object, list[int]] = {}
+    trained: dict[int, TrainedHead] = {}
     for index, job in enumerate(jobs):
-        _check(job)
+        fault = _fault(job)
+        if fault is not None:
+            trained[index] = UntrainedHead(fault)
+            continue
         alone = None if _can_be_stacked(spec, job, settings) else index
         groups.setdefault((_shape(job), alone), []).append(index)
-    trained: dict[int, TrainedHead] = {}
     for members in groups.values():
         stack = _Stack(spec, [jobs[index] for index in members], settings, device)
         stack.kept_updates = checkpoint_updates(settings.num_updates, num_checkpoints)
@@ -68,20 +72,23 @@ def train_heads(
 
 
 def checkpoint_updates(num_updates: int, num_checkpoints: int) -> tuple[int, ...]:
-    """After which updates parameters are kept; the last one is left to the head itself."""
-    return tuple(round(num_updates * position / num_checkpoints) for position in range(1, num_checkpoints))
+    """After which updates parameters are kept, each once; the last one is left to the head itself."""
+    updates = {round(num_updates * position / num_checkpoints) for position in range(1, num_checkpoints)}
+    return tuple(sorted(updates - {0, num_updates}))
 
 
-def _check(job: TrainJob) -> None:
-    for name, values in (("features", job.features), ("proprio", job.proprio), ("actions", job.actions)):
+def _fault(job: TrainJob) -> str | None:
+    """Why a job cannot be trained on; one whose parts do not match is an error of the caller."""
+    parts = {"features": job.features, "proprio": job.proprio, "actions": job.actions}
+    for name, values in parts.items():
         if len(values) != len(job.features) or not len(values):
             raise ValueError(
                 f"A head was given {len(job.features)} features and {len(values)} {name}; they must match."
             )
+    for name, values in parts.items():
         if not bool(torch.isfinite(values).all()):
-            raise ValueError(
-                f"The {name} of a training set hold NaN or infinity. Check the encoder or the demonstrations."
-            )
+            return f"The {name} of a training set hold NaN or infinity. Check the encoder or the demonstrations."
+    return None
 
 
 def _can_be_stacked(spec: HeadSpec, job: TrainJob, settings: TrainSettings) -> bool:
@@ -110,12 +117,21 @@ def _shape(job: TrainJob) -> object:
     return tuple(job.features.shape[1:]), job.proprio.shape[1], job.actions.shape[1], front
 
 
+def _on(job: TrainJob, device: str) -> TrainJob:
+    """The job with all its tensors on a device; the caller's readout stays where it is."""
+    front = job.front
+    if front is not None and device != "cpu":
+        front = copy.deepcopy(front).to(device)
+    features, proprio, actions = (part.to(device) for part in (job.features, job.proprio, job.actions))
+    return replace(job, features=features, proprio=proprio, actions=actions, front=front)
+
+
 class _Stack:
     """Heads of one shape in training."""
 
     def __init__(self, spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings, device: str) -> None:
         self.spec, self.settings, self.device = spec, settings, device
-        self.jobs = jobs
+        self.jobs = jobs = [_on(job, device) for job in jobs]
         self.output = build_output(spec)
         self.activation = cast("str", spec.options["activation"])
         self.generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
@@ -145,7 +161,7 @@ class _Stack:
         self.front_model: nn.Module | None = None
         if fronts[0] is None:
             return
-        modules = [cast("nn.Module", front).to(self.device) for front in fronts]
+        modules = [cast("nn.Module", front) for front in fronts]
         if not any(True for _ in modules[0].parameters()):
             self.fixed = list(modules)
             return
@@ -160,8 +176,8 @@ class _Stack:
         self.proprio: list[Tensor] = []
         self.inputs: list[Scaling] = []
         for job, fixed in zip(self.jobs, self.fixed, strict=True):
-            features = job.features.to(self.device)
-            proprio = job.proprio.to(self.device) if use_proprio else job.proprio.new_zeros(len(job.proprio), 0)
+            features = job.features
+            proprio = job.proprio if use_proprio else job.proprio.new_zeros(len(job.proprio), 0)
             if self.front_model is None:
                 vectors = features if fixed is None else fixed(features)
                 # A fitted stage gives principal components: standardised one by one, the last are noise at full scale.
@@ -220,9 +236,7 @@ class _Stack:
             torch.randint(len(features), shape, generator=generator)
             for features, generator in zip(self.features, self.generators, strict=True)
         ]
-        targets = [
-            scaling.apply(job.actions).to(self.device) for scaling, job in zip(self.actions, self.jobs, strict=True)
-        ]
+        targets = [scaling.apply(job.actions) for scaling, job in zip(self.actions, self.jobs, strict=True)]
         for update in range(settings.num_updates):
             rows = [batch[update].to(self.device) for batch in batches]
             inputs = self._normalise(self._inputs(rows))
@@ -275,13 +289,15 @@ class _Stack:
             Layer(layer.weight[index : index + 1].detach().clone(), layer.bias[index : index + 1].detach().clone())
             for layer in self.layers
         )
-        front = self._trained_front(index)
+        front, batch_norm = self._trained_front(index), self._batch_norm(index)
         # Copied, so that sums over a head's losses do not depend on how many heads lie beside it.
         losses = self.losses[:, index].cpu().contiguous()
         diverged = (~torch.isfinite(losses)).nonzero()[:, 0]
         failure = None
         if len(diverged):
             failure = f"the loss was not finite at update {int(diverged[0])} of {self.settings.num_updates}"
+        elif not _are_finite(layers, front, batch_norm):
+            failure = "the parameters were not finite after the last update, though the losses were"
         num_params = {
             "head": sum(part.numel() for layer in layers for part in (layer.weight, layer.bias))
             + (2 * self.input_dim if self.settings.input_norm == "batch" else 0),
@@ -293,7 +309,7 @@ class _Stack:
             output=self.output,
             inputs=self.inputs[index],
             actions=self.actions[index],
-            batch_norm=self._batch_norm(index),
+            batch_norm=batch_norm,
             front=front,
             num_params=num_params,
             train_log=_log(losses, self.feature_dim, failure),
@@ -315,6 +331,14 @@ class _Stack:
             return None
         scale = self.norm_scale[index, 0].detach() / (self.running_var[index, 0] + BATCH_NORM_EPS).sqrt()
         return BatchNorm(scale, self.norm_shift[index, 0].detach() - self.running_mean[index, 0] * scale)
+
+
+def _are_finite(layers: Sequence[Layer], front: nn.Module | None, batch_norm: BatchNorm | None) -> bool:
+    """Whether the last update, after which no loss was computed, left numbers to act by."""
+    parts = [part for layer in layers for part in (layer.weight, layer.bias)]
+    parts += [] if front is None else list(front.parameters())
+    parts += [] if batch_norm is None else [batch_norm.scale, batch_norm.shift]
+    return all(bool(torch.isfinite(part).all()) for part in parts)
 
 
 def _log(losses: Float[Tensor, " U"], feature_dim: int, failure: str | None) -> dict[str, object]:

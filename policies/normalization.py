@@ -48,7 +48,8 @@ def overall(values: Float[Tensor, "T D"]) -> Scaling:
 
 def identity(values: Float[Tensor, "T D"]) -> Scaling:
     """No change."""
-    return Scaling(torch.zeros(values.shape[1]), torch.ones(values.shape[1]))
+    width, device = values.shape[1], values.device
+    return Scaling(torch.zeros(width, device=device), torch.ones(width, device=device))
 
 
 def to_range(values: Float[Tensor, "T D"]) -> Scaling:

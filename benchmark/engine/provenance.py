@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, commit, hardware. Read once for a run."""
+"""Where a number comes from: versions, commit, hardware. The commit is read once for a process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -49,11 +50,24 @@ def simulator_versions(task: TaskSpec, render: RenderMode) -> dict[str, str]:
     return versions
 
 
-def source_commit(root: Path = ROOT) -> str:
-    """Commit of this project's checkout, `-dirty` where tracked files differ; empty outside a checkout.
+def source_commit(root: Path | None = None) -> str:
+    """Commit of a checkout, `-dirty` where tracked files differ; empty outside a checkout.
 
     What lies in `results/` is left out: a run that writes there does not change what runs.
+
+    Args:
+        root: the checkout; None is this project's, read once for a process, see `own_commit`.
     """
+    return own_commit() if root is None else _commit(root)
+
+
+@cache
+def own_commit() -> str:
+    """Commit of this project's checkout when the process first asked: later ones name code that does not run here."""
+    return _commit(ROOT)
+
+
+def _commit(root: Path) -> str:
     if not (root / ".git").exists():
         return ""
     commit = _git(root, "rev-parse", "HEAD")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 import torch
 
@@ -58,7 +60,7 @@ class Trainers:
             on_progress: called with the number of heads finished.
 
         Raises:
-            ValueError: a job's training set is not sound.
+            ValueError: a job's features, proprioception and actions are of different lengths.
         """
         num_shares = 1 if self.device != "cpu" else min(self.num_workers, len(jobs))
         if num_shares > 1:
@@ -98,8 +100,17 @@ class Trainers:
 
 def _prepare() -> None:
     torch.set_num_threads(1)
+    # A parent that is killed ends nobody: its children would wait for work for ever.
+    Thread(target=_end_with_parent, daemon=True).start()
     # An interruption is the parent's to handle; it ends its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _train(job: bytes) -> bytes:

@@ -41,6 +41,7 @@ def test_every_preset_is_valid(preset: str) -> None:
         ("num_demos=[80]", "num_demos=80 is more than the 50 demonstrations of the pool"),
         ("render=ful", "render='ful' is not valid: input should be 'full' or 'lean'"),
         ("train.learning_rate=nan", "train.learning_rate=nan is not valid"),
+        ("checkpoint_evaluations=9000000", "checkpoint_evaluations=9000000 is more than train.num_updates="),
         ("history=3", "history=3 and fusion=none do not go together"),
         ("num_demos", "'num_demos' is not a setting. Write key=value"),
         ("tasks=[metaworld/assembly-v3", "Cannot read the settings"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +153,49 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
         RecordStore(tmp_path).write(record())
 
 
-@pytest.mark.parametrize("kept", [(0,), (1, 0), (0, 0)])
+@pytest.mark.parametrize("kept", [(0,), (1, 0), (0, 0), (0, 1, 1)])
 def test_a_record_holds_each_episode_once_and_in_order(tmp_path: Path, kept: tuple[int, ...]) -> None:
     whole = record()
-    path = RecordStore(tmp_path).write(
-        whole.model_copy(update={"episodes": tuple(whole.episodes[index] for index in kept)})
-    )
+    spoilt = whole.model_copy(update={"episodes": tuple(whole.episodes[index] for index in kept)})
+    path = tmp_path / "spoilt.json"
+    path.write_text(spoilt.sealed().model_dump_json())
     with pytest.raises(RecordError, match="does not hold episodes 0 to 1, each once and in order"):
         read_record(path)
+    store = RecordStore(tmp_path)
+    with pytest.raises(RecordError, match="is not written, for it does not hold episodes 0 to 1, each once"):
+        store.write(spoilt)
+    assert not store.path_of(spoilt.cell).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"timing": {"train_s": float("nan")}}, "is not written, for it holds a number that is not finite"),
+        ({"train_log": {"final_loss": float("inf")}}, "is not written, for it holds a number that is not finite"),
+        ({"schema_version": 1}, "is not written, for it has schema version 1"),
+        ({"episodes": ()}, "is not written, for it does not hold episodes 0 to 1"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RecordError, match=reason):
+        RecordStore(tmp_path).write(record().model_copy(update=change))
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_record_that_claims_billions_of_episodes_is_refused_at_once(tmp_path: Path) -> None:
+    whole = record()
+    claims = whole.settings.model_copy(update={"num_episodes": 3_000_000_000})
+    path = tmp_path / "claims.json"
+    path.write_text(whole.model_copy(update={"settings": claims}).sealed().model_dump_json())
+    old = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    # What a list of them would take is refused by the system, so that the test cannot take it either.
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, old[1]))
+    try:
+        with pytest.raises(RecordError, match="does not hold episodes 0 to 2999999999"):
+            read_record(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, old)
 
 
 @pytest.mark.parametrize(

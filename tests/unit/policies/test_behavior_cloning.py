@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -10,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from policies.base import TrainJob
-from policies.behavior_cloning import train_heads
+from policies.behavior_cloning import checkpoint_updates, train_heads
 from policies.catalog import HEADS
 from policies.cloned_head import ClonedHead, act_together
 from policies.network import mixture_log_prob, mixture_parameters
 from policies.spec import TrainSettings
+from policies.storage import load_head, save_head
 
 SETTINGS = TrainSettings(
     num_updates=40,
@@ -137,11 +140,71 @@ def test_a_diverging_head_is_said_and_spares_the_others() -> None:
     assert same(good, train_heads(HEADS["mlp"], [job(0)], SETTINGS)[0])
 
 
-def test_nan_features_are_refused_by_name() -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["features", "proprio", "actions"])
+def test_a_training_set_that_is_not_finite_is_said_and_spares_the_others(part: str, value: float) -> None:
     bad = job(0)
-    bad.features[3, 3] = float("nan")
-    with pytest.raises(ValueError, match="The features of a training set hold NaN or infinity"):
-        train_heads(HEADS["mlp"], [bad], SETTINGS)
+    getattr(bad, part)[3, 2] = value
+    first, failed, last = train_heads(HEADS["mlp"], [job(1), bad, job(2)], SETTINGS)
+    assert failed.failure is not None
+    assert f"The {part} of a training set hold NaN or infinity" in failed.failure
+    for seed, head in ((1, first), (2, last)):
+        assert head.failure is None
+        assert same(head, train_heads(HEADS["mlp"], [job(seed)], SETTINGS)[0])
+
+
+@pytest.mark.parametrize("front", [None, nn.Linear(24, 8)])
+def test_a_head_whose_last_update_overflows_has_failed_though_its_losses_are_finite(front: nn.Module | None) -> None:
+    spec = replace(HEADS["linear"], options={**HEADS["linear"].options, "last_layer_scale": 1e-7})
+    # Outputs of 1e18 have finite squares; their gradients by weights of features of 1e25 are infinite.
+    huge = replace(job(0), features=job(0).features * 1e25, front=copy.deepcopy(front))
+    (head,) = train_heads(spec, [huge], replace(SETTINGS, num_updates=1, input_norm="none"))
+    assert head.failure == "the parameters were not finite after the last update, though the losses were"
+
+
+def test_checkpoints_are_distinct_and_before_the_last_update() -> None:
+    assert checkpoint_updates(30, 3) == (10, 20)
+    assert checkpoint_updates(20, 20) == tuple(range(1, 20))
+    for num_updates in range(1, 25):
+        for num_checkpoints in range(60):
+            updates = checkpoint_updates(num_updates, num_checkpoints)
+            assert list(updates) == sorted(set(updates))
+            assert all(1 <= update < num_updates for update in updates)
+            if num_checkpoints <= num_updates:
+                assert len(updates) == max(0, num_checkpoints - 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("action_norm", ["standard", "none"])
+@pytest.mark.parametrize("input_norm", ["standard", "batch", "global", "none"])
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_a_head_learns_and_acts_on_the_gpu(
+    name: str,
+    input_norm: Literal["batch", "standard", "global", "none"],
+    action_norm: Literal["standard", "none"],
+    tmp_path: Path,
+) -> None:
+    settings = replace(SETTINGS, input_norm=input_norm, action_norm=action_norm, dropout=0.1, schedule="cosine")
+    torch.manual_seed(0)
+    for front in (None, nn.Identity(), nn.Linear(24, 8)):
+        for use_proprio in (True, False):
+            jobs = [replace(job(seed), front=copy.deepcopy(front)) for seed in range(2)]
+            heads = train_heads(HEADS[name], jobs, replace(settings, use_proprio=use_proprio), "cuda", 2)
+            assert all(part.device.type == "cpu" for each in jobs if each.front for part in each.front.parameters())
+            features, proprio = jobs[0].features[:6].cuda(), jobs[0].proprio[:6].cuda()
+            noise = torch.full((6, heads[0].noise_dim), 0.5).cuda()
+            actions = act_together(heads, torch.arange(6) % 2, features, proprio, noise)
+            assert actions.device.type == "cuda"
+            assert torch.isfinite(actions).all()
+            for head in heads:
+                assert isinstance(head, ClonedHead)
+                assert head.failure is None
+                assert list(head.checkpoints) == [20]
+                assert torch.isfinite(head.checkpoints[20].act(features, proprio, noise)).all()
+                save_head(head, tmp_path / "head.safetensors")
+                loaded = load_head(tmp_path / "head.safetensors", copy.deepcopy(front))
+                acted = loaded.act(features.cpu(), proprio.cpu(), noise.cpu())
+                torch.testing.assert_close(acted, head.act(features, proprio, noise).cpu(), atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("action_norm", ["standard", "none"])

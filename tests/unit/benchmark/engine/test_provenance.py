@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from benchmark.engine import provenance
 from benchmark.engine.provenance import source_commit
 
 
@@ -27,6 +30,24 @@ def test_commit_is_dirty_with_changed_code_but_not_with_records_that_a_run_wrote
 
     assert with_record == clean
     assert source_commit(tmp_path) == f"{clean}-dirty"
+
+
+def test_the_commit_is_that_of_the_code_that_runs_whatever_is_checked_out_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".git").mkdir()
+    checked_out = iter(["first", "", "second", ""])
+
+    def git(*_: object) -> str:
+        return next(checked_out)
+
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "_git", git)
+    provenance.own_commit.cache_clear()
+    try:
+        assert [source_commit(), source_commit()] == ["first", "first"]
+    finally:
+        provenance.own_commit.cache_clear()
 
 
 def test_no_commit_outside_a_checkout(tmp_path: Path) -> None:

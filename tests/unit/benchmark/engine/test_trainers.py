@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
 import torch
 
 from benchmark.engine.trainers import Trainers
@@ -43,3 +49,38 @@ def test_the_number_of_processes_changes_no_bit() -> None:
                 ]
                 assert torch.equal(*acted)
     assert sorted(counts) == [1, 1, 2, 2]
+
+
+KILLED = """
+import multiprocessing, time, torch
+from benchmark.engine.trainers import Trainers
+from policies.base import TrainJob
+from policies.catalog import HEADS
+from policies.spec import TrainSettings
+
+zeros = torch.zeros(8, 4)
+jobs = [TrainJob(features=zeros, proprio=zeros, actions=zeros, seed=seed) for seed in range(2)]
+settings = TrainSettings(
+    num_updates=1, batch_size=4, learning_rate=1e-3, weight_decay=0.0, optimizer="adam", schedule="constant",
+    input_norm="none", action_norm="none", dropout=0.0, use_proprio=True,
+)
+trainers = Trainers(2, "cpu")
+trainers.train(HEADS["linear"], jobs, settings)
+print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+time.sleep(600)
+"""
+
+
+def test_no_process_outlives_a_killed_run() -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        children = [int(word) for word in process.stdout.readline().split()]
+        process.kill()
+        try:
+            assert len(children) == 2
+            # The pipe ends when the last process that may write to it is gone.
+            process.communicate(timeout=20)
+        finally:
+            for child in children:
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
