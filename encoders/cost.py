@@ -6,7 +6,6 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import median
 from typing import Any
 
@@ -45,7 +44,6 @@ def num_params(encoder: Encoder) -> int:
     return encoder.spec.num_params if network is None else sum(weight.numel() for weight in network.parameters())
 
 
-@lru_cache(maxsize=64)
 def flops_per_frame(encoder: Encoder) -> int | None:
     """Floating-point operations for one frame, multiplications and additions counted apart.
 
@@ -58,7 +56,6 @@ def flops_per_frame(encoder: Encoder) -> int | None:
     return counter.get_total_flops()
 
 
-@lru_cache(maxsize=64)
 def measure(encoder: Encoder, tile: int) -> EncoderCost | None:
     """Measures an encoder where it is; None where it reads no image.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ def evaluate_group(
     plan: Plan,
     work: Workplace,
     group: CellGroup,
-    pool: SimulatorPool,
+    pool: Callable[[], SimulatorPool],
     states: InitialStates,
     recorder: Recorder,
 ) -> None:
@@ -45,7 +45,7 @@ def evaluate_group(
         plan: the plan.
         work: what the run shares.
         group: the cells that are to be recorded.
-        pool: running environments of the group's task and view.
+        pool: gives running environments of the group's task and view.
         states: the initial states, in order.
         recorder: takes the finished episodes of each cell.
     """
@@ -54,6 +54,8 @@ def evaluate_group(
     for cell in group.cells:
         if cell not in sound:
             recorder.record(cell, (), f"training failed: {recorder.trained[cell].failure}")
+    if not sound:
+        return
     # Each head after its last update, then its checkpoints: those serve the legacy maximum alone.
     entries = [(cell, update, head) for cell in sound for update, head in _stages(recorder.trained[cell])]
     policies = [Policy(plan.readouts[cell.readout], head, cell.seed) for cell, _, head in entries]
@@ -84,7 +86,7 @@ def evaluate_group(
     work.listener.stage(f"{group.task.name}: {group.encoder.name}: evaluating", len(jobs))
     evaluation = Evaluation(policies, jobs, rule, filmed if work.videos is not None else frozenset())
     with one_thread() if group.encoder.num_params < LARGE_ENCODER_PARAMS else nullcontext():
-        evaluate(pool, recorder.encoder, evaluation, take)
+        evaluate(pool(), recorder.encoder, evaluation, take)
 
 
 def _stages(head: TrainedHead) -> list[tuple[int, TrainedHead]]:
@@ -103,17 +105,55 @@ def _scores(by_update: Mapping[int, Sequence[Episode]]) -> tuple[CheckpointScore
     )
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderFacts:
+    """What an encoder costs.
+
+    Attributes:
+        num_params: of the frozen network.
+        flops_per_frame: None where it reads no image.
+        timing: time and memory; no two measurements agree, so they stand with the timings of a record.
+    """
+
+    num_params: int
+    flops_per_frame: int | None
+    timing: Mapping[str, float]
+
+
+def encoder_facts(encoder: TileEncoder) -> EncoderFacts:
+    """Measures an encoder; nothing else may use it meanwhile, and nothing should use the processor."""
+    with encoder.in_precision():
+        cost = measure(encoder.encoder, encoder.tile)
+    timing = (
+        {}
+        if cost is None
+        else {
+            "encoder_ms_alone": cost.ms_alone,
+            "encoder_ms_in_tile": cost.ms_in_tile,
+            "encoder_peak_mib": cost.peak_bytes / 2**20,
+        }
+    )
+    return EncoderFacts(num_params(encoder.encoder), flops_per_frame(encoder.encoder), timing)
+
+
 @dataclass(slots=True)
 class Recorder:
-    """Writes the record of each cell of a group as soon as its last episode is over."""
+    """Writes the record of each cell of a group as soon as its last episode is over.
+
+    Attributes:
+        num_written: records written so far.
+        given_up: by cell, why none of its episodes came to an end.
+    """
 
     work: Workplace
     group: CellGroup
     encoder: TileEncoder
+    facts: EncoderFacts
     digests: Digests
     trained: Mapping[Cell, TrainedHead]
     timing: Mapping[str, float]
     num_written: int = 0
+    given_up: dict[str, str] = field(default_factory=dict[str, str])
     started: float = field(default_factory=time.monotonic)
 
     def record(
@@ -135,31 +175,22 @@ class Recorder:
             digests=self.digests,
             provenance=provenance(device, gl, work.config.engine, spec),
             cost=Cost(
-                encoder_params=num_params(self.encoder.encoder),
+                encoder_params=self.facts.num_params,
                 readout_params=params.get("front", 0),
                 head_params=params.get("head", 0),
-                flops_per_frame=flops_per_frame(self.encoder.encoder),
+                flops_per_frame=self.facts.flops_per_frame,
                 feature_dim=int(cast("int", head.train_log.get("feature_dim", 0))),
             ),
             train_log=cast("Mapping[str, float]", dict(head.train_log)),
             failure=failure,
             episodes=tuple(episodes),
             checkpoints=checkpoints,
-            timing={**self.timing, **self._speed(), "since_evaluation_began_s": time.monotonic() - self.started},
+            timing={**self.timing, **self.facts.timing, "since_evaluation_began_s": time.monotonic() - self.started},
             recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         work.store.write(record)
         self.num_written += 1
+        reasons = [episode.failure for episode in episodes if episode.failure is not None]
+        if reasons and len(reasons) == len(episodes):
+            self.given_up[cell.slug] = f"each of its episodes was given up, the first because {reasons[0]}"
         work.listener.finished(1)
-
-    def _speed(self) -> dict[str, float]:
-        """Time and memory of the encoder: no two measurements agree, so they stand with the timings."""
-        with self.encoder.in_precision():
-            cost = measure(self.encoder.encoder, self.encoder.tile)
-        if cost is None:
-            return {}
-        return {
-            "encoder_ms_alone": cost.ms_alone,
-            "encoder_ms_in_tile": cost.ms_in_tile,
-            "encoder_peak_mib": cost.peak_bytes / 2**20,
-        }

@@ -13,6 +13,8 @@ PROCESS_MIB, ENV_MIB = 1200, 130
 # Share of the free memory that simulators may take: encoder, heads and features need the rest.
 SIMULATOR_SHARE = 0.6
 TILE = {"cpu": 8, "cuda": 32}
+# Where a container's own limits stand (cgroup v2); the rest of the system knows the host's alone.
+LIMITS = Path("/sys/fs/cgroup")
 
 
 def cache_root(configured: str | None) -> Path:
@@ -21,18 +23,34 @@ def cache_root(configured: str | None) -> Path:
     return Path(given).expanduser() if given else Path.home() / ".cache" / "pvrbench"
 
 
-def num_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def num_cores(limits: Path = LIMITS) -> int:
+    """Processor cores that this process may use, by its affinity and the limits of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, period = (*_words(limits / "cpu.max"), "", "")[:2]
+    return min(cores, max(1, int(quota) // int(period))) if quota.isdigit() and period.isdigit() else cores
 
 
-def available_mib() -> float:
-    """Memory that is free for use, in MiB; infinite where the system does not tell."""
+def available_mib(limits: Path = LIMITS) -> float:
+    """Memory that is free for use, in MiB, in this container if any; infinite where the system does not tell."""
+    free_kib = _after("MemAvailable:", _words(Path("/proc/meminfo")))
+    free = math.inf if free_kib is None else free_kib / 1024
+    (most,), (used,) = (_words(limits / name) or [""] for name in ("memory.max", "memory.current"))
+    if not (most.isdigit() and used.isdigit()):
+        return free
+    # Files that were read long ago are dropped when memory is wanted.
+    droppable = _after("inactive_file", _words(limits / "memory.stat")) or 0
+    return min(free, (int(most) - int(used) + droppable) / 2**20)
+
+
+def _after(name: str, words: list[str]) -> int | None:
+    return int(words[words.index(name) + 1]) if name in words else None
+
+
+def _words(path: Path) -> list[str]:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        return path.read_text().split()
     except OSError:
-        return math.inf
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:")), math.inf)
+        return []
 
 
 def sized(engine: EngineConfig, device: str, cores: int, memory_mib: float) -> EngineConfig:

@@ -104,7 +104,8 @@ def evaluate(
     """Runs every episode of every policy, slots taking the next episode as soon as they are free.
 
     An episode's outcome depends on its policy, its initial state and nothing else: encoder calls have one
-    shape, heads treat rows apart, and noise is drawn from the episode's own generator.
+    shape, heads treat rows apart, and noise is drawn from the episode's own generator. An episode in which its process
+    ends is tried once more; its companions in that process begin anew as often as it takes.
 
     Args:
         pool: the environments.
@@ -114,7 +115,11 @@ def evaluate(
     """
     num_threads = torch.get_num_threads()
     with one_thread(), EncoderLanes(encoder, pool.num_slots // encoder.tile, num_threads) as lanes:
-        _LockStep(pool, lanes, evaluation, on_outcome).run()
+        try:
+            _LockStep(pool, lanes, evaluation, on_outcome).run()
+        except Exception:
+            pool.abandon()
+            raise
 
 
 class _LockStep:
@@ -158,8 +163,9 @@ class _LockStep:
 
     def _take(self, reply: Reply) -> None:
         run = self.running[reply.slot]
-        if reply.lost and not run.second_attempt:
-            self._start(reply.slot, (run.policy, run.index, run.seed), second_attempt=True)
+        if reply.lost and not (reply.is_cause and run.second_attempt):
+            again = run.second_attempt or reply.is_cause
+            self._start(reply.slot, (run.policy, run.index, run.seed), second_attempt=again)
         elif reply.failure is not None:
             self._finish(reply.slot, reply.failure)
         elif _observe(run, reply, self.pool.frames, self.rule):

@@ -14,11 +14,11 @@ import torch
 
 from benchmark.config import BenchmarkConfig
 from benchmark.engine.cache import FeatureCache
-from benchmark.engine.evaluation import Recorder, evaluate_group
+from benchmark.engine.evaluation import Recorder, encoder_facts, evaluate_group
 from benchmark.engine.expert import record_expert
 from benchmark.engine.features import TileEncoder
 from benchmark.engine.machine import available_mib, cache_root, num_cores, sized
-from benchmark.engine.provenance import simulator_versions
+from benchmark.engine.provenance import own_commit, simulator_versions
 from benchmark.engine.simulator import SimulatorPool
 from benchmark.engine.trainers import Trainers
 from benchmark.engine.training import demonstrations, features_of, train
@@ -40,7 +40,8 @@ class RunSummary:
         num_skipped: cells that were recorded before.
         frames_encoded: demonstration frames that went through an encoder.
         frames_cached: demonstration frames whose features were in the cache.
-        failed: for each cell that was recorded without episodes its name and the reason.
+        failed: for each cell that was recorded without episodes, or with none that came to an end, its name and the
+            reason.
         errors: for each failed cell group its name and the reason.
     """
 
@@ -105,6 +106,7 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener) -> RunSummary:
     pending = pending_cells(plan, store)
     _check_weights({group.encoder.name: group.encoder for group in plan.groups if pending & set(group.cells)}.values())
     _prepare(run_dir, config)
+    own_commit()  # of what runs, whatever is checked out meanwhile
     cache_dir = cache_root(config.engine.cache_dir)
     trainers = Trainers(engine.num_workers, engine.device)
     workplace = Workplace(
@@ -216,9 +218,12 @@ def _run_group(
     trained = train(plan, work, group, demos, features)
     timing = {"prepare_and_train_s": time.monotonic() - started, "frames_encoded": float(encoded)}
     summary.failed |= {cell.slug: head.failure for cell, head in trained.items() if head.failure is not None}
-    recorder = Recorder(work, group, encoder, digests, trained, timing)
-    evaluate_group(plan, work, group, pool(), states, recorder)
-    summary.num_recorded += recorder.num_written
+    recorder = Recorder(work, group, encoder, encoder_facts(encoder), digests, trained, timing)
+    try:
+        evaluate_group(plan, work, group, pool, states, recorder)
+    finally:
+        summary.num_recorded += recorder.num_written
+        summary.failed |= recorder.given_up
 
 
 def _tile_encoder(plan: Plan, work: Workplace, group: CellGroup) -> TileEncoder:

@@ -8,7 +8,7 @@ import pkgutil
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
@@ -16,12 +16,15 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from envs.base import Array, Observation, SimulationError, Task, TaskEnv
+from envs.base import Array, SimulationError, Task, TaskEnv
 from envs.spec import TaskSpec, View
+
+# Processes in a row that may end before they have an environment: one may be bad luck.
+MAX_FAILED_STARTS = 1
 
 
 class SimulatorStartError(RuntimeError):
-    """An environment could not be made at all; the text is the reason the simulator gave."""
+    """An environment could not be made at all, or not reset; the text is the reason the simulator gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Reply:
         proprio: proprioception.
         state: privileged state.
         failure: why the simulator gave up on this episode, if it did.
-        lost: True where the whole process died or hung, so that the episode may be tried once more.
+        lost: True where the process died or hung, so that the episode has to begin anew.
+        is_cause: True where the process was at work for this slot when it did; its companions are not to blame.
     """
 
     slot: int
@@ -43,13 +47,17 @@ class Reply:
     state: Float32[Array, " S"]
     failure: str | None = None
     lost: bool = False
+    is_cause: bool = False
 
 
 @dataclass(slots=True)
 class _Worker:
+    """A process and the slots whose answers are awaited, in the order in which it takes their commands."""
+
     process: BaseProcess
     connection: Connection
     awaited: dict[int, float]
+    has_env: bool = False
 
 
 class SimulatorPool:
@@ -79,6 +87,7 @@ class SimulatorPool:
         self._memory: Any = self._context.RawArray("B", max(1, self.num_slots * side * side * 3))
         self.frames: UInt8[Array, "slots H W 3"] = _as_frames(self._memory, self.num_slots, side)
         self._workers = [self._start(index) for index in range(num_workers)]
+        self._failed_starts = 0
 
     def __enter__(self) -> SimulatorPool:
         return self
@@ -104,6 +113,12 @@ class SimulatorPool:
         """Applies one action in a slot."""
         self._send(slot, action)
 
+    def abandon(self) -> None:
+        """Drops all that is under way, whose answers would be taken for those of the next episodes."""
+        for index, worker in enumerate(self._workers):
+            if worker.awaited:
+                self._restart(index)
+
     def receive(self, signal: int | None = None) -> list[Reply]:
         """Waits for at least one answer and returns all that are there.
 
@@ -111,7 +126,7 @@ class SimulatorPool:
             signal: a file descriptor; when it becomes readable the wait ends, with what answers there are.
 
         Raises:
-            SimulatorStartError: an environment could not be made.
+            SimulatorStartError: an environment could not be made or reset.
         """
         watched = [] if signal is None else [signal]
         while True:
@@ -138,7 +153,12 @@ class SimulatorPool:
             while worker.connection.poll():
                 reply = worker.connection.recv()
                 if isinstance(reply, str):
+                    worker.awaited.clear()
+                    self._restart(index)
                     raise SimulatorStartError(reply)
+                if reply is None:
+                    worker.has_env, self._failed_starts = True, 0
+                    continue
                 worker.awaited.pop(reply.slot, None)
                 # Several environments share a process: while one is at work the others are not silent.
                 worker.awaited = dict.fromkeys(worker.awaited, time.monotonic())
@@ -150,15 +170,23 @@ class SimulatorPool:
 
     def _replace(self, index: int, reason: str) -> list[Reply]:
         worker = self._workers[index]
+        self._restart(index)
+        if not worker.has_env:
+            self._failed_starts += 1
+            if self._failed_starts > MAX_FAILED_STARTS:
+                self._failed_starts = 0
+                raise SimulatorStartError(
+                    f"{reason} before it had an environment, {MAX_FAILED_STARTS + 1} times in a row. "
+                    "Run `pvrbench doctor`, or leave each process more memory with engine.num_workers=1."
+                )
+        return [_lost(slot, reason, is_cause=slot == next(iter(worker.awaited))) for slot in worker.awaited]
+
+    def _restart(self, index: int) -> None:
+        worker = self._workers[index]
         worker.process.kill()
         worker.process.join()
         worker.connection.close()
         self._workers[index] = self._start(index)
-        nothing = np.zeros(0, np.float32)
-        return [
-            Reply(slot=slot, success=False, proprio=nothing, state=nothing, failure=reason, lost=True)
-            for slot in worker.awaited
-        ]
 
     def _start(self, index: int) -> _Worker:
         parent, child = self._context.Pipe()
@@ -193,9 +221,10 @@ def _serve(connection: Connection, spec: TaskSpec, view: View | None, memory: An
         envs: dict[int, TaskEnv] = {}
         while (message := _next(connection)) is not None:
             slot, command = message
-            if slot not in envs:
+            if isinstance(command, int) and slot not in envs:
                 envs[slot] = task.make_env(view)
-            connection.send(_answer(envs[slot], slot, command, frames))
+                connection.send(None)
+            connection.send(_answer(envs, slot, command, frames))
         for env in envs.values():
             env.close()
     except KeyboardInterrupt:
@@ -212,7 +241,11 @@ def _next(connection: Connection) -> tuple[int, object] | None:
         return None  # the parent is gone
 
 
-def _answer(env: TaskEnv, slot: int, command: object, frames: UInt8[Array, "slots H W 3"]) -> Reply:
+def _answer(envs: dict[int, TaskEnv], slot: int, command: object, frames: UInt8[Array, "slots H W 3"]) -> Reply:
+    env = envs.get(slot)
+    if env is None:
+        # The episode began in a process that has ended since.
+        return _lost(slot, "the simulator process ended", is_cause=False)
     try:
         if isinstance(command, int):
             observation, success = env.reset(command), False
@@ -220,12 +253,21 @@ def _answer(env: TaskEnv, slot: int, command: object, frames: UInt8[Array, "slot
             result = env.step(cast("Float32[Array, ' A']", command))
             observation, success = result.observation, result.success
     except SimulationError as error:
-        nothing = np.zeros(0, np.float32)
-        return Reply(slot=slot, success=False, proprio=nothing, state=nothing, failure=str(error))
-    return _show(observation, slot, frames, success=success)
-
-
-def _show(observation: Observation, slot: int, frames: UInt8[Array, "slots H W 3"], *, success: bool) -> Reply:
+        return _failed(slot, str(error))
+    except Exception as error:
+        if isinstance(command, int):
+            raise  # no policy is to blame for an environment that cannot be reset
+        del envs[slot]
+        return _failed(slot, f"{type(error).__name__}: {error}")
     if frames.size:
         frames[slot] = observation["image"]
     return Reply(slot=slot, success=success, proprio=observation["proprio"], state=observation["state"])
+
+
+def _failed(slot: int, reason: str) -> Reply:
+    nothing = np.zeros(0, np.float32)
+    return Reply(slot=slot, success=False, proprio=nothing, state=nothing, failure=reason)
+
+
+def _lost(slot: int, reason: str, *, is_cause: bool) -> Reply:
+    return replace(_failed(slot, reason), lost=True, is_cause=is_cause)

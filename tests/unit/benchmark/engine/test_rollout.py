@@ -1,0 +1,151 @@
+"""Evaluation on a task without physics: what crashes and errors of one episode cost the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark.engine.features import TileEncoder
+from benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
+from benchmark.engine.simulator import SimulatorPool, SimulatorStartError
+from benchmark.engine.workplace import load_encoder
+from benchmark.records import Episode
+from benchmark.registry import encoders, readouts, tasks
+from envs.spec import TaskSpec
+from policies.base import TrainedHead
+
+# Solved after 5 to 7 steps, by the seed. At its third step 666 ends the process, 667 too but only once, 668 raises.
+COUNTING = """
+import os, time
+from pathlib import Path
+import numpy as np
+from envs.base import StepResult
+
+class Counting:
+    seed, steps = -1, 0
+    def reset(self, seed):
+        self.seed, self.steps = seed, 0
+        return self.observe()
+    def observe(self):
+        state = np.array([self.seed, self.steps], np.float32)
+        return {"image": np.zeros((0, 0, 3), np.uint8), "proprio": state, "state": state}
+    def step(self, action):
+        time.sleep(0.01)
+        self.steps += 1
+        if self.steps == 3:
+            marker = Path(__file__).with_name("crashed")
+            if self.seed == 667 and not marker.exists():
+                marker.touch()
+                os._exit(3)
+            if self.seed == 666:
+                os._exit(3)
+            if self.seed == 668:
+                raise ValueError("singular matrix")
+        return StepResult(self.observe(), self.steps == 5 + self.seed % 3)
+    def close(self):
+        pass
+
+class CountingTask:
+    def __init__(self, spec):
+        self.spec = spec
+    def make_env(self, view):
+        return Counting()
+
+class DyingTask(CountingTask):
+    def make_env(self, view):
+        os._exit(11)
+"""
+
+RULE = EvaluationRule(horizon=10, last_step=False, history=1, fusion="none")
+
+
+class _Still:
+    """A head that stands still."""
+
+    num_params: Mapping[str, int] = {}
+    train_log: Mapping[str, object] = {}
+    failure: str | None = None
+    checkpoints: Mapping[int, TrainedHead] = {}
+    noise_dim = 0
+
+    def act(self, features: Tensor, proprio: Tensor, noise: Tensor) -> Tensor:  # noqa: ARG002
+        return torch.zeros(len(features), 1)
+
+
+@pytest.fixture
+def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskSpec:
+    (tmp_path / "counting_task.py").write_text(COUNTING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return replace(tasks()["metaworld/assembly-v3"], entry_point="counting_task:CountingTask")
+
+
+def pool_of(spec: TaskSpec, num_workers: int = 1, envs_per_worker: int = 4) -> SimulatorPool:
+    return SimulatorPool(spec, None, num_workers, envs_per_worker, hang_s=30.0)
+
+
+def outcomes(
+    pool: SimulatorPool, seeds: list[int], check: Callable[[Outcome], None] = lambda _: None
+) -> dict[int, Episode]:
+    encoder = TileEncoder(load_encoder(encoders()["oracle"]), "cpu", 2, keep_raw=False)
+    found: dict[int, Episode] = {}
+
+    def take(outcome: Outcome) -> None:
+        check(outcome)
+        assert outcome.episode.seed not in found
+        found[outcome.episode.seed] = outcome.episode
+
+    jobs = [(0, index, seed) for index, seed in enumerate(seeds)]
+    evaluate(pool, encoder, Evaluation([Policy(readouts()["pooled"], _Still(), 0)], jobs, RULE), take)
+    return found
+
+
+def assert_solved(found: Mapping[int, Episode], seeds: list[int]) -> None:
+    assert {seed: (found[seed].success, found[seed].num_steps) for seed in seeds} == {
+        seed: (True, 5 + seed % 3) for seed in seeds
+    }
+
+
+@pytest.mark.parametrize(("num_workers", "envs_per_worker"), [(1, 1), (1, 4), (2, 3)])
+def test_an_episode_that_ends_its_process_costs_its_companions_nothing(
+    counting: TaskSpec, num_workers: int, envs_per_worker: int
+) -> None:
+    others = list(range(1, 13))
+    with pool_of(counting, num_workers, envs_per_worker) as pool:
+        found = outcomes(pool, [*others[:5], 666, *others[5:]])
+    assert_solved(found, others)
+    assert not found[666].success
+    assert found[666].failure == "the simulator process ended with code 3"
+
+
+def test_an_episode_whose_process_ends_once_is_tried_again(counting: TaskSpec) -> None:
+    with pool_of(counting) as pool:
+        assert_solved(outcomes(pool, [1, 2, 667, 3]), [1, 2, 667, 3])
+
+
+def test_an_error_in_a_step_fails_that_episode_alone(counting: TaskSpec) -> None:
+    with pool_of(counting) as pool:
+        found = outcomes(pool, [1, 2, 668, 3, 4, 5])
+    assert_solved(found, [1, 2, 3, 4, 5])
+    assert found[668].failure == "ValueError: singular matrix"
+
+
+def test_what_a_broken_off_evaluation_left_under_way_reaches_no_other(counting: TaskSpec) -> None:
+    def full_disk(_outcome: Outcome) -> None:
+        raise OSError("no space left")
+
+    with pool_of(counting, 2, 3) as pool:
+        with pytest.raises(OSError, match="no space left"):
+            outcomes(pool, list(range(100, 112)), full_disk)
+        assert_solved(outcomes(pool, list(range(1, 9))), list(range(1, 9)))
+
+
+def test_a_simulator_that_dies_before_it_has_an_environment_is_no_failed_episode(counting: TaskSpec) -> None:
+    dying: Any = replace(counting, entry_point="counting_task:DyingTask")
+    with pool_of(dying, 2, 2) as pool, pytest.raises(SimulatorStartError, match="ended with code 11 before it had"):
+        outcomes(pool, [1, 2, 3])
