@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
-import multiprocessing
 import os
 import pkgutil
+import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import astuple
+from functools import cache
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,49 +63,87 @@ def load_frames(  # noqa: PLR0913 - what, whose, which, how, where; two settings
         on_progress: called with the number of frames done.
 
     Raises:
-        DemoError: the images cannot be written.
+        DemoError: the images cannot be written, or the processes are killed.
     """
     demos = {index: file.demo(index) for index in indices}
     paths = {index: cache_dir / f"{_key(spec, demo, view)}.npy" for index, demo in demos.items()}
-    missing = [index for index in indices if not _is_whole(paths[index], demos[index], view)]
-    on_progress(sum(len(demos[index].actions) for index in indices if index not in missing))
-    shares = [missing[start::num_workers] for start in range(num_workers) if missing[start::num_workers]]
-    if shares:
-        jobs = [(spec, view, [(demos[index], paths[index]) for index in share]) for share in shares]
-        # Spawned, since OpenGL contexts do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(len(jobs), _register, (queue := context.SimpleQueue(),)) as pool:
-            result = pool.map_async(_render_share, jobs, chunksize=1)
-            done = 0
-            total = sum(len(demos[index].actions) for index in missing)
-            while done < total and not result.ready():
-                while not queue.empty():
-                    count = queue.get()
-                    done += count
-                    on_progress(count)
-                result.wait(0.2)
-            result.get()
+    sizes = {index: len(demo.actions) for index, demo in demos.items()}
+    done = 0
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        on_progress(count)
+
+    # Where a process was killed, by the system for its memory most likely: on with one.
+    for processes in (num_workers, 1):
+        missing = {index: path for index, path in paths.items() if not _is_whole(path, demos[index], view)}
+        # What is there already, and what a pool finished before it broke.
+        report(sum(size for index, size in sizes.items() if index not in missing) - done)
+        try:
+            _render_all((spec, file, view), missing, processes, report)
+            break
+        except BrokenProcessPool:
+            continue
+    else:
+        raise DemoError(
+            f"A process that rendered demonstrations of {spec.name} was killed, and so was the one that went on alone: "
+            "memory is short, most likely. Set fewer engine.num_workers, or give the machine more memory."
+        )
     return [np.load(paths[index], mmap_mode="r") for index in indices]
 
 
-_queue: Any = None
+def _render_all(
+    served: tuple[TaskSpec, DemoFile, View],
+    paths: Mapping[int, Path],
+    num_workers: int,
+    report: Callable[[int], None],
+) -> None:
+    """Renders demonstrations to their paths by several processes.
+
+    Raises:
+        BrokenProcessPool: one of them died; what was finished is kept.
+    """
+    if not paths:
+        return
+    # Spawned, since OpenGL contexts do not survive a fork.
+    pool = ProcessPoolExecutor(
+        min(num_workers, len(paths)), get_context("spawn"), initializer=_prepare, initargs=(served,)
+    )
+    try:
+        for task in as_completed([pool.submit(_render, index, path) for index, path in paths.items()]):
+            report(task.result())
+    finally:
+        # After a fault or an interruption, what has not begun never does.
+        pool.shutdown(cancel_futures=True)
 
 
-def _register(queue: object) -> None:
-    global _queue  # noqa: PLW0603 - a pool hands its queue to its processes once
-    _queue = queue
+_served: Any = None
 
 
-def _render_share(job: tuple[TaskSpec, View, list[tuple[Demo, Path]]]) -> None:
-    spec, view, share = job
+def _prepare(served: tuple[TaskSpec, DemoFile, View]) -> None:
+    global _served  # noqa: PLW0603 - what one process renders is the same for all its jobs
+    _served = served
+    # An interruption is the parent's to handle; it ends its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@cache
+def _environment() -> TaskEnv:
+    """The environment of a rendering process, made by its first job, so that a fault is told as that job's."""
+    spec, _, view = cast("tuple[TaskSpec, DemoFile, View]", _served)
     task = cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
     env = task.make_env(view)
-    try:
-        for demo, path in share:
-            _save(path, render_demo(env, demo))
-            _queue.put(len(demo.actions))
-    finally:
-        env.close()
+    atexit.register(env.close)
+    return env
+
+
+def _render(index: int, path: Path) -> int:
+    """Renders one demonstration; returns its number of frames."""
+    # Read here: a pool whose process dies while a large job is being handed to it may never notice.
+    demo = cast("tuple[TaskSpec, DemoFile, View]", _served)[1].demo(index)
+    _save(path, render_demo(_environment(), demo))
+    return len(demo.actions)
 
 
 def _save(path: Path, frames: UInt8[Array, "T H W 3"]) -> None:

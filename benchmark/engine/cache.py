@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+# A temporary file that is older is no writer's any more: an entry is written in seconds.
+ABANDONED_AFTER_S = 3600
 
 
 class CacheError(RuntimeError):
@@ -43,13 +48,18 @@ class FeatureCache:
         self.limit_bytes = limit_bytes
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """The tensors of a key, memory-mapped; None where there are none or they are damaged."""
+        """The tensors of a key, memory-mapped; None where there are none, or they are damaged or cannot be read."""
         path = self._path(key)
-        tensors = _read(path)
-        if tensors is None:
-            path.unlink(missing_ok=True)
+        try:
+            tensors = _read(path)
+        except SafetensorError:
+            _remove(path)
             return None
-        os.utime(path)
+        except OSError:
+            return None  # it may be sound: whoever may read it later shall find it
+        # Another run may have removed the file by now, and a read-only cache keeps no times.
+        with suppress(OSError):
+            os.utime(path)
         return tensors
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
@@ -61,12 +71,17 @@ class FeatureCache:
         path = self._path(key)
         content = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
         data = save(content, metadata={"sha256": _digest(content)})
+        # Not by `tempfile`, whose files are the owner's alone: others may share the cache.
+        temporary = path.with_name(f".{uuid4().hex}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(temporary).replace(path)
+            try:
+                temporary.write_bytes(data)
+                # Gone where the cache was cleared just now; the entry would have gone with it.
+                with suppress(FileNotFoundError):
+                    temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
         except OSError as error:
             raise CacheError(
                 f"Cannot write the feature cache {self.root}: {error.strerror}. "
@@ -74,27 +89,35 @@ class FeatureCache:
             ) from error
 
     def trim(self) -> int:
-        """Removes entries used longest ago beyond the size limit; returns how many."""
-        entries = sorted(((path.stat().st_mtime, path.stat().st_size, path) for path in self._files()), reverse=True)
+        """Removes entries used longest ago beyond the size limit, and what killed processes left.
+
+        Returns:
+            How many entries were removed.
+        """
+        limit = time.time() - ABANDONED_AFTER_S
+        for written_at, _, path in _look_at(self._temporary_files()):
+            if written_at < limit:
+                _remove(path)
         kept_bytes, removed = 0, 0
-        for _, size, path in entries:
+        for _, size, path in sorted(_look_at(self._files()), reverse=True):
             kept_bytes += size
             if kept_bytes > self.limit_bytes:
-                path.unlink(missing_ok=True)
-                removed += 1
+                removed += _remove(path)
         return removed
 
     def info(self) -> CacheInfo:
         """Number and size of the entries."""
-        sizes = [path.stat().st_size for path in self._files()]
+        sizes = [size for _, size, _ in _look_at(self._files())]
         return CacheInfo(self.root, len(sizes), sum(sizes), self.limit_bytes)
 
     def verify(self) -> list[Path]:
-        """Reads every entry and returns those that are damaged."""
-        return [path for path in self._files() if _read(path) is None]
+        """Reads every entry and returns those that are damaged or cannot be read."""
+        return [path for path in self._files() if not _is_sound(path)]
 
     def clear(self) -> int:
-        """Removes every entry; returns how many."""
+        """Removes every entry, and what killed processes left; returns how many entries."""
+        for path in self._temporary_files():
+            path.unlink(missing_ok=True)
         paths = list(self._files())
         for path in paths:
             path.unlink(missing_ok=True)
@@ -103,19 +126,58 @@ class FeatureCache:
     def _files(self) -> Iterator[Path]:
         return self.root.glob("??/*.safetensors")
 
+    def _temporary_files(self) -> Iterator[Path]:
+        return self.root.glob("??/.*.tmp")
+
     def _path(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.safetensors"
 
 
-def _read(path: Path) -> dict[str, Tensor] | None:
+def _look_at(paths: Iterable[Path]) -> Iterator[tuple[float, int, Path]]:
+    """Time of last use, size and path of each file, without those that another run removes meanwhile."""
+    for path in paths:
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            continue
+        yield found.st_mtime, found.st_size, path
+
+
+def _remove(path: Path) -> bool:
+    """Removes a file; False where it is gone already, or another user's, which must not end a run."""
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        _read(path)
+    except (OSError, SafetensorError):
+        return not path.exists()  # one that was removed meanwhile is no complaint
+    return True
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file.
+
+    Raises:
+        SafetensorError: the content is damaged.
+        OSError: there is no such file, or it cannot be read.
+    """
     try:
         opened: Any = safe_open(path, framework="pt")
         with opened as file:
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             metadata: dict[str, str] = file.metadata() or {}
-    except (OSError, SafetensorError):
-        return None
-    return tensors if _digest(tensors) == metadata.get("sha256") else None
+    except RuntimeError as error:
+        # From torch, which opens the file once more to map it, and cannot where it was removed in between.
+        raise OSError(str(error)) from error
+    if _digest(tensors) != metadata.get("sha256"):
+        raise SafetensorError(f"{path} does not hold what was written.")
+    return tensors
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmark.config import Precision
 from benchmark.engine.cache import FeatureCache
 from benchmark.engine.processor import side_by_side
+from benchmark.engine.provenance import package_versions
 from benchmark.records import digest_of
 from encoders.base import Encoder, Features
 from encoders.readout import compact
@@ -24,6 +25,9 @@ from encoders.spec import Modality
 from envs.base import Array
 
 FIELDS: tuple[Literal["class_token", "grid", "pooled"], ...] = ("class_token", "grid", "pooled")
+
+# Beside torch, the distributions whose code makes features.
+MAKERS = ("diffusers", "pvrbench", "timm", "torchvision")
 
 
 class FeatureError(ValueError):
@@ -82,6 +86,7 @@ class TileEncoder:
         self.modality: Modality = encoder.spec.modality
         self.reentrant = bool(getattr(encoder, "reentrant", False)) and device == "cpu"
         self.num_encoded = 0
+        self._versions = package_versions(MAKERS)
         self._lock = Lock()
 
     def encode_tile(self, inputs: Array) -> FrameFeatures:
@@ -131,8 +136,8 @@ class TileEncoder:
     def key(self, content: str) -> str:
         """Cache key of the features of some content: all that determines their bits."""
         kind = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "cpu"
-        parts = [self.encoder.digest, content, self.tile, kind, torch.__version__, self.precision, self.keep_raw]
-        return digest_of(parts)
+        setting = [self.tile, kind, self.precision, self.keep_raw]
+        return digest_of([self.encoder.digest, content, *setting, torch.__version__, self._versions])
 
     def _check(self, features: Features, num_rows: int) -> dict[int, str]:
         """What is wrong with single rows; an encoder that returns another number of rows is no encoder."""

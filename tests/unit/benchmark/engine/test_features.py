@@ -59,6 +59,20 @@ def _file_at(address: int) -> str:
     return ""
 
 
+@pytest.mark.parametrize("package", ["timm", "torchvision", "diffusers", "pvrbench"])
+def test_features_of_another_version_are_not_taken_from_the_cache(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_encoder(encoders()["pixels_7"])
+    before = TileEncoder(encoder, "cpu", 8, keep_raw=False).key("frames")
+    assert TileEncoder(encoder, "cpu", 8, keep_raw=False).key("frames") == before
+    folder = tmp_path / f"{package}-99.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 99.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert TileEncoder(encoder, "cpu", 8, keep_raw=False).key("frames") != before
+
+
 @pytest.mark.parametrize("name", ["random_vit_tiny_112", "random_resnet18_64"])
 def test_bfloat16_rounds_and_changes_nothing_else(name: str, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (11, 64, 64, 3), np.uint8)
