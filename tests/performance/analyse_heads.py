@@ -9,6 +9,7 @@ how well two training seeds of the base agree with one another. Run as
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from itertools import combinations, pairwise
@@ -108,6 +109,19 @@ def agreement(base: Scores, other: Scores) -> dict[str, float]:
     }
 
 
+def places_count(values: Scores) -> dict[str, float]:
+    """How far principal components of the grid are ahead of the class token, in the mean of the encoders with both."""
+    ends = [name.removesuffix(" class_token") for name in values if name.endswith(" class_token")]
+    both = [name for name in ends if f"{name} grid_pca" in values]
+    if not both:
+        return dict.fromkeys(("places", "places_low", "places_high"), np.nan)
+    spatial, collapsed = (
+        np.mean([values[f"{name} {end}"] for name in both], axis=0) for end in ("grid_pca", "class_token")
+    )
+    found, _ = paired_difference(spatial, collapsed)
+    return {"places": found.estimate, "places_low": found.low, "places_high": found.high}
+
+
 def _sign(first: Array, second: Array) -> int:
     """1 or -1 where two contenders are told apart, else 0."""
     found, p_value = paired_difference(first, second)
@@ -136,15 +150,24 @@ def tables(study: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name, episodes in study.items():
         seeds = sorted(episodes["seed"].unique())
         values = scores(episodes, seeds)
-        if name != BASE:
-            agreements.append({"variation": name, "seeds": len(seeds), **agreement(scores(base, seeds), values)})
+        place = {"variation": name, "seeds": len(seeds)}
+        alike = {} if name == BASE else agreement(scores(base, seeds), values)
+        agreements.append({**place, **alike, **places_count(values)})
         tasks = sorted(episodes["task"].unique())
         for contender, found in values.items():
             parts = {"all": found, **{task: found[[index]] for index, task in enumerate(tasks)}}
             for task, part in parts.items():
                 rate = mean_interval(part)
-                place = {"variation": name, "contender": contender, "task": task, "seeds": len(seeds)}
-                rows.append({**place, "success": rate.estimate, "low": rate.low, "high": rate.high})
+                rows.append(
+                    {
+                        **place,
+                        "contender": contender,
+                        "task": task,
+                        "success": rate.estimate,
+                        "low": rate.low,
+                        "high": rate.high,
+                    }
+                )
     return pd.DataFrame(agreements), pd.DataFrame(rows)
 
 
@@ -153,12 +176,12 @@ def draw(agreements: pd.DataFrame, rates: pd.DataFrame, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     rates = rates[rates["task"] == "all"]
-
     order = rates[rates["variation"] == BASE].sort_values("success", ascending=False)["contender"].tolist()
     columns: list[str] = rates["variation"].unique().tolist()
     grid = rates.pivot_table(index="contender", columns="variation", values="success").loc[order, columns]
     percent: Array = 100 * np.asarray(grid, float)
-    taus = dict(zip(agreements["variation"], agreements["tau"], strict=True)) if len(agreements) else {}
+    found = agreements.dropna(subset=["tau"]) if "tau" in agreements else agreements.iloc[:0]
+    taus = dict(zip(found["variation"], found["tau"], strict=True))
     figure, axis = plt.subplots(figsize=(10, 4.4), layout="constrained")
     axis.imshow(percent, cmap="Blues", vmin=0, vmax=110, aspect="auto")
     for (row, column), value in np.ndenumerate(percent):
@@ -184,14 +207,17 @@ def main() -> None:
     rates.round(4).to_csv(output / "scores.csv", index=False)
     draw(agreements, rates, output / "study.png")
     columns = ("variation", "seeds", "τ of the ranking", "τ without references", "τ of all scores")
-    columns += ("pairs told apart by both", "of these reversed", "success against base")
+    columns += ("pairs told apart by both", "of these reversed", "success against base", "grid_pca against class_token")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in agreements.to_dict("records"):
+        gain, places = (
+            "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * row[f"{name}{end}"] for end in ("", "_low", "_high")))
+            for name in ("difference", "places")
+        )
         tau = f"{row['tau']:.2f} ({row['tau_low']:.2f} to {row['tau_high']:.2f})"
-        gain = (100 * row[key] for key in ("difference", "difference_low", "difference_high"))
-        shown = "{:+.1f} ({:+.1f} to {:+.1f})".format(*gain)
-        others = f"{row['tau_images']:.2f} | {row['tau_by_task']:.2f} | {row['told_apart']} | {row['reversed']}"
-        lines.append(f"| {row['variation']} | {row['seeds']} | {tau} | {others} | {shown} |")
+        others = f"{row['tau_images']:.2f} | {row['tau_by_task']:.2f} | {row['told_apart']:.0f} | {row['reversed']:.0f}"
+        line = f"| {row['variation']} | {row['seeds']} | {tau} | {others} | {gain} | {places} |"
+        lines.append(re.sub(r"nan \(nan to nan\)|\+?nan( \(\+?nan to \+?nan\))?", "-", line))
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -51,6 +51,14 @@ def test_pairs_that_both_heads_tell_apart_are_counted_and_those_that_they_order_
     assert [(found["told_apart"], found["reversed"]) for found in (same, back, level)] == [(1, 0), (1, 1), (0, 0)]
 
 
+def test_how_far_places_are_ahead_is_counted_over_the_encoders_that_have_both() -> None:
+    rates = {"a class_token": 0.2, "a grid_pca": 0.8, "b class_token": 0.4, "b grid_pca": 0.4, "c mean": 0.9}
+    found = STUDY["places_count"](values(rates))
+    # Of a 0.6, of b nothing.
+    assert found["places"] == pytest.approx(0.3)
+    assert np.isnan(STUDY["places_count"](values({"c mean": 0.9}))["places"])
+
+
 def test_complete_variations_are_compared_and_others_named(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,7 +75,7 @@ def test_complete_variations_are_compared_and_others_named(
     assert "cut is left out: it has 300 episodes" in said.err
     assert "soon has no records yet" in said.err
     lines = said.out.splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| (base, seed 1 for 0)", "| gmm", "| batch_32"]
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| (base, seed 1 for 0)", "| base", "| gmm", "| batch_32"]
     # The made-up outcomes do not depend on the head but by the name of the cell; batch_32 repeats the base's seed 0.
     agreements = pd.read_csv(tmp_path / "out" / "agreement.csv").set_index("variation")
     assert agreements.loc["batch_32", "tau"] == pytest.approx(1)
