@@ -121,7 +121,10 @@ def test_the_protocol_of_r3m_runs_with_imported_stand_ins(
         assert record["cell"]["head"] == "mlp_tanh"
         assert record["settings"]["success_rule"] == "last_step"
         assert len(record["episodes"]) == 2
-        assert record["cost"]["feature_dim"] == ENCODERS[record["cell"]["encoder"]].feature_dim
+        row = ENCODERS[record["cell"]["encoder"]]
+        # CLIP's attention pool has a width of its own.
+        width = row.options["num_classes"] if record["cell"]["readout"] == "pooled" else row.feature_dim
+        assert record["cost"]["feature_dim"] == width
         assert record["provenance"]["encoder"]["weights_sha256"]
 
 
