@@ -117,10 +117,9 @@ def theirs(folder: Path) -> dict[str, float]:
 def _environment(*, hard_reset: bool) -> Any:
     import robosuite
 
-    # robomimic 0.3.0 imports the long dead mujoco_py, for the name of one exception.
-    dead: Any = ModuleType("mujoco_py")
-    dead.builder = SimpleNamespace(MujocoException=RuntimeError)
-    sys.modules.setdefault("mujoco_py", dead)
+    # robomimic 0.3.0 imports the long dead mujoco_py, for the name of one exception, and egl_probe, for a list of GPUs.
+    _stand_in("mujoco_py", builder=SimpleNamespace(MujocoException=RuntimeError))
+    _stand_in("egl_probe", get_available_devices=list)
     from robomimic.envs.env_robosuite import EnvRobosuite
 
     class Seeded(EnvRobosuite):
@@ -150,6 +149,13 @@ def _environment(*, hard_reset: bool) -> Any:
         hard_reset=hard_reset,
         seed=0,
     )
+
+
+def _stand_in(name: str, **attributes: object) -> None:
+    """Puts a module in the place of one that is not to be had any more."""
+    module = ModuleType(name)
+    vars(module).update(attributes)
+    sys.modules.setdefault(name, module)
 
 
 def main() -> None:
