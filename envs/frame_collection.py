@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from envs.base import SimulationError, Task, TaskEnv
 from envs.catalog import TASKS
 from envs.frame_set import CLIPS, FRAMES, PIXELS, POINTS, POSITIONS, SCHEMA, Clip, FrameSetError, digest_of
 from envs.rendering import TargetCamera, ViewRenderer
-from envs.scene_variation import Looks, dress, looks_of
+from envs.scene_variation import Looks, Table, dress, exchange_textures, foreign_bodies, looks_of
 from envs.spec import LEAN_VERSION, View
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ CAMERAS: Mapping[str, Mapping[str, TargetCamera]] = {
         "right": TargetCamera((0.3, 0.5, 1.3), _BENCH),
     },
 }
+TABLES: Mapping[str, Table] = {
+    "metaworld": Table(centre=(0.0, 0.6, 0.0), inner=(0.32, 0.25), outer=(0.55, 0.36)),
+    "robosuite": Table(centre=(0.0, 0.0, 0.8), inner=(0.2, 0.22), outer=(0.34, 0.36)),
+}
 _PARTS, _RECIPE = ".clips", "recipe.json"
 _CLIPS_PER_JOB = 50
 
@@ -64,6 +68,8 @@ class FrameRecipe:
         stride: control steps between frames that are kept.
         image_px: side of the pictures.
         seed: draws initial states, looks, cameras, noise and wording.
+        variation: `looks` draws light, colours and camera of each clip; `scenes` exchanges textures and puts foreign
+            bodies on the table too.
     """
 
     tasks: tuple[str, ...]
@@ -72,6 +78,7 @@ class FrameRecipe:
     stride: int = 3
     image_px: int = 112
     seed: int = 0
+    variation: Literal["looks", "scenes"] = "scenes"
 
 
 def plan_clips(recipe: FrameRecipe) -> list[Clip]:
@@ -199,7 +206,11 @@ def _record_clip(
     suite = clip.task.partition("/")[0]
     observation = env.reset(clip.seed)
     expert = task.make_expert(env, clip.seed)
-    dress(renderer, looks, CAMERAS[suite][clip.camera], int(rng.integers(2**31)))
+    drawn_from = int(rng.integers(2**31))
+    dress(renderer, looks, CAMERAS[suite][clip.camera], drawn_from)
+    bodies = foreign_bodies(TABLES[suite], drawn_from + 2) if recipe.variation == "scenes" else []
+    if recipe.variation == "scenes":
+        exchange_textures(renderer, looks, drawn_from + 3)
     _, data = cast("Any", env).scene
     images: list[Array] = []
     points: list[Array] = []
@@ -207,7 +218,7 @@ def _record_clip(
     success = False
     for step in range(recipe.frames_per_clip * recipe.stride):
         if step % recipe.stride == 0:
-            images.append(renderer.render(data))
+            images.append(renderer.render(data, bodies))
             points.append(_points(suite, observation["state"]))
             pixels.append(renderer.project(points[-1]))
         if success:

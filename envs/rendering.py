@@ -13,24 +13,20 @@ import hashlib
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from envs.lean_meshes import simplify_meshes
 from envs.spec import View
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 else:  # jaxtyping wants the bare class
     Array = np.ndarray
-
-# Fraction of its faces that a visual mesh keeps under `lean`, the number below which it is left alone, and how soon the
-# simplifier merges what it should not: from 3 on, robosuite's pedestal has holes.
-KEPT_FACES = 0.15
-MIN_FACES = 120
-AGGRESSION = 2.0
 
 # Vertical part of the viewing direction beyond which a camera looks down and the world has no "up" in its picture.
 LOOKS_DOWN = 0.97
@@ -70,20 +66,6 @@ mujoco: Any = untyped_mujoco
 
 _gl_renderer = ""
 
-_MESH_ARRAYS = (
-    "mesh_vert",
-    "mesh_face",
-    "mesh_normal",
-    "mesh_facenormal",
-    "mesh_facenum",
-    "mesh_vertnum",
-    "mesh_normalnum",
-    "mesh_texcoordadr",
-)
-
-# Decimated mesh arrays by the digest of the full ones: a process makes many environments of few scenes.
-_decimated: dict[bytes, tuple[Array, ...]] = {}
-
 
 @dataclass(frozen=True, slots=True)
 class ModelCamera:
@@ -112,6 +94,27 @@ class TargetCamera:
 
 
 Camera = ModelCamera | TargetCamera
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A thing that is seen and that physics knows nothing of.
+
+    Attributes:
+        shape: `SPHERE`, `CAPSULE`, `ELLIPSOID`, `CYLINDER` or `BOX`.
+        size: half sizes as MuJoCo has them for the shape, metres.
+        pos: its centre, metres in the world.
+        turn: radians about the world's vertical.
+        rgb: colour, 0..1.
+        glow: light of its own, 0..1; a body that glows has no shine.
+    """
+
+    shape: str
+    size: tuple[float, float, float]
+    pos: tuple[float, float, float]
+    rgb: tuple[float, float, float]
+    turn: float = 0.0
+    glow: float = 0.0
 
 
 @dataclass(slots=True)
@@ -180,10 +183,23 @@ class ViewRenderer:
         inside = (depth > 0) & (place >= 0).all(axis=1) & (place <= 1).all(axis=1)
         return np.where(inside[:, None], place, np.nan)
 
-    def render(self, data: Any) -> UInt8[Array, "H W 3"]:
-        """The picture of a state of the physics model: upright RGB, a fresh array."""
+    def render(self, data: Any, bodies: Sequence[Body] = ()) -> UInt8[Array, "H W 3"]:
+        """The picture of a state of the physics model: upright RGB, a fresh array.
+
+        Args:
+            data: the state.
+            bodies: what else is seen in it.
+        """
         self._renderer.update_scene(data, camera=self._camera)
+        for body in bodies:
+            self._add(body)
         return self._picture()
+
+    def upload_textures(self, textures: Sequence[int]) -> None:
+        """Takes over textures that were changed in the model, by their numbers."""
+        self._renderer._gl_context.make_current()
+        for texture in textures:
+            mujoco.mjr_uploadTexture(self.model, self._renderer._mjr_context, texture)
 
     def render_marks(self, data: Any) -> UInt8[Array, "H W 3"]:
         """The picture with a red ball before the camera and a blue one straight below it in the world.
@@ -203,16 +219,21 @@ class ViewRenderer:
             up = -up
         # Close to the camera, where nothing of the scene stands before them.
         distance = 1.3 * float(eye.frustum_near)
-        for side, colour in ((0.25, (1.0, 0.0, 0.0, 1.0)), (-0.25, (0.0, 0.0, 1.0, 1.0))):
-            self._add_ball(position + distance * (forward + side * up), 0.12 * distance, colour)
+        for side, colour in ((0.25, (1.0, 0.0, 0.0)), (-0.25, (0.0, 0.0, 1.0))):
+            x, y, z = position + distance * (forward + side * up)
+            size = (0.12 * distance, 0.0, 0.0)
+            self._add(Body(shape="SPHERE", size=size, pos=(float(x), float(y), float(z)), rgb=colour, glow=1.0))
         return self._picture()
 
-    def _add_ball(self, position: Float64[Array, " 3"], radius: float, colour: tuple[float, ...]) -> None:
+    def _add(self, body: Body) -> None:
         scene = self._renderer.scene
-        ball = scene.geoms[scene.ngeom]
-        size, upright = np.array([radius, 0.0, 0.0]), np.eye(3).ravel()
-        mujoco.mjv_initGeom(ball, mujoco.mjtGeom.mjGEOM_SPHERE, size, position, upright, np.array(colour, np.float32))
-        ball.emission, ball.specular = 1.0, 0.0
+        drawn = scene.geoms[scene.ngeom]
+        cos, sin = np.cos(body.turn), np.sin(body.turn)
+        turned = np.array([cos, -sin, 0.0, sin, cos, 0.0, 0.0, 0.0, 1.0])
+        shape, colour = getattr(mujoco.mjtGeom, f"mjGEOM_{body.shape}"), np.array((*body.rgb, 1.0), np.float32)
+        mujoco.mjv_initGeom(drawn, shape, np.array(body.size), np.array(body.pos), turned, colour)
+        if body.glow:
+            drawn.emission, drawn.specular = body.glow, 0.0
         scene.ngeom += 1
 
     def _picture(self) -> UInt8[Array, "H W 3"]:
@@ -291,84 +312,5 @@ def _picture_model(model: Any, view: View) -> Any:
     picture.vis.global_.offheight = max(int(model.vis.global_.offheight), view.image_px)
     if view.render == "lean":
         picture.vis.quality.offsamples = 0
-        _decimate_all(picture)
+        simplify_meshes(picture)
     return picture
-
-
-def _decimate_all(model: Any) -> None:
-    arrays = [getattr(model, name) for name in _MESH_ARRAYS]
-    meshes = sorted(_plain_meshes(model))
-    content = hashlib.sha256(repr(meshes).encode())
-    for array in arrays:
-        content.update(array.tobytes())
-    key = content.digest()
-    if key not in _decimated:
-        for mesh in meshes:
-            _decimate(model, mesh)
-        _decimated[key] = tuple(array.copy() for array in arrays)
-    for array, decimated in zip(arrays, _decimated[key], strict=True):
-        array[:] = decimated
-
-
-def _plain_meshes(model: Any) -> set[int]:
-    """Meshes that no geom draws with a texture: many have texture coordinates that nothing uses."""
-    is_mesh = (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH) & (model.geom_dataid >= 0)
-    textured = np.array([mat >= 0 and bool((model.mat_texid[mat] >= 0).any()) for mat in model.geom_matid], bool)
-    return set(model.geom_dataid[is_mesh].tolist()) - set(model.geom_dataid[is_mesh & textured].tolist())
-
-
-def _decimate(model: Any, mesh: int) -> None:
-    """Replaces a mesh by one of fewer faces, inside the arrays of the compiled model.
-
-    The arrays keep their sizes; only the counts shrink. Vertices are welded first, since the shipped meshes store each
-    of them once for every face that uses it.
-    """
-    import fast_simplification as untyped_simplification
-
-    simplification: Any = untyped_simplification
-
-    num_faces, num_verts = int(model.mesh_facenum[mesh]), int(model.mesh_vertnum[mesh])
-    if num_faces <= MIN_FACES:
-        return
-    face_at, vert_at, normal_at = (
-        int(array[mesh]) for array in (model.mesh_faceadr, model.mesh_vertadr, model.mesh_normaladr)
-    )
-    faces = model.mesh_face[face_at : face_at + num_faces]
-    verts: Array = model.mesh_vert[vert_at : vert_at + num_verts]
-    welded: Array
-    index: Array
-    welded, index = np.unique(np.round(verts, 6), axis=0, return_inverse=True)
-    target = max(KEPT_FACES, MIN_FACES / num_faces)
-    points: Array
-    triangles: Array
-    points, triangles = simplification.simplify(
-        welded.astype(np.float32),
-        index.reshape(-1)[faces].astype(np.int32),
-        target_reduction=1 - target,
-        agg=AGGRESSION,
-    )
-    normals = _vertex_normals(points, triangles)
-    if (
-        len(triangles) == 0
-        or len(points) > min(num_verts, int(model.mesh_normalnum[mesh]))
-        or len(triangles) > num_faces
-    ):
-        return
-    model.mesh_vert[vert_at : vert_at + len(points)] = points
-    model.mesh_face[face_at : face_at + len(triangles)] = triangles
-    model.mesh_normal[normal_at : normal_at + len(points)] = normals
-    model.mesh_facenormal[face_at : face_at + len(triangles)] = triangles
-    model.mesh_facenum[mesh] = len(triangles)
-    model.mesh_vertnum[mesh] = len(points)
-    model.mesh_normalnum[mesh] = len(points)
-    model.mesh_texcoordadr[mesh] = -1
-
-
-def _vertex_normals(points: Array, triangles: Array) -> Array:
-    """Unit normals at the vertices, the adjacent faces weighted by their area."""
-    corners = points[triangles]
-    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(points)
-    for corner in range(3):
-        np.add.at(normals, triangles[:, corner], face_normals)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)

@@ -40,6 +40,12 @@ def add_frames(verb: AddVerb) -> None:
     frames.add_argument("--px", type=int, default=112, help="side of the frames; default 112")
     frames.add_argument("--seed", type=int, default=0, help="draws states, looks, cameras and noise; default 0")
     frames.add_argument(
+        "--variation",
+        choices=["looks", "scenes"],
+        default="scenes",
+        help="looks: light, colours, camera; scenes (default): textures and foreign bodies too",
+    )
+    frames.add_argument(
         "--tasks",
         nargs="+",
         metavar="TASK",
@@ -118,6 +124,7 @@ def _collect(options: Namespace) -> None:
         stride=options.stride,
         image_px=options.px,
         seed=options.seed,
+        variation=options.variation,
     )
     with Progress() as progress:
         bar = progress.add_task("clips", total=options.clips)

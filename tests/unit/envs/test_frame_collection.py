@@ -14,12 +14,12 @@ from benchmark.cli import main
 from benchmark.commands.frames import default_round, evaluated_tasks, pretraining_tasks
 from envs import frame_collection
 from envs.catalog import TASKS
-from envs.frame_collection import FIRST_SEED, FrameRecipe, collect_frames, plan_clips
+from envs.frame_collection import FIRST_SEED, TABLES, FrameRecipe, collect_frames, plan_clips
 from envs.frame_set import FrameSetError, read_frame_set, verify_frame_set
 from envs.initial_states import FIRST_SEEDS, MAX_STATES
 from envs.metaworld_tasks import load_task
 from envs.rendering import TargetCamera, ViewRenderer
-from envs.scene_variation import dress, looks_of, vary
+from envs.scene_variation import SHAPES, dress, exchange_textures, foreign_bodies, looks_of, vary
 from envs.spec import View
 
 RECIPE = FrameRecipe(
@@ -104,6 +104,51 @@ def test_looks_change_the_picture_and_not_the_physics() -> None:
     assert np.array_equal(renderer.render(data), plain)
     renderer.close()
     env.close()
+
+
+def test_scenes_exchange_textures_and_show_foreign_bodies_and_touch_nothing() -> None:
+    env = load_task(TASKS["metaworld/push-v3"]).make_env(None)
+    env.reset(0)
+    model, data = env.scene
+    camera = TargetCamera((-0.5, 0.0, 0.4), (0.0, 0.6, 0.05))
+    renderer = ViewRenderer(model, View(camera="varied", image_px=64, render="lean"), camera)
+    looks = looks_of(renderer.model)
+    state, plain = env.get_state(), renderer.render(data)
+    exchange_textures(renderer, looks, 1)
+    first = renderer.render(data)
+    exchange_textures(renderer, looks, 2)
+    second = renderer.render(data)
+    exchange_textures(renderer, looks, 1)
+    assert np.array_equal(renderer.render(data), first)
+    for one, other in ((plain, first), (plain, second), (first, second)):
+        assert (np.abs(one.astype(int) - other).max(axis=-1) > 20).mean() > 0.05
+    renderer.model.tex_data[:] = looks.textures
+    renderer.upload_textures(range(renderer.model.ntex))
+    assert np.array_equal(renderer.render(data), plain)
+    assert np.array_equal(env.get_state(), state)
+    table = TABLES["metaworld"]
+    drawn = [foreign_bodies(table, seed) for seed in range(200)]
+    assert {len(bodies) for bodies in drawn} == set(range(6))
+    assert {body.shape for bodies in drawn for body in bodies} == set(SHAPES)
+    places = np.array([body.pos for bodies in drawn for body in bodies]) - table.centre
+    assert (np.abs(places[:, :2]) <= table.outer).all()
+    assert (np.abs(places[:, :2]) >= table.inner).any(axis=1).all()
+    many = max(drawn, key=len)
+    seen = np.abs(renderer.render(data, many).astype(int) - plain).max(axis=-1) > 20
+    assert seen.mean() > 0.005
+    assert np.array_equal(renderer.render(data), plain)
+    renderer.close()
+    env.close()
+
+
+def test_without_scenes_only_looks_vary(frames: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "looks"
+    collect_frames(replace(RECIPE, variation="looks"), folder, 1)
+    plain, varied = read_frame_set(folder), read_frame_set(frames)
+    assert plain.clips == varied.clips
+    assert np.array_equal(plain.object_positions, varied.object_positions, equal_nan=True)
+    differing = np.abs(plain.images.astype(int) - varied.images).max(axis=-1) > 20
+    assert 0.01 < differing.mean() < 0.9
 
 
 def test_points_lie_where_the_picture_shows_them() -> None:
