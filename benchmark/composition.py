@@ -36,8 +36,8 @@ def compose_config(overrides: Sequence[str]) -> BenchmarkConfig:
     overrides = [
         re.sub(r"(?<![\w'\"])((?:file|timm|hf|torchvision):[^,\]\s'\"]+)", r"'\1'", text) for text in overrides
     ]
-    # Which options a head has is its own matter, so Hydra is told to take any.
-    overrides = [re.sub(r"^\+*(?=head_options\b)", "++", text) for text in overrides]
+    # Which options a head has is its own matter, and which variants the user's, so Hydra is told to take any.
+    overrides = [re.sub(r"^\+*(?=(head_options|head_variants)\b)", "++", text) for text in overrides]
     chosen = [text for text in overrides if text.startswith("preset=")]
     try:
         with initialize_config_module("benchmark.conf", version_base="1.3"):
@@ -68,7 +68,7 @@ def _check_keys(overrides: Iterable[str]) -> None:
             raise ConfigError(f"{override!r} is not a setting. Write key=value, for instance num_demos=[5,10,25].")
         if key == "preset" and value not in preset_names():
             raise ConfigError(unknown("preset", value, preset_names()))
-        if key not in keys and not key.startswith("head_options."):
+        if key not in keys and not key.startswith(("head_options.", "head_variants.")):
             raise ConfigError(
                 unknown("setting", key, keys).replace("`pvrbench list settings`", "`pvrbench run --help`")
             )

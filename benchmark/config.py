@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 
 from benchmark.records import Deviation, Precision
 from envs.catalog import TASK_SETS
-from policies.spec import TrainSettings
+from policies.spec import Regularisation, TrainSettings
 
 # Overrides of these are other protocols, of those others choices among its cells; the rest is no matter of numbers.
 PROTOCOL_KEYS = (
@@ -65,7 +65,7 @@ class EngineConfig(_Frozen):
 
 
 class TrainConfig(_Frozen):
-    """Optimisation of the heads, see `policies.spec.TrainSettings`."""
+    """Optimisation of the heads, see `policies.spec.TrainSettings` and `policies.spec.Regularisation`."""
 
     num_updates: Positive
     batch_size: Positive
@@ -79,8 +79,33 @@ class TrainConfig(_Frozen):
     use_proprio: bool
 
     def settings(self) -> TrainSettings:
-        """The same values as the policies take them."""
-        return TrainSettings(**self.model_dump())
+        """What heads that are trained together have in common, as the policies take it."""
+        return TrainSettings(**self.model_dump(exclude={*Regularisation.__dataclass_fields__}))
+
+    def regularisation(self) -> Regularisation:
+        """What each of them has of its own."""
+        return Regularisation(dropout=self.dropout, weight_decay=self.weight_decay)
+
+
+class HeadVariant(_Frozen):
+    """A head of the catalog with other options or trained otherwise; its name goes beside others into `heads`.
+
+    Attributes:
+        head: name in the catalog.
+        options: options of the head that differ from the run's.
+        train: settings of `train` that differ from the run's. Heads that differ in `dropout` and `weight_decay` alone
+            are trained together.
+    """
+
+    head: str
+    options: Mapping[str, JsonValue] = {}
+    train: Mapping[str, JsonValue] = {}
+
+    @property
+    def text(self) -> str:
+        """`mlp with dropout=0.1`."""
+        changes = ", ".join(f"{key}={value}" for key, value in {**self.options, **self.train}.items())
+        return f"{self.head} with {changes}"
 
 
 class BenchmarkConfig(_Frozen):
@@ -95,7 +120,7 @@ class BenchmarkConfig(_Frozen):
         encoders: catalog names, plugin names or `module:attribute` references.
         baselines: further encoders that every ranking of the preset shows; none twice.
         readouts: readouts; those that an encoder has no features for are left out for it.
-        heads: behaviour-cloning heads.
+        heads: behaviour-cloning heads, of the catalog or of `head_variants`.
         num_demos: numbers of demonstrations.
         seeds: one policy is trained for each.
         num_episodes: held-out initial states on which each policy is evaluated.
@@ -111,6 +136,7 @@ class BenchmarkConfig(_Frozen):
         fusion: `none`, `concat` or `flare`.
         budget_dim: common feature width, null for none.
         head_options: options handed to every head.
+        head_variants: heads of this run by a name of its own: what each differs in.
         train: optimiser settings.
         checkpoint_evaluations: intermediate evaluations for the legacy maximum; 0 for none.
         deviations: departures from the published protocol, and of the overrides from the preset.
@@ -140,10 +166,23 @@ class BenchmarkConfig(_Frozen):
     fusion: Literal["none", "concat", "flare"]
     budget_dim: Positive | None
     head_options: Mapping[str, JsonValue]
+    head_variants: Mapping[str, HeadVariant]
     train: TrainConfig
     checkpoint_evaluations: Annotated[int, Field(ge=0)]
     deviations: tuple[Deviation, ...]
     engine: EngineConfig
+
+    def told(self, name: str) -> str:
+        """A name of an axis for readers: with what it differs in, where it is that of a head's variant."""
+        variant = self.head_variants.get(name)
+        return name if variant is None else f"{name} ({variant.text})"
+
+    def train_of(self, head: str) -> TrainConfig:
+        """How a head is trained, by its name in `heads`."""
+        variant = self.head_variants.get(head)
+        return (
+            self.train if variant is None else TrainConfig.model_validate({**self.train.model_dump(), **variant.train})
+        )
 
 
 def validate_config(values: Mapping[str, object]) -> BenchmarkConfig:
@@ -163,7 +202,11 @@ def validate_config(values: Mapping[str, object]) -> BenchmarkConfig:
             f"num_demos={max(too_many)} is more than the {config.demo_pool} demonstrations of the pool. "
             f"Ask for fewer, or collect more with demo_pool={max(too_many)}."
         )
-    evaluations, updates = config.checkpoint_evaluations, config.train.num_updates
+    _check_variants(config)
+    evaluations, updates = (
+        config.checkpoint_evaluations,
+        min(config.train_of(name).num_updates for name in config.heads),
+    )
     if evaluations > updates:
         raise ConfigError(
             f"checkpoint_evaluations={evaluations} is more than train.num_updates={updates}, and each evaluates the "
@@ -175,6 +218,24 @@ def validate_config(values: Mapping[str, object]) -> BenchmarkConfig:
             "Several frames need fusion=concat or fusion=flare; one frame needs fusion=none."
         )
     return config
+
+
+def _check_variants(config: BenchmarkConfig) -> None:
+    unused = [name for name in config.head_variants if name not in config.heads]
+    if unused:
+        raise ConfigError(
+            f"head_variants.{unused[0]} is not among heads=[{','.join(config.heads)}]. Add it there, or leave it out."
+        )
+    for name, variant in config.head_variants.items():
+        if not variant.options and not variant.train:
+            raise ConfigError(f"head_variants.{name} differs from {variant.head} in nothing. Give options or train.")
+        try:
+            config.train_of(name)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigError(
+                _complaint(("head_variants", name, "train", *first["loc"]), first["msg"], first.get("input"))
+            ) from error
 
 
 def departures(preset: BenchmarkConfig, given: BenchmarkConfig) -> tuple[Deviation, ...]:
@@ -194,7 +255,7 @@ def departures(preset: BenchmarkConfig, given: BenchmarkConfig) -> tuple[Deviati
         own = _expanded(getattr(preset, axis))
         further = [name for name in _expanded(getattr(given, axis)) if name not in own]
         if further:
-            here, there = ", ".join(further), ", ".join(own)
+            here, there = ", ".join(given.told(name) for name in further), ", ".join(own)
             found.append(Deviation(of=axis, here=here, original=there, effect="unknown", override=True))
     return tuple(found)
 

@@ -69,18 +69,16 @@ def make_plan(config: BenchmarkConfig) -> Plan:
 
     Raises:
         UnknownNameError: an encoder, task, head or readout is in no catalog.
-        ConfigError: a camera or a combination is not to be had.
+        ConfigError: a camera or a combination is not to be had, or a head's variant bears a name of the catalog.
     """
+    for name in {*heads()} & {*config.head_variants}:
+        raise ConfigError(f"head_variants.{name} bears the name of a head of the catalog. Give it a name of its own.")
     task_specs = [tasks()[name] for name in expand_tasks(config.tasks)]
     # By the name of the row: two names may stand for one.
     named = {spec.name: spec for spec in (encoders()[name] for name in (*config.encoders, *config.baselines))}
     encoder_specs = [_shown(spec, config) for spec in named.values()]
     readout_specs = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
-    head_specs = {name: heads()[name] for name in dict.fromkeys(config.heads)}
-    for name in config.head_options:
-        for head in head_specs.values():
-            if name not in head.options:
-                raise ConfigError(unknown(f"option of head {head.name!r}:", name, head.options))
+    head_specs = {name: _head(config, name) for name in dict.fromkeys(config.heads)}
     notes: list[str] = []
     uncropped = [spec.name for spec in encoder_specs if spec.modality == "image" and spec.image_size == 0]
     if config.preprocessing == "official" and uncropped:
@@ -152,6 +150,19 @@ def _shown(spec: EncoderSpec, config: BenchmarkConfig) -> EncoderSpec:
     return replace(spec, options={**spec.options, "preprocessing": "official"})
 
 
+def _head(config: BenchmarkConfig, name: str) -> HeadSpec:
+    """A head of the catalog or a variant of one, with the options of the run."""
+    variant = config.head_variants.get(name)
+    if variant is None:
+        spec, options = heads()[name], config.head_options
+    else:
+        spec, options = heads()[variant.head], {**config.head_options, **variant.options}
+    for option in options:
+        if option not in spec.options:
+            raise ConfigError(unknown(f"option of head {name!r}:", option, spec.options))
+    return replace(spec, name=name, options={**spec.options, **options})
+
+
 def _horizon(task: TaskSpec, config: BenchmarkConfig) -> int:
     return task.horizon if config.horizon is None else config.horizon
 
@@ -196,8 +207,8 @@ def _settings(config: BenchmarkConfig, task: TaskSpec, head: HeadSpec) -> Settin
         fusion=config.fusion,
         budget_dim=config.budget_dim,
         precision=config.engine.precision,
-        head_options={**head_options(head), **config.head_options},
-        train=config.train.model_dump(),
+        head_options=head_options(head),
+        train=config.train_of(head.name).model_dump(),
         deviations=config.deviations,
     )
 

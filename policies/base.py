@@ -6,28 +6,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from policies.spec import Regularisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob:
-    """One head to be trained: its demonstrations, T transitions in all, and its seed.
+    """One head to be trained: its demonstrations, its regularisation and its seed.
+
+    Jobs may share the tensors of many demonstrations, F frames in all, and name the T transitions they learn from.
 
     Attributes:
         features: frozen readout of every frame; a vector, or a grid where `front` reads grids.
         proprio: proprioception at the same instants.
         actions: expert actions in [-1, 1].
         seed: seeds initialisation, batches and dropout of this head alone.
+        rows: the frames that are learnt from; None for all, in their order.
         front: a trainable readout that maps `B ...` features to `B D` vectors, trained with the head;
             None where the features are vectors already.
+        regularisation: of this head.
     """
 
-    features: Float[Tensor, "T ..."]
-    proprio: Float[Tensor, "T P"]
-    actions: Float[Tensor, "T A"]
+    features: Float[Tensor, "F ..."]
+    proprio: Float[Tensor, "F P"]
+    actions: Float[Tensor, "F A"]
     seed: int
+    rows: Int[Tensor, " T"] | None = None
     front: nn.Module | None = None
+    regularisation: Regularisation = field(default_factory=Regularisation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Behaviour cloning of many heads at once, each as if it were trained alone.
 
-Heads with inputs and outputs of one shape are stacked: one batched product a layer serves all. Initialisation, batches
-and dropout of each head come from generators seeded by that head, and a batched product computes each aligned member
+Heads with inputs and outputs of one shape are stacked: one batched product a layer serves all, whatever their
+demonstrations, seeds and regularisation. Initialisation, batches and dropout of each head come from generators seeded
+by that head, and a batched product computes each aligned member
 the same way whatever its companions, so on the CPU a head's parameters are the same bits alone or in company. Heads
 whose shapes do not align, and those with a trainable readout in front, are trained one after another.
 This holds for one and the same number of threads; several may share out a product otherwise than one.
@@ -23,8 +24,8 @@ from torch.func import functional_call, stack_module_state
 from policies.base import TrainedHead, TrainJob, UntrainedHead
 from policies.cloned_head import BatchNorm, ClonedHead, build_output
 from policies.network import ACTIVATIONS, Layer, forward, initial_layers
-from policies.normalization import Scaling, action_scaling, input_scaling
 from policies.spec import HeadSpec, TrainSettings
+from policies.training_set import fault, training_set
 
 NUM_LOGGED = 50
 
@@ -42,7 +43,7 @@ def train_heads(
 
     Args:
         spec: the head, its options included.
-        jobs: demonstrations and seed of each head.
+        jobs: demonstrations, regularisation and seed of each head.
         settings: optimisation; the parameters after the last update are returned.
         device: where to train.
         num_checkpoints: evenly spaced parameter sets to keep, the last of which is that of the last update.
@@ -57,14 +58,14 @@ def train_heads(
     groups: dict[object, list[int]] = {}
     trained: dict[int, TrainedHead] = {}
     for index, job in enumerate(jobs):
-        fault = _fault(job)
-        if fault is not None:
-            trained[index] = UntrainedHead(fault)
+        found = fault(job)
+        if found is not None:
+            trained[index] = UntrainedHead(found)
             continue
         alone = None if _can_be_stacked(spec, job, settings) else index
         groups.setdefault((_shape(job), alone), []).append(index)
     for members in groups.values():
-        stack = _Stack(spec, [jobs[index] for index in members], settings, device)
+        stack = _Stack(spec, _on([jobs[index] for index in members], device), settings, device)
         stack.kept_updates = checkpoint_updates(settings.num_updates, num_checkpoints)
         stack.train()
         trained.update(zip(members, stack.heads(), strict=True))
@@ -75,20 +76,6 @@ def checkpoint_updates(num_updates: int, num_checkpoints: int) -> tuple[int, ...
     """After which updates parameters are kept, each once; the last one is left to the head itself."""
     updates = {round(num_updates * position / num_checkpoints) for position in range(1, num_checkpoints)}
     return tuple(sorted(updates - {0, num_updates}))
-
-
-def _fault(job: TrainJob) -> str | None:
-    """Why a job cannot be trained on; one whose parts do not match is an error of the caller."""
-    parts = {"features": job.features, "proprio": job.proprio, "actions": job.actions}
-    for name, values in parts.items():
-        if len(values) != len(job.features) or not len(values):
-            raise ValueError(
-                f"A head was given {len(job.features)} features and {len(values)} {name}; they must match."
-            )
-    for name, values in parts.items():
-        if not bool(torch.isfinite(values).all()):
-            return f"The {name} of a training set hold NaN or infinity. Check the encoder or the demonstrations."
-    return None
 
 
 def _can_be_stacked(spec: HeadSpec, job: TrainJob, settings: TrainSettings) -> bool:
@@ -117,13 +104,27 @@ def _shape(job: TrainJob) -> object:
     return tuple(job.features.shape[1:]), job.proprio.shape[1], job.actions.shape[1], front
 
 
-def _on(job: TrainJob, device: str) -> TrainJob:
-    """The job with all its tensors on a device; the caller's readout stays where it is."""
-    front = job.front
-    if front is not None and device != "cpu":
-        front = copy.deepcopy(front).to(device)
-    features, proprio, actions = (part.to(device) for part in (job.features, job.proprio, job.actions))
-    return replace(job, features=features, proprio=proprio, actions=actions, front=front)
+def _on(jobs: Sequence[TrainJob], device: str) -> list[TrainJob]:
+    """The jobs with all their tensors on a device, what they share there once; the caller's readouts stay."""
+    if device == "cpu":
+        return list(jobs)
+    there = {
+        id(part): part.to(device)
+        for job in jobs
+        for part in (job.features, job.proprio, job.actions, job.rows)
+        if part is not None
+    }
+    return [
+        replace(
+            job,
+            features=there[id(job.features)],
+            proprio=there[id(job.proprio)],
+            actions=there[id(job.actions)],
+            rows=None if job.rows is None else there[id(job.rows)],
+            front=None if job.front is None else copy.deepcopy(job.front).to(device),
+        )
+        for job in jobs
+    ]
 
 
 class _Stack:
@@ -131,14 +132,11 @@ class _Stack:
 
     def __init__(self, spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings, device: str) -> None:
         self.spec, self.settings, self.device = spec, settings, device
-        self.jobs = jobs = [_on(job, device) for job in jobs]
+        self.jobs = jobs
         self.output = build_output(spec)
         self.activation = cast("str", spec.options["activation"])
         self.generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
         self.action_dim = jobs[0].actions.shape[1]
-        self.actions = [
-            action_scaling(job.actions, settings.action_norm, is_bounded=self.output.is_bounded) for job in jobs
-        ]
         self._prepare_fronts()
         self._prepare_inputs()
         hidden = cast("Sequence[int]", spec.options["hidden"])
@@ -155,7 +153,6 @@ class _Stack:
     def _prepare_fronts(self) -> None:
         """A readout without parameters is applied once; one with parameters is trained with the head."""
         fronts = [job.front for job in self.jobs]
-        self.fixed: list[nn.Module | None] = [None for _ in fronts]
         self.front_params: dict[str, Tensor] = {}
         self.front_buffers: dict[str, Tensor] = {}
         self.front_model: nn.Module | None = None
@@ -163,7 +160,6 @@ class _Stack:
             return
         modules = [cast("nn.Module", front) for front in fronts]
         if not any(True for _ in modules[0].parameters()):
-            self.fixed = list(modules)
             return
         params, buffers = stack_module_state(modules)  # pyright: ignore[reportArgumentType]
         self.front_model = modules[0]
@@ -171,32 +167,19 @@ class _Stack:
         self.front_buffers = dict(buffers)
 
     def _prepare_inputs(self) -> None:
-        kind, use_proprio = self.settings.input_norm, self.settings.use_proprio
-        self.features: list[Tensor] = []
-        self.proprio: list[Tensor] = []
-        self.inputs: list[Scaling] = []
-        for job, fixed in zip(self.jobs, self.fixed, strict=True):
-            features = job.features
-            proprio = job.proprio if use_proprio else job.proprio.new_zeros(len(job.proprio), 0)
-            if self.front_model is None:
-                vectors = features if fixed is None else fixed(features)
-                # A fitted stage gives principal components: standardised one by one, the last are noise at full scale.
-                scaling = input_scaling(
-                    vectors, proprio, "global" if fixed is not None and kind == "standard" else kind
-                )
-                width = vectors.shape[1]
-                features = (vectors - scaling.mean[:width]) / scaling.std[:width]
-                self.feature_dim = width
-            else:
-                # The readout's output changes as it learns, so only proprioception is scaled beforehand.
-                with torch.no_grad():
-                    self.feature_dim = self.front_model(features[:1]).shape[1]
-                blank = features.new_zeros(len(features), self.feature_dim)
-                scaling = input_scaling(blank, proprio, kind)
-            self.features.append(features)
-            self.proprio.append((proprio - scaling.mean[self.feature_dim :]) / scaling.std[self.feature_dim :])
-            self.inputs.append(scaling)
-        self.input_dim = self.feature_dim + self.proprio[0].shape[1]
+        self.sets = [
+            training_set(
+                job,
+                self.settings,
+                job.front,
+                is_trained=self.front_model is not None,
+                is_bounded=self.output.is_bounded,
+            )
+            for job in self.jobs
+        ]
+        self.feature_dim = self.sets[0].feature_dim
+        self.input_dim = self.feature_dim + self.sets[0].proprio.shape[1]
+        kind = self.settings.input_norm
         shape = (len(self.jobs), 1, self.input_dim)
         self.norm_scale = torch.ones(shape, device=self.device, requires_grad=kind == "batch")
         self.norm_shift = torch.zeros(shape, device=self.device, requires_grad=kind == "batch")
@@ -221,11 +204,8 @@ class _Stack:
             }
             for fused in (True, False)
         ]
-        optimizer = kind(
-            [group for group in groups if group["params"]],
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-        )
+        # Without decay, which is each head's own.
+        optimizer = kind([group for group in groups if group["params"]], lr=settings.learning_rate, weight_decay=0.0)
         schedule = (
             torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.num_updates)
             if settings.schedule == "cosine"
@@ -233,19 +213,20 @@ class _Stack:
         )
         shape = (settings.num_updates, settings.batch_size)
         batches = [
-            torch.randint(len(features), shape, generator=generator)
-            for features, generator in zip(self.features, self.generators, strict=True)
+            torch.randint(len(each.rows), shape, generator=generator)
+            for each, generator in zip(self.sets, self.generators, strict=True)
         ]
-        targets = [scaling.apply(job.actions) for scaling, job in zip(self.actions, self.jobs, strict=True)]
         for update in range(settings.num_updates):
             rows = [batch[update].to(self.device) for batch in batches]
             inputs = self._normalise(self._inputs(rows))
             outputs = forward(self.layers, inputs, ACTIVATIONS[self.activation], self._drop)
-            loss = self.output.loss(outputs, torch.stack([part[row] for part, row in zip(targets, rows, strict=True)]))
+            targets = torch.stack([each.actions[row] for each, row in zip(self.sets, rows, strict=True)])
+            loss = self.output.loss(outputs, targets)
             self.losses[update] = loss.detach()
             optimizer.zero_grad(set_to_none=True)
             # The losses are summed, not averaged: each head's gradient is its own, whatever their number.
             loss.sum().backward()
+            self._decay(trainable, cast("float", optimizer.param_groups[0]["lr"]))
             optimizer.step()
             if schedule is not None:
                 schedule.step()
@@ -254,8 +235,8 @@ class _Stack:
                     kept[update + 1] = self._head(index)
 
     def _inputs(self, rows: Sequence[Tensor]) -> Float[Tensor, "K B I"]:
-        features = torch.stack([part[row] for part, row in zip(self.features, rows, strict=True)])
-        proprio = torch.stack([part[row] for part, row in zip(self.proprio, rows, strict=True)])
+        features = torch.stack([each.features_of(row) for each, row in zip(self.sets, rows, strict=True)])
+        proprio = torch.stack([each.proprio[row] for each, row in zip(self.sets, rows, strict=True)])
         if self.front_model is not None:
             features = torch.vmap(self._front)(self.front_params, self.front_buffers, features)
         return torch.cat([features, proprio], dim=2)
@@ -274,11 +255,31 @@ class _Stack:
         return (inputs - mean) / (var + BATCH_NORM_EPS).sqrt() * self.norm_scale + self.norm_shift
 
     def _drop(self, hidden: Float[Tensor, "K B H"]) -> Float[Tensor, "K B H"]:
-        rate = self.settings.dropout
-        if rate == 0:
+        rates = [job.regularisation.dropout for job in self.jobs]
+        if not any(rates):
             return hidden
-        kept = [torch.rand(hidden.shape[1:], generator=generator) >= rate for generator in self.generators]
-        return hidden * torch.stack(kept).to(self.device) / (1 - rate)
+        # A head without dropout draws nothing, and is multiplied by one.
+        kept = [
+            torch.rand(hidden.shape[1:], generator=generator) >= rate if rate else torch.ones(hidden.shape[1:]).bool()
+            for rate, generator in zip(rates, self.generators, strict=True)
+        ]
+        return hidden * torch.stack(kept).to(self.device) / self._by_head([1 - rate for rate in rates], hidden)
+
+    @torch.no_grad()
+    def _decay(self, trainable: Sequence[Tensor], learning_rate: float) -> None:
+        """Each head's weight decay, as torch's Adam and AdamW have it; nothing at all where none has any."""
+        decays = [job.regularisation.weight_decay for job in self.jobs]
+        if not any(decays):
+            return
+        for part in trainable:
+            if self.settings.optimizer == "adamw":
+                part.mul_(self._by_head([1 - learning_rate * decay for decay in decays], part))
+            elif part.grad is not None:
+                part.grad.add_(part * self._by_head(decays, part))
+
+    def _by_head(self, values: Sequence[float], like: Float[Tensor, "K ..."]) -> Float[Tensor, "K ..."]:
+        """A number for each head, to be broadcast over what the heads have."""
+        return torch.tensor(values, device=self.device).view(-1, *(1,) * (like.ndim - 1))
 
     def heads(self) -> list[TrainedHead]:
         """The trained heads, taken apart."""
@@ -307,8 +308,8 @@ class _Stack:
             spec=self.spec,
             layers=layers,
             output=self.output,
-            inputs=self.inputs[index],
-            actions=self.actions[index],
+            inputs=self.sets[index].inputs,
+            actions=self.sets[index].action_scaling,
             batch_norm=batch_norm,
             front=front,
             num_params=num_params,
@@ -320,7 +321,7 @@ class _Stack:
 
     def _trained_front(self, index: int) -> nn.Module | None:
         if self.front_model is None:
-            return self.fixed[index]
+            return self.jobs[index].front
         module = copy.deepcopy(cast("nn.Module", self.jobs[index].front))
         state = {name: value[index].detach() for name, value in {**self.front_params, **self.front_buffers}.items()}
         module.load_state_dict(state, strict=False)

@@ -15,7 +15,7 @@ from policies.base import TrainJob
 from policies.behavior_cloning import train_heads
 from policies.cloned_head import ClonedHead, act_together, build_output
 from policies.network import mixture_parameters
-from policies.spec import HeadSpec, TrainSettings
+from policies.spec import HeadSpec, Regularisation, TrainSettings
 from policies.storage import load_head, save_head
 
 NUM_SAMPLES = 32
@@ -25,12 +25,10 @@ SETTINGS = TrainSettings(
     num_updates=20,
     batch_size=16,
     learning_rate=3e-3,
-    weight_decay=0.0,
     optimizer="adam",
     schedule="constant",
     input_norm="standard",
     action_norm="none",
-    dropout=0.1,
     use_proprio=True,
 )
 
@@ -115,7 +113,7 @@ def _same(first: ClonedHead, second: ClonedHead) -> bool:
 
 def _overfits(spec: HeadSpec) -> str:
     few = _job(0)
-    head = _train(spec, [few], replace(SETTINGS, num_updates=500, dropout=0.0))[0]
+    head = _train(spec, [few], replace(SETTINGS, num_updates=500))[0]
     error = float((head.act(few.features, few.proprio, _noise(head, NUM_SAMPLES)) - few.actions).abs().mean())
     constant = float((few.actions - few.actions.median(dim=0).values).abs().mean())
     if error < OVERFIT_RATIO * constant:
@@ -142,7 +140,10 @@ def _seeded(spec: HeadSpec) -> str:
 
 
 def _independent_training(spec: HeadSpec) -> str:
-    jobs = [_job(seed, num_steps) for seed, num_steps in ((0, 20), (1, 50), (2, 35))]
+    jobs = [
+        replace(_job(seed, num_steps), regularisation=Regularisation(dropout=dropout, weight_decay=dropout / 10))
+        for seed, num_steps, dropout in ((0, 20, 0.1), (1, 50, 0.0), (2, 35, 0.3))
+    ]
     together = _train(spec, jobs)
     for position, job in enumerate(jobs):
         alone = _train(spec, [job])[0]

@@ -28,13 +28,12 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """How heads are trained; everything here is recorded with the result.
+    """How heads are trained together; everything here is recorded with the result.
 
     Attributes:
         num_updates: gradient steps; the parameters after the last one are what is evaluated.
         batch_size: transitions a step, drawn uniformly with replacement.
         learning_rate: of the optimiser, without schedule unless `schedule` says otherwise.
-        weight_decay: decoupled weight decay.
         optimizer: `adam` or `adamw`.
         schedule: learning-rate schedule over the updates.
         input_norm: `batch` (BatchNorm on the input, statistics of the training demonstrations frozen
@@ -44,17 +43,27 @@ class TrainSettings:
             under `standard`) or `none`.
         action_norm: scale actions by the training demonstrations (`standard`: to mean 0 and deviation 1, for heads
             whose means pass through tanh to the range [-1, 1]) or leave them (`none`).
-        dropout: probability in the hidden layers.
         use_proprio: append proprioception to the readout vector.
     """
 
     num_updates: int
     batch_size: int
     learning_rate: float
-    weight_decay: float
     optimizer: Literal["adam", "adamw"]
     schedule: Literal["constant", "cosine"]
     input_norm: Literal["batch", "standard", "global", "none"]
     action_norm: Literal["standard", "none"]
-    dropout: float
     use_proprio: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regularisation:
+    """What keeps one head from overfitting; heads that differ in nothing else are trained together.
+
+    Attributes:
+        dropout: probability with which a unit of the hidden layers is left out of an update.
+        weight_decay: on all trained parameters; decoupled under `adamw`, an L2 penalty under `adam`.
+    """
+
+    dropout: float = 0.0
+    weight_decay: float = 0.0

@@ -106,6 +106,30 @@ def test_other_heads_and_seeds_encode_no_frame(
     assert "Demonstration frames: 0 encoded" in " ".join(capsys.readouterr().out.split())
 
 
+def test_variants_of_a_head_are_what_they_would_be_in_a_run_of_their_own(reference: Path, tmp_path: Path) -> None:
+    variants = "head_variants={mlp_dropout:{head:mlp,train:{dropout:0.1,weight_decay:0.01}}}"
+    assert run(tmp_path / "both", "num_demos=[1,2]", "heads=[mlp,mlp_dropout]", variants) == 0
+    assert run(tmp_path / "alone", "num_demos=[1,2]", "train.dropout=0.1", "train.weight_decay=0.01") == 0
+
+    def found(run_dir: Path, head: str) -> dict[tuple[str, int], object]:
+        of_head = [record for record in contents(run_dir).values() if record["cell"]["head"] == head]
+        return {
+            (record["cell"]["encoder"], record["cell"]["num_demos"]): (
+                record["episodes"],
+                record["train_log"],
+                record["settings"]["train"],
+            )
+            for record in of_head
+        }
+
+    assert found(tmp_path / "both", "mlp") == found(reference, "mlp")
+    assert found(tmp_path / "both", "mlp_dropout") == found(tmp_path / "alone", "mlp")
+    assert found(reference, "mlp") != found(tmp_path / "alone", "mlp")
+    report = (tmp_path / "both" / "report" / "report.md").read_text()
+    assert "training of mlp_dropout" in report
+    assert "mlp_dropout (mlp with dropout=0.1, weight_decay=0.01)" in report
+
+
 def test_the_expert_stands_beside_the_policies(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     assert run(run_dir, "encoders=[proprio]", "baselines=[expert]", "num_demos=[1,2]", "horizon=150") == 0

@@ -17,7 +17,7 @@ from benchmark.composition import compose_config
 from benchmark.engine.training import demo_order, demo_path
 from benchmark.engine.workplace import load_task
 from benchmark.plan import make_plan
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from encoders.catalog import ALIASES, ENCODERS
 from envs.catalog import TASKS
 from envs.demos import DemoFile

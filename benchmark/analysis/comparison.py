@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmark.records import Cell, CellRecord, RecordStore, Refusal
+from benchmark.record_store import RecordStore, Refusal
+from benchmark.records import Cell, CellRecord
 
 # Settings that belong to the task; those of the head are `train` and `head_options`. All others must agree throughout,
 # but for the deviations, which say in words what the others hold.

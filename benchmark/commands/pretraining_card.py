@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmark.engine.provenance import PACKAGES, package_versions, processor, source_commit
 from benchmark.engine.workplace import load_encoder
-from benchmark.records import write_atomically
+from benchmark.record_store import write_atomically
 from encoders.base import Encoder
 from encoders.pretraining.base import Array, PretrainingFrames, settings_of
 from encoders.pretraining.checkpoint import write_whole

@@ -72,7 +72,7 @@ def evaluate_group(
             work.videos.write(cell, outcome.episode, outcome.frames, group.task.control_hz)
         num_stages = len(recorder.trained[cell].checkpoints) + 1
         if sum(map(len, by_update.values())) == num_stages * len(states.seeds):
-            last = sorted(by_update[config.train.num_updates], key=lambda episode: episode.index)
+            last = sorted(by_update[max(by_update)], key=lambda episode: episode.index)
             recorder.record(cell, last, None, _scores(by_update) if num_stages > 1 else ())
 
     largest = max(config.num_demos), config.seeds[0]
@@ -81,7 +81,7 @@ def evaluate_group(
         job
         for job in first_states
         for cell, update, _ in [entries[job[0]]]
-        if (cell.num_demos, cell.seed) == largest and update == config.train.num_updates
+        if (cell.num_demos, cell.seed) == largest and update == _last_update(recorder.trained[cell])
     )
     work.listener.stage(f"{group.task.name}: {group.encoder.name}: evaluating", len(jobs))
     evaluation = Evaluation(policies, jobs, rule, filmed if work.videos is not None else frozenset())
@@ -91,7 +91,11 @@ def evaluate_group(
 
 def _stages(head: TrainedHead) -> list[tuple[int, TrainedHead]]:
     """A head after its last update and at its checkpoints, by the number of updates."""
-    return [(int(cast("int", head.train_log["num_updates"])), head), *head.checkpoints.items()]
+    return [(_last_update(head), head), *head.checkpoints.items()]
+
+
+def _last_update(head: TrainedHead) -> int:
+    return int(cast("int", head.train_log["num_updates"]))
 
 
 def _scores(by_update: Mapping[int, Sequence[Episode]]) -> tuple[CheckpointScore, ...]:

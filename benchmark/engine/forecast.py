@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import cast
 
 from benchmark.plan import CellGroup, Plan
-from benchmark.records import Cell, write_atomically
+from benchmark.record_store import write_atomically
+from benchmark.records import Cell
 
 # Seconds on one core of a 2026 server without a GPU; a machine's own factor corrects them.
 STEP_S: Mapping[str, float] = {"metaworld": 0.0016, "robosuite": 0.012}
@@ -69,8 +70,8 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
         step_s = _step_s(group)
         demo_frames += frames
         rollout_frames += round(episodes * group.horizon * share)
-        demo_s += frames * step_s + plan.config.train.num_updates * sum(
-            _update_s(plan, group, cell) for cell in group.cells
+        demo_s += frames * step_s + sum(
+            plan.config.train_of(cell.head).num_updates * _update_s(plan, group, cell) for cell in group.cells
         )
         expected_s += episodes * group.horizon * share * step_s
         most_s += episodes * group.horizon * step_s
@@ -107,7 +108,7 @@ def _step_s(group: CellGroup) -> float:
 
 def _update_s(plan: Plan, group: CellGroup, cell: Cell) -> float:
     """Seconds of one core for one update of one head: forward and backward take six operations for each weight."""
-    readout, batch_size = plan.readouts[cell.readout], plan.config.train.batch_size
+    readout, batch_size = plan.readouts[cell.readout], plan.config.train_of(cell.head).batch_size
     pictures = batch_size if readout.kind == "cnn" else 0
     options = readout.options
     num_inputs = options.get("num_components") or options.get("num_outputs")

@@ -25,7 +25,8 @@ from benchmark.engine.training import demonstrations, features_of, train
 from benchmark.engine.video import VideoWriter
 from benchmark.engine.workplace import Listener, Workplace, load_encoder, load_task
 from benchmark.plan import CellGroup, Plan
-from benchmark.records import Cell, Digests, RecordError, RecordStore, write_atomically
+from benchmark.record_store import RecordError, RecordStore, write_atomically
+from benchmark.records import Cell, Digests
 from encoders.spec import EncoderSpec
 from encoders.weights_location import WeightsError, together
 from envs.spec import TaskSpec, View

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.config import BenchmarkConfig
 from benchmark.engine.features import FrameFeatures, NonFiniteError, TileEncoder, demo_features
@@ -95,22 +95,51 @@ def train(
     demos: Demonstrations,
     features: Mapping[int, FrameFeatures | NonFiniteError],
 ) -> dict[Cell, TrainedHead]:
-    """Trains the heads of all cells; those with one readout and head type in one batched computation.
+    """Trains the heads of all cells; those with one readout and network in one batched computation.
 
     A cell that was to learn from a demonstration whose features are not finite has a head that failed.
     """
     sound = {index: found for index, found in features.items() if isinstance(found, FrameFeatures)}
     trained: dict[Cell, TrainedHead] = _untrained(work.config, group, features)
     work.listener.stage(f"{group.task.name}: {group.encoder.name}: training {len(group.cells)} heads", len(group.cells))
-    for (readout, head), members in groupby(group.cells, key=lambda cell: (cell.readout, cell.head)):
+    for readout, members in groupby(group.cells, key=lambda cell: cell.readout):
         cells = [cell for cell in members if cell not in trained]
-        inputs = _head_inputs(work.config, plan.readouts[readout], sound)
-        jobs = [_job(work.config, plan.readouts[readout], cell, demos, inputs) for cell in cells]
-        spec = replace(plan.heads[head], options={**plan.heads[head].options, **work.config.head_options})
-        settings, num_checkpoints = work.config.train.settings(), work.config.checkpoint_evaluations
-        heads = work.trainers.train(spec, jobs, settings, num_checkpoints, work.listener.advance)
-        trained.update(zip(cells, heads, strict=True))
+        if not cells:
+            continue
+        table = _table(work.config, plan.readouts[readout], demos, sound)
+        fronts = _fronts(work.config, plan.readouts[readout], cells, table)
+        for names in _alike(plan):
+            chosen = [cell for cell in cells if cell.head in names]
+            jobs = [
+                TrainJob(
+                    features=table.features,
+                    proprio=table.proprio,
+                    actions=table.actions,
+                    rows=table.rows_of(work.config, cell.num_demos, cell.seed),
+                    seed=cell.seed,
+                    front=fronts[cell.num_demos, cell.seed],
+                    regularisation=work.config.train_of(cell.head).regularisation(),
+                )
+                for cell in chosen
+            ]
+            spec, settings = plan.heads[names[0]], work.config.train_of(names[0]).settings()
+            num_checkpoints = work.config.checkpoint_evaluations
+            heads = work.trainers.train(spec, jobs, settings, num_checkpoints, work.listener.advance)
+            trained.update(zip(chosen, heads, strict=True))
     return trained
+
+
+def _alike(plan: Plan) -> list[list[str]]:
+    """The heads of a plan, those together that differ in name and regularisation alone."""
+    found: list[tuple[object, list[str]]] = []
+    for name, spec in plan.heads.items():
+        kind = (spec.entry_point, dict(spec.options), plan.config.train_of(name).settings())
+        names = next((names for other, names in found if other == kind), None)
+        if names is None:
+            found.append((kind, [name]))
+        else:
+            names.append(name)
+    return [names for _, names in found]
 
 
 def _untrained(
@@ -126,32 +155,56 @@ def _untrained(
     return failed
 
 
-def _head_inputs(
-    config: BenchmarkConfig, readout: ReadoutSpec, features: Mapping[int, FrameFeatures]
-) -> dict[int, Tensor]:
-    """What the head reads at each step of each demonstration: the readout, fused over the history."""
-    inputs: dict[int, Tensor] = {}
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """All demonstrations of a group, one after another: the heads of a readout share it and pick their rows.
+
+    Attributes:
+        features: what the frozen readout gave, fused over the history.
+        proprio: proprioception.
+        actions: the expert's actions.
+        rows: rows of each demonstration, by its index.
+    """
+
+    features: Tensor
+    proprio: Tensor
+    actions: Tensor
+    rows: Mapping[int, Tensor]
+
+    def rows_of(self, config: BenchmarkConfig, num_demos: int, seed: int) -> Tensor:
+        """Rows of the demonstrations that a seed takes, in the order in which it takes them."""
+        return torch.cat([self.rows[index] for index in demo_order(config.demo_pool, seed)[:num_demos]])
+
+
+def _table(
+    config: BenchmarkConfig, readout: ReadoutSpec, demos: Demonstrations, features: Mapping[int, FrameFeatures]
+) -> _Table:
+    vectors: list[Tensor] = []
+    rows: dict[int, Tensor] = {}
+    start = 0
     for index, found in features.items():
-        vectors = read(readout, found.of(readout))
+        part = read(readout, found.of(readout))
         if config.fusion != "none":
-            vectors = fuse(vectors[history_indices(len(vectors), config.history)], config.fusion)
-        inputs[index] = vectors
-    return inputs
-
-
-def _job(
-    config: BenchmarkConfig,
-    readout: ReadoutSpec,
-    cell: Cell,
-    demos: Demonstrations,
-    inputs: Mapping[int, Tensor],
-) -> TrainJob:
-    chosen = demo_order(config.demo_pool, cell.seed)[: cell.num_demos]
-    features = torch.cat([inputs[index] for index in chosen])
-    return TrainJob(
-        features=features,
-        proprio=torch.from_numpy(np.concatenate([demos.demos[index].proprio for index in chosen])),
-        actions=torch.from_numpy(np.concatenate([demos.demos[index].actions for index in chosen])),
-        seed=cell.seed,
-        front=fit_readout(readout, features, cell.seed, config.budget_dim),
+            part = fuse(part[history_indices(len(part), config.history)], config.fusion)
+        vectors.append(part)
+        rows[index] = torch.arange(start, start + len(part))
+        start += len(part)
+    chosen = [demos.demos[index] for index in features]
+    return _Table(
+        features=torch.cat(vectors),
+        proprio=torch.from_numpy(np.concatenate([demo.proprio for demo in chosen])),
+        actions=torch.from_numpy(np.concatenate([demo.actions for demo in chosen])),
+        rows=rows,
     )
+
+
+def _fronts(
+    config: BenchmarkConfig, readout: ReadoutSpec, cells: Sequence[Cell], table: _Table
+) -> dict[tuple[int, int], nn.Module | None]:
+    """The stage between readout and head by number of demonstrations and seed; all heads start from the same."""
+    return {
+        (num_demos, seed): fit_readout(
+            readout, table.features[table.rows_of(config, num_demos, seed)], seed, config.budget_dim
+        )
+        for num_demos, seed in dict.fromkeys((cell.num_demos, cell.seed) for cell in cells)
+    }

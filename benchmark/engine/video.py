@@ -10,7 +10,8 @@ import imageio.v3 as iio
 import numpy as np
 from jaxtyping import UInt8
 
-from benchmark.records import Cell, Episode, write_atomically
+from benchmark.record_store import write_atomically
+from benchmark.records import Cell, Episode
 from envs.base import Array
 
 MIN_SIDE_PX = 224

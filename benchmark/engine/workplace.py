@@ -12,7 +12,7 @@ from benchmark.config import BenchmarkConfig
 from benchmark.engine.cache import FeatureCache
 from benchmark.engine.trainers import Trainers
 from benchmark.engine.video import VideoWriter
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from encoders.base import Encoder
 from encoders.spec import EncoderSpec
 from envs.base import Task

@@ -10,7 +10,8 @@ from typing import Any
 from benchmark.analysis.comparison import ReportError
 from benchmark.analysis.ranking import name_of, row_of
 from benchmark.analysis.statistics import Analysis
-from benchmark.records import CellRecord, write_atomically
+from benchmark.record_store import write_atomically
+from benchmark.records import CellRecord
 
 
 def to_model_card(analysis: Analysis, records: Sequence[CellRecord], output_dir: Path) -> list[Path]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from benchmark.analysis.comparison import ReportError, facts, incomparable, without_repeats
 from benchmark.analysis.ranking import conclusions, text_rows
 from benchmark.analysis.statistics import analyse
-from benchmark.records import CellRecord, RecordStore, digest_of, write_atomically
+from benchmark.record_store import RecordStore, write_atomically
+from benchmark.records import CellRecord, digest_of
 
 BEGIN = "<!-- leaderboard: written by `pvrbench leaderboard`; do not edit -->"
 END = "<!-- end of leaderboard -->"

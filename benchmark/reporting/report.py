@@ -13,7 +13,8 @@ from benchmark.analysis.estimates import Interval
 from benchmark.analysis.legacy import inflations
 from benchmark.analysis.ranking import curves_csv, ranking_csv, ranking_json, ranking_latex, ranking_table, text_rows
 from benchmark.analysis.statistics import Analysis, analyse
-from benchmark.records import CellRecord, write_atomically
+from benchmark.record_store import write_atomically
+from benchmark.records import CellRecord
 from benchmark.reporting.cost import cost_rows, costs_of
 from benchmark.reporting.figure import draw_figures
 from benchmark.reporting.page import page

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from benchmark.analysis.comparison import incomparable
 from benchmark.config import BenchmarkConfig, ConfigError, validate_config
 from benchmark.plan import make_plan
-from benchmark.records import CellRecord, RecordStore, digest_of, write_atomically
+from benchmark.record_store import RecordStore, write_atomically
+from benchmark.records import CellRecord, digest_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 

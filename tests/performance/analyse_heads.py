@@ -24,7 +24,7 @@ from scipy import stats
 from benchmark.analysis.estimates import mean_interval
 from benchmark.analysis.frame import read_records
 from benchmark.analysis.pairing import paired_difference
-from benchmark.records import RecordError
+from benchmark.record_store import RecordError
 from envs.base import Array
 
 mpl.use("Agg")

@@ -50,12 +50,10 @@ SETTINGS = TrainSettings(
     num_updates=50,
     batch_size=64,
     learning_rate=1e-3,
-    weight_decay=0.0,
     optimizer="adam",
     schedule="cosine",
     input_norm="standard",
     action_norm="none",
-    dropout=0.0,
     use_proprio=True,
 )
 RULE = EvaluationRule(horizon=HORIZON, last_step=False, history=1, fusion="none")

@@ -84,12 +84,10 @@ def measure(name: str, batch_size: int, num_updates: int, trainers: Trainers) ->
         num_updates=num_updates,
         batch_size=batch_size,
         learning_rate=1e-3,
-        weight_decay=0.0,
         optimizer="adam",
         schedule="constant",
         input_norm="standard",
         action_norm="none",
-        dropout=0.0,
         use_proprio=True,
     )
     spec, all_jobs = HEADS[name], jobs()

@@ -10,7 +10,8 @@ import pytest
 
 from benchmark.composition import compose_config
 from benchmark.plan import make_plan
-from benchmark.records import CellRecord, Cost, Digests, Episode, Provenance, RecordStore
+from benchmark.record_store import RecordStore
+from benchmark.records import CellRecord, Cost, Digests, Episode, Provenance
 
 MakeRun = Callable[..., Path]
 

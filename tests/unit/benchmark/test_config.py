@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -109,3 +110,41 @@ def test_the_order_of_names_does_not_change_a_cell() -> None:
 @pytest.mark.parametrize("override", ["head_options.hidden=[64,32]", "head_options={hidden:[64,32]}"])
 def test_options_of_a_head_are_settings_like_any_other(override: str) -> None:
     assert compose_config([*SMALL, override]).head_options == {"hidden": [64, 32]}
+
+
+VARIANTS = "head_variants={mlp_dropout:{head:mlp,train:{dropout:0.1}},mlp_small:{head:mlp,options:{hidden:[32]}}}"
+
+
+def test_variants_of_a_head_stand_beside_it_with_settings_of_their_own() -> None:
+    plan = make_plan(compose_config([*SMALL, "heads=[mlp,mlp_dropout,mlp_small]", VARIANTS, "train.batch_size=64"]))
+    group = plan.groups[0]
+    assert {cell.head for cell in group.cells} == {"mlp", "mlp_dropout", "mlp_small"}
+    assert {name: found.train["dropout"] for name, found in group.settings.items()} == {
+        "mlp": 0.0,
+        "mlp_dropout": 0.1,
+        "mlp_small": 0.0,
+    }
+    assert all(found.train["batch_size"] == 64 for found in group.settings.values())
+    assert group.settings["mlp_small"].head_options["hidden"] == [32]
+    assert group.settings["mlp"].head_options["hidden"] == [256, 256]
+    (said,) = [found for found in group.settings["mlp"].deviations if found.of == "heads"]
+    assert said.here == "mlp_dropout (mlp with dropout=0.1), mlp_small (mlp with hidden=[32])"
+
+
+@pytest.mark.parametrize(
+    ("variants", "complaint"),
+    [
+        ("{mlp:{head:gmm,train:{dropout:0.1}}}", "bears the name of a head of the catalog"),
+        ("{other:{head:mlp,train:{dropout:0.1}}}", "head_variants.other is not among heads=[mlp,wide]"),
+        ("{wide:{head:mpl,train:{dropout:0.1}}}", "Unknown head 'mpl'. Did you mean 'mlp'?"),
+        ("{wide:{head:mlp,train:{dropuot:0.1}}}", "head_variants.wide.train.dropuot=0.1 is not valid"),
+        ("{wide:{head:mlp,train:{dropout:1.5}}}", "head_variants.wide.train.dropout=1.5 is not valid"),
+        ("{wide:{head:mlp,options:{hiden:[8]}}}", "Unknown option of head 'wide': 'hiden'. Did you mean 'hidden'?"),
+        ("{wide:{head:mlp}}", "head_variants.wide differs from mlp in nothing"),
+        ("{wide:{train:{dropout:0.1}}}", "head_variants.wide.head"),
+    ],
+)
+def test_a_faulty_variant_is_refused_in_one_line(variants: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(complaint)) as error:
+        make_plan(compose_config([*SMALL, "heads=[mlp,wide]", f"head_variants={variants}"]))
+    assert "\n" not in str(error.value)

@@ -7,18 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.records import (
-    Cell,
-    CellRecord,
-    Cost,
-    Digests,
-    Episode,
-    Provenance,
-    RecordError,
-    RecordStore,
-    Settings,
-    read_record,
-)
+from benchmark.record_store import RecordError, RecordStore, read_record
+from benchmark.records import Cell, CellRecord, Cost, Digests, Episode, Provenance, Settings
 
 
 def record(num_demos: int = 5, *, success: bool = True) -> CellRecord:

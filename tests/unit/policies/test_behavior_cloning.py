@@ -16,19 +16,17 @@ from policies.behavior_cloning import checkpoint_updates, train_heads
 from policies.catalog import HEADS
 from policies.cloned_head import ClonedHead, act_together
 from policies.network import mixture_log_prob, mixture_parameters
-from policies.spec import TrainSettings
+from policies.spec import Regularisation, TrainSettings
 from policies.storage import load_head, save_head
 
 SETTINGS = TrainSettings(
     num_updates=40,
     batch_size=16,
     learning_rate=1e-3,
-    weight_decay=0.0,
     optimizer="adam",
     schedule="constant",
     input_norm="standard",
     action_norm="none",
-    dropout=0.0,
     use_proprio=True,
 )
 
@@ -62,16 +60,64 @@ def test_a_head_overfits_a_few_samples(name: str) -> None:
     assert float(error) < {"linear": 0.2, "gaussian": 0.2, "gmm": 0.25}.get(name, 0.08)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 @pytest.mark.parametrize("input_norm", ["standard", "batch", "global", "none"])
 @pytest.mark.parametrize("name", ["mlp", "gmm"])
-def test_a_head_is_the_same_bits_alone_and_in_company(name: str, input_norm: str) -> None:
-    settings = replace(SETTINGS, input_norm=input_norm, dropout=0.1)
-    jobs = [job(seed, num_steps) for seed, num_steps in ((0, 30), (1, 60), (2, 90), (0, 60), (4, 45))]
+def test_a_head_is_the_same_bits_alone_and_in_company(name: str, input_norm: str, optimizer: str) -> None:
+    settings = replace(SETTINGS, input_norm=input_norm, optimizer=optimizer)
+    kinds = ((0.0, 0.0), (0.1, 0.0), (0.3, 0.01), (0.1, 0.1), (0.0, 0.03))
+    jobs = [
+        replace(job(seed, num_steps), regularisation=Regularisation(dropout=dropout, weight_decay=decay))
+        for (seed, num_steps), (dropout, decay) in zip(
+            ((0, 30), (1, 60), (2, 90), (0, 60), (4, 45)), kinds, strict=True
+        )
+    ]
     together = train_heads(HEADS[name], jobs, settings)
     for position in (0, 3, 4):
         alone = train_heads(HEADS[name], [jobs[position]], settings)[0]
         assert same(alone, together[position])
         assert alone.train_log == together[position].train_log
+
+
+@pytest.mark.parametrize("front", [None, nn.Identity()])
+def test_heads_that_share_a_table_of_frames_learn_from_their_rows_alone(front: nn.Module | None) -> None:
+    own = [job(seed, num_steps) for seed, num_steps in ((0, 30), (1, 60))]
+    features = torch.cat([*(each.features for each in own), torch.full((1, 24), torch.nan)])  # the last of no concern
+    proprio = torch.cat([*(each.proprio for each in own), torch.zeros(1, 4)])
+    actions = torch.cat([*(each.actions for each in own), torch.zeros(1, 3)])
+    rows = (torch.arange(30), torch.arange(30, 90))
+    shared = [
+        TrainJob(features=features, proprio=proprio, actions=actions, seed=seed, rows=rows[seed], front=front)
+        for seed in range(2)
+    ]
+    heads = train_heads(HEADS["mlp"], shared, SETTINGS)
+    for alone, head in zip((replace(each, front=front) for each in own), heads, strict=True):
+        (expected,) = train_heads(HEADS["mlp"], [alone], SETTINGS)
+        assert same(expected, head)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)], ids=["adam", "adamw"]
+)
+def test_weight_decay_is_that_of_torch(optimizer: str, kind: type[torch.optim.Optimizer]) -> None:
+    one = replace(job(0), regularisation=Regularisation(weight_decay=0.1))
+    settings = replace(SETTINGS, optimizer=optimizer, input_norm="none", schedule="cosine")
+    (start,) = train_heads(HEADS["linear"], [one], replace(settings, learning_rate=1e-30))
+    (found,) = train_heads(HEADS["linear"], [one], settings)
+    weight, bias = (part[0].clone().requires_grad_() for part in parameters(start))
+    theirs = kind([weight, bias], lr=settings.learning_rate, weight_decay=0.1)  # pyright: ignore[reportCallIssue]
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, settings.num_updates)
+    generator = torch.Generator().manual_seed(0)
+    torch.rand(29, 3, generator=generator)  # the initial layer
+    inputs = torch.cat([one.features, one.proprio], dim=1)
+    for rows in torch.randint(60, (settings.num_updates, settings.batch_size), generator=generator):
+        loss = (inputs[rows] @ weight + bias - one.actions[rows]).square().mean()
+        theirs.zero_grad()
+        loss.backward()
+        theirs.step()
+        schedule.step()
+    for ours, part in zip(parameters(found), (weight, bias), strict=True):
+        torch.testing.assert_close(ours[0], part.detach(), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -184,11 +230,12 @@ def test_a_head_learns_and_acts_on_the_gpu(
     action_norm: Literal["standard", "none"],
     tmp_path: Path,
 ) -> None:
-    settings = replace(SETTINGS, input_norm=input_norm, action_norm=action_norm, dropout=0.1, schedule="cosine")
+    settings = replace(SETTINGS, input_norm=input_norm, action_norm=action_norm, schedule="cosine")
+    kind = Regularisation(dropout=0.1, weight_decay=0.01)
     torch.manual_seed(0)
     for front in (None, nn.Identity(), nn.Linear(24, 8)):
         for use_proprio in (True, False):
-            jobs = [replace(job(seed), front=copy.deepcopy(front)) for seed in range(2)]
+            jobs = [replace(job(seed), front=copy.deepcopy(front), regularisation=kind) for seed in range(2)]
             heads = train_heads(HEADS[name], jobs, replace(settings, use_proprio=use_proprio), "cuda", 2)
             assert all(part.device.type == "cpu" for each in jobs if each.front for part in each.front.parameters())
             features, proprio = jobs[0].features[:6].cuda(), jobs[0].proprio[:6].cuda()
@@ -275,8 +322,9 @@ def test_every_head_accepts_a_trainable_readout_with_and_without_proprioception(
         grids = replace(job(0), features=torch.randn(60, 3, 6, 6))
         front = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten())
         before = [part.clone() for part in front.parameters()]
-        settings = replace(SETTINGS, num_updates=5, input_norm=input_norm, use_proprio=use_proprio, dropout=0.1)
-        (head,) = train_heads(HEADS[name], [replace(grids, front=front)], settings)
+        settings = replace(SETTINGS, num_updates=5, input_norm=input_norm, use_proprio=use_proprio)
+        one = replace(grids, front=front, regularisation=Regularisation(dropout=0.1, weight_decay=0.01))
+        (head,) = train_heads(HEADS[name], [one], settings)
         assert head.failure is None
         assert isinstance(head, ClonedHead)
         assert head.front is not None

@@ -22,12 +22,10 @@ SETTINGS = TrainSettings(
     num_updates=10,
     batch_size=16,
     learning_rate=1e-3,
-    weight_decay=0.0,
     optimizer="adam",
     schedule="constant",
     input_norm="standard",
     action_norm="standard",
-    dropout=0.0,
     use_proprio=True,
 )
 

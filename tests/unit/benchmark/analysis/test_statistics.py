@@ -15,7 +15,8 @@ from benchmark.analysis.comparison import ReportError, incomparable, load_runs
 from benchmark.analysis.estimates import clustered_spread, log_weights, mean_interval, wilson
 from benchmark.analysis.pairing import paired_difference
 from benchmark.analysis.statistics import Contender, analyse
-from benchmark.records import Cell, CellRecord, Cost, Digests, Episode, Provenance, RecordStore, Settings
+from benchmark.record_store import RecordStore
+from benchmark.records import Cell, CellRecord, Cost, Digests, Episode, Provenance, Settings
 from benchmark.reporting.report import write_report
 
 proportion: Any = untyped_proportion

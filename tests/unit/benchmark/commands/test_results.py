@@ -15,7 +15,7 @@ import pytest
 
 import benchmark
 from benchmark.cli import main
-from benchmark.records import RecordError, read_record
+from benchmark.record_store import RecordError, read_record
 from benchmark.reporting.leaderboard import BEGIN, END
 from benchmark.reporting.submission import Conformance, SubmissionError, submit
 

@@ -28,12 +28,10 @@ def test_the_number_of_processes_changes_no_bit() -> None:
         num_updates=20,
         batch_size=16,
         learning_rate=1e-3,
-        weight_decay=0.0,
         optimizer="adam",
         schedule="cosine",
         input_norm="standard",
         action_norm="none",
-        dropout=0.0,
         use_proprio=True,
     )
     counts: list[int] = []
@@ -61,8 +59,8 @@ from policies.spec import TrainSettings
 zeros = torch.zeros(8, 4)
 jobs = [TrainJob(features=zeros, proprio=zeros, actions=zeros, seed=seed) for seed in range(2)]
 settings = TrainSettings(
-    num_updates=1, batch_size=4, learning_rate=1e-3, weight_decay=0.0, optimizer="adam", schedule="constant",
-    input_norm="none", action_norm="none", dropout=0.0, use_proprio=True,
+    num_updates=1, batch_size=4, learning_rate=1e-3, optimizer="adam", schedule="constant",
+    input_norm="none", action_norm="none", use_proprio=True,
 )
 trainers = Trainers(2, "cpu")
 trainers.train(HEADS["linear"], jobs, settings)

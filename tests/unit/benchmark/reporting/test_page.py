@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from benchmark.analysis.statistics import Contender
-from benchmark.records import Cell, RecordStore
+from benchmark.record_store import RecordStore
+from benchmark.records import Cell
 from benchmark.reporting.clip import video_grid
 from benchmark.reporting.report import write_report
 
