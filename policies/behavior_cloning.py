@@ -2,10 +2,10 @@
 
 Heads with inputs and outputs of one shape are stacked: one batched product a layer serves all, whatever their
 demonstrations, seeds and regularisation. Initialisation, batches and dropout of each head come from generators seeded
-by that head, and a batched product computes each aligned member
-the same way whatever its companions, so on the CPU a head's parameters are the same bits alone or in company. Heads
-whose shapes do not align, and those with a trainable readout in front, are trained one after another.
-This holds for one and the same number of threads; several may share out a product otherwise than one.
+by that head, and a batched product computes each aligned member the same way whatever its companions, so on the CPU a
+head's parameters are the same bits alone or in company. Heads whose shapes do not align, and those with convolutions or
+attention in front, are trained one after another. This holds for one and the same number of threads; several may share
+out a product otherwise than one.
 """
 
 from __future__ import annotations
@@ -81,20 +81,22 @@ def checkpoint_updates(num_updates: int, num_checkpoints: int) -> tuple[int, ...
 def _can_be_stacked(spec: HeadSpec, job: TrainJob, settings: TrainSettings) -> bool:
     """Whether a head's last bits stay what they are alone when others lie beside it.
 
-    Each member of a stack must start where it would start alone. Convolutions and attention in a trainable readout
-    take other paths in company, and gain no time by it.
+    Each member of a stack must start where it would start alone. Of trainable readouts, linear maps of vectors can be
+    stacked; convolutions and attention take other paths in company, and gain nothing by it (`docs/performance.md`).
     """
-    vectors = job.features[:1]
+    vectors, front_sizes = job.features[:1], list[int]()
     if job.front is not None:
-        if any(True for _ in job.front.parameters()):
+        parts = list(job.front.parameters())
+        if parts and (job.features.ndim > 2 or any(part.ndim != 2 for part in parts)):
             return False
+        front_sizes = [settings.batch_size * vectors.shape[1], *(part.numel() for part in parts)] if parts else []
         vectors = cast("Tensor", job.front(vectors))
     num_inputs = vectors.shape[1] + (job.proprio.shape[1] if settings.use_proprio else 0)
     hidden = cast("Sequence[int]", spec.options["hidden"])
     widths = [num_inputs, *hidden, build_output(spec).width(job.actions.shape[1])]
     members = [settings.batch_size * width for width in widths] + [first * second for first, second in pairwise(widths)]
     # With a single column, a product alone becomes that of a matrix and a vector, which rounds otherwise.
-    return min(widths) > 1 and all(size % ALIGNED_FLOATS == 0 for size in members)
+    return min(widths) > 1 and all(size % ALIGNED_FLOATS == 0 for size in (*members, *front_sizes))
 
 
 def _shape(job: TrainJob) -> object:

@@ -3,6 +3,8 @@
 Twelve heads of the usual size: 384 features and 9 numbers of proprioception in, 4 actions out. `run` is what `pvrbench
 run` does: the heads are shared out over one process for each core, and each process trains its share together. `plain`
 is the loop that one would write otherwise: a network of `torch.nn`, torch's Adam, all cores, one head after another.
+Six heads behind each trainable readout are trained stacked too, which a run does with linear maps alone: others are no
+faster for it, and round otherwise in company.
 Run as `python tests/performance/bench_heads.py [--updates N] [--cores N]`; machines differ, ratios less so.
 """
 
@@ -14,8 +16,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import cast
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -24,7 +28,9 @@ from benchmark.engine.machine import num_cores
 from benchmark.engine.processor import one_thread
 from benchmark.engine.provenance import processor
 from benchmark.engine.trainers import Trainers
-from policies.base import TrainJob
+from encoders.readout import fit_readout
+from encoders.readout_catalog import READOUTS
+from policies.base import TrainedHead, TrainJob
 from policies.behavior_cloning import train_heads
 from policies.catalog import HEADS
 from policies.cloned_head import act_together, build_output
@@ -34,6 +40,20 @@ NUM_HEADS, FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 12, 384, 9, 4
 LENGTHS = (500, 1000, 2500)  # transitions of 5, 10 and 25 demonstrations
 NUM_ROWS = 96
 REPEATS = 3
+
+# Of the trainable readouts: their batches, updates and frames.
+READOUT_BATCHES, READOUT_UPDATES, NUM_FRAMES = (32, 128), 10, 300
+
+SETTINGS = TrainSettings(
+    num_updates=1,
+    batch_size=1,
+    learning_rate=1e-3,
+    optimizer="adam",
+    schedule="constant",
+    input_norm="standard",
+    action_norm="none",
+    use_proprio=True,
+)
 
 
 def jobs() -> list[TrainJob]:
@@ -80,16 +100,7 @@ def train_plainly(spec: HeadSpec, job: TrainJob, settings: TrainSettings) -> Non
 
 def measure(name: str, batch_size: int, num_updates: int, trainers: Trainers) -> dict[str, float]:
     """Milliseconds an update and head: alone, together in one process, as a run trains them, and plainly."""
-    settings = TrainSettings(
-        num_updates=num_updates,
-        batch_size=batch_size,
-        learning_rate=1e-3,
-        optimizer="adam",
-        schedule="constant",
-        input_norm="standard",
-        action_norm="none",
-        use_proprio=True,
-    )
+    settings = replace(SETTINGS, batch_size=batch_size, num_updates=num_updates)
     spec, all_jobs = HEADS[name], jobs()
     with one_thread():
         together_s = seconds(lambda: train_heads(spec, all_jobs, settings))
@@ -114,6 +125,33 @@ def measure(name: str, batch_size: int, num_updates: int, trainers: Trainers) ->
     }
 
 
+def measure_readout(name: str, batch_size: int, num_updates: int) -> dict[str, object]:
+    """Six heads behind a trainable readout of a 7 x 7 grid of 192 channels, one after another and stacked."""
+    generator = torch.Generator().manual_seed(0)
+    readout, budget_dim = (READOUTS["mean"], 128) if name == "projection" else (READOUTS[name], None)
+    shape = (192,) if name == "projection" else (192, 7, 7)
+    features = torch.randn(NUM_FRAMES, *shape, generator=generator)
+    trained = [
+        TrainJob(
+            features=features,
+            proprio=torch.randn(NUM_FRAMES, PROPRIO_DIM, generator=generator),
+            actions=torch.rand(NUM_FRAMES, ACTION_DIM, generator=generator) * 2 - 1,
+            seed=seed,
+            front=fit_readout(readout, features, seed, budget_dim),
+        )
+        for seed in range(NUM_HEADS // 2)
+    ]
+    settings = replace(SETTINGS, batch_size=batch_size, num_updates=num_updates)
+    found: dict[bool, list[TrainedHead]] = {}
+    times: dict[bool, float] = {}
+    for stacked in (False, True):
+        with one_thread(), patch("policies.behavior_cloning._can_be_stacked", return_value=stacked):
+            times[stacked] = seconds(lambda: train_heads(HEADS["mlp"], trained, settings))
+            found[stacked] = train_heads(HEADS["mlp"], trained, settings)
+    logs = [[head.train_log for head in found[stacked]] for stacked in (False, True)]
+    return {"stacked_speedup": round(times[False] / times[True], 2), "same_losses": logs[0] == logs[1]}
+
+
 def main() -> None:
     """Measures heads of three sizes of work, with the batch of `standard` and with R3M's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,8 +165,13 @@ def main() -> None:
         for name in ("linear", "mlp", "gmm"):
             for batch_size in (128, 32):
                 results[f"{name}, batch {batch_size}"] = measure(name, batch_size, options.updates, trainers)
+    readouts = {
+        f"{name}, batch {batch_size}": measure_readout(name, batch_size, READOUT_UPDATES)
+        for name in ("projection", "spatial_softmax", "attention", "compression", "conv_neck")
+        for batch_size in READOUT_BATCHES
+    }
     facts = {"hardware": processor(), "cores": options.cores, "num_heads": NUM_HEADS, "num_updates": options.updates}
-    sys.stdout.write(json.dumps({**facts, "heads": results}, indent=1) + "\n")
+    sys.stdout.write(json.dumps({**facts, "heads": results, "trainable_readouts": readouts}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

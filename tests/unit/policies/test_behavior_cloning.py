@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from encoders.readout_module import Projection
 from policies.base import TrainJob
 from policies.behavior_cloning import checkpoint_updates, train_heads
 from policies.catalog import HEADS
@@ -133,16 +135,31 @@ def test_shapes_that_do_not_align_change_no_bit(name: str, batch_size: int, feat
     )
 
 
-def test_a_head_behind_a_trainable_readout_is_the_same_bits_alone_and_in_company() -> None:
-    def with_front(seed: int) -> TrainJob:
-        features = job(seed).features.repeat(1, 8).reshape(60, 3, 8, 8)
-        torch.manual_seed(seed)
-        front = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())
-        return replace(job(seed), features=features, front=front)
+def _convolution(seed: int) -> TrainJob:
+    torch.manual_seed(seed)
+    front = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())
+    return replace(job(seed), features=job(seed).features.repeat(1, 8).reshape(60, 3, 8, 8), front=front)
+
+
+def _projection(seed: int) -> TrainJob:
+    return replace(job(seed), front=Projection(24, 12, torch.Generator().manual_seed(seed)))
+
+
+@pytest.mark.parametrize("with_front", [_convolution, _projection])
+def test_a_head_behind_a_trainable_readout_is_the_same_bits_alone_and_in_company(
+    with_front: Callable[[int], TrainJob],
+) -> None:
 
     together = train_heads(HEADS["mlp"], [with_front(seed) for seed in range(3)], SETTINGS)
     for seed, head in enumerate(together):
-        assert same(train_heads(HEADS["mlp"], [with_front(seed)], SETTINGS)[0], head)
+        (alone,) = train_heads(HEADS["mlp"], [with_front(seed)], SETTINGS)
+        assert same(alone, head)
+        assert isinstance(alone, ClonedHead)
+        assert isinstance(head, ClonedHead)
+        assert alone.front is not None
+        assert head.front is not None
+        pairs = zip(alone.front.parameters(), head.front.parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_the_number_of_threads_changes_no_bit() -> None:
