@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import pkgutil
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -19,6 +22,7 @@ import numpy as np
 from envs.base import SimulationError, Task, TaskEnv
 from envs.catalog import TASKS
 from envs.frame_set import CLIPS, FRAMES, PIXELS, POINTS, POSITIONS, SCHEMA, Clip, FrameSetError, digest_of
+from envs.processes import serve_parent
 from envs.rendering import TargetCamera, ViewRenderer
 from envs.scene_variation import Looks, Table, dress, exchange_textures, foreign_bodies, looks_of
 from envs.spec import LEAN_VERSION, View
@@ -139,13 +143,31 @@ def collect_frames(
         for first in range(0, len(indices), _CLIPS_PER_JOB)
     ]
     if jobs:
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(min(num_workers, len(jobs))) as pool:
-            for done in pool.imap_unordered(_record_task, jobs):
-                if isinstance(done, str):
-                    raise FrameSetError(done)
-                on_clip(done)
+        _record_all(jobs, min(num_workers, len(jobs)), on_clip)
     _assemble(folder, recipe, clips)
+
+
+def _record_all(
+    jobs: Sequence[tuple[FrameRecipe, Path, Mapping[int, Clip]]], num_workers: int, on_clip: Callable[[int], None]
+) -> None:
+    pool = ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=_prepare)
+    try:
+        for done in as_completed([pool.submit(_record_task, job) for job in jobs]):
+            on_clip(done.result())
+    except BrokenProcessPool as error:
+        raise FrameSetError(
+            "A process that rendered clips was killed: memory is short, most likely. Ask for fewer with --workers; "
+            "the same command goes on from there."
+        ) from error
+    finally:
+        # After a fault or an interruption, what has not begun never does.
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare() -> None:
+    serve_parent()
+    # What is written is whole, so an interruption may end a process in the middle of a clip.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _claim(folder: Path, recipe: FrameRecipe) -> None:
@@ -173,8 +195,8 @@ def _part(folder: Path, index: int) -> Path:
     return folder / _PARTS / f"{index:06d}.npz"
 
 
-def _record_task(job: tuple[FrameRecipe, Path, Mapping[int, Clip]]) -> int | str:
-    """Records all clips of one task; the number of them, or what went wrong."""
+def _record_task(job: tuple[FrameRecipe, Path, Mapping[int, Clip]]) -> int:
+    """Records clips of one task, and returns their number."""
     recipe, folder, clips = job
     spec = TASKS[next(iter(clips.values())).task]
     task = cast("Callable[[Any], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
@@ -188,10 +210,6 @@ def _record_task(job: tuple[FrameRecipe, Path, Mapping[int, Clip]]) -> int | str
         for index, clip in clips.items():
             found = _record_clip(recipe, clip, (task, env), (renderer, looks))
             _write(_part(folder, index), lambda file, found=found: np.savez(file, **found))
-    except FrameSetError as error:
-        return str(error)
-    except KeyboardInterrupt:
-        return "interrupted"
     finally:
         renderer.close()
         env.close()

@@ -6,7 +6,6 @@ import atexit
 import hashlib
 import os
 import pkgutil
-import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,6 +22,7 @@ from jaxtyping import UInt8
 
 from envs.base import Task, TaskEnv
 from envs.demos import Demo, DemoError, DemoFile
+from envs.processes import serve_parent
 from envs.spec import LEAN_VERSION, TaskSpec, View
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ _served: Any = None
 def _prepare(served: tuple[TaskSpec, DemoFile, View]) -> None:
     global _served  # noqa: PLW0603 - what one process renders is the same for all its jobs
     _served = served
-    # An interruption is the parent's to handle; it ends its children.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve_parent()
 
 
 @cache

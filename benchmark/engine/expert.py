@@ -15,6 +15,7 @@ from benchmark.engine.workplace import Workplace, load_encoder, load_task
 from benchmark.plan import CellGroup
 from benchmark.records import CellRecord, Cost, Digests, Episode
 from envs.base import SimulationError, Task, TaskEnv
+from envs.processes import serve_parent
 from envs.spec import TaskSpec
 
 
@@ -47,7 +48,7 @@ def record_expert(work: Workplace, group: CellGroup) -> int:
     ]
     episodes: list[Episode] = []
     # Spawned, as all simulator processes are.
-    with ProcessPoolExecutor(num_workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=serve_parent) as pool:
         for found in pool.map(_run_share, shares):
             episodes += found
             work.listener.advance(len(found))

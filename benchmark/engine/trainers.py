@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
-from threading import Thread
+from multiprocessing import get_context
 
 import torch
 
 from benchmark.engine.processor import one_thread
+from envs.processes import serve_parent
 from policies.base import TrainedHead, TrainJob
 from policies.behavior_cloning import train_heads
 from policies.spec import HeadSpec, TrainSettings
@@ -100,17 +98,7 @@ class Trainers:
 
 def _prepare() -> None:
     torch.set_num_threads(1)
-    # A parent that is killed ends nobody: its children would wait for work for ever.
-    Thread(target=_end_with_parent, daemon=True).start()
-    # An interruption is the parent's to handle; it ends its children.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    serve_parent()
 
 
 def _train(job: bytes) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import replace
 
@@ -148,3 +149,13 @@ def test_a_faulty_variant_is_refused_in_one_line(variants: str, complaint: str) 
     with pytest.raises(ValueError, match=re.escape(complaint)) as error:
         make_plan(compose_config([*SMALL, "heads=[mlp,wide]", f"head_variants={variants}"]))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_cell_group_can_be_sent_to_another_machine(preset: str) -> None:
+    plan = make_plan(compose_config([f"preset={preset}"]))
+    sent = pickle.loads(pickle.dumps(plan))  # noqa: S301 - our own
+    assert sent.groups == plan.groups
+    assert sent.cells == plan.cells
+    for group in plan.groups:
+        assert pickle.loads(pickle.dumps(group)) == group  # noqa: S301

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -66,6 +71,20 @@ def test_processes_and_interruptions_change_nothing(
     collect_frames(RECIPE, folder, 2)
     assert verify_frame_set(folder).digest == read_frame_set(frames).digest
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in frames.iterdir())
+
+
+def test_a_killed_process_ends_the_collection_with_a_remedy(tmp_path: Path) -> None:
+    def kill_the_first() -> None:
+        while not (children := multiprocessing.active_children()):
+            time.sleep(0.05)
+        assert children[0].pid is not None
+        os.kill(children[0].pid, signal.SIGKILL)
+
+    killer = Thread(target=kill_the_first)
+    killer.start()
+    with pytest.raises(FrameSetError, match=r"was killed.*the same command goes on"):
+        collect_frames(RECIPE, tmp_path / "set", 2)
+    killer.join()
 
 
 def test_neither_tasks_nor_states_are_evaluated_anywhere() -> None:
