@@ -1,9 +1,9 @@
 """What the head study shows: rank agreement of each variation with the base, as a table and a figure.
 
 Reads what `study_heads.py` recorded, writes `agreement.csv`, `scores.csv` (by task and over all) and `study.png` and
-prints the table in Markdown. Variations that are not complete are named and left out. The first row sets the measure:
-how well two training seeds of the base agree with one another. Run as
-`python tests/performance/analyse_heads.py [FOLDER] [--output FOLDER]`.
+prints the table in Markdown. A contender that lacks cells in a variation is named and left out of it; each variation is
+compared with the base over the contenders that both have. The first row sets the measure: how well two training seeds
+of the base agree with one another. Run as `python tests/performance/analyse_heads.py [FOLDER] [--output FOLDER]`.
 """
 
 from __future__ import annotations
@@ -52,13 +52,16 @@ def read_study(folder: Path) -> dict[str, pd.DataFrame]:
             sys.stderr.write(f"{path.parent.name} has no records yet\n")
     if BASE not in found:
         raise SystemExit(f"error: {folder} has no run named {BASE!r}. Run tests/performance/study_heads.py first.")
-    cells = found[BASE].groupby(["task", "encoder", "readout"]).size()
-    size = cells.max()
-    if not (cells == size).all():
+    per_task = found[BASE].groupby(["task", "encoder", "readout"]).size()
+    if not (per_task == per_task.max()).all():
         raise SystemExit(f"error: the run {BASE!r} in {folder} is not complete. Run it to its end first.")
-    per_seed = len(found[BASE]) / found[BASE]["seed"].nunique()
-    for name in [name for name, table in found.items() if len(table) != per_seed * table["seed"].nunique()]:
-        sys.stderr.write(f"{name} is left out: it has {len(found.pop(name))} episodes, not all of its cells\n")
+    per_seed = found[BASE]["task"].nunique() * per_task.max() // found[BASE]["seed"].nunique()
+    for name, table in found.items():
+        sizes = table.groupby(["encoder", "readout"])["success"].transform("size")
+        whole = sizes == per_seed * table["seed"].nunique()
+        for contender in sorted({f"{row.encoder} {row.readout}" for row in table[~whole].itertuples()}):
+            sys.stderr.write(f"{contender} is left out of {name}: it lacks cells there\n")
+        found[name] = table[whole]
     return dict(sorted(found.items(), key=lambda item: (item[0] != BASE, -item[1]["seed"].nunique(), item[0])))
 
 
@@ -96,6 +99,7 @@ def agreement(base: Scores, other: Scores) -> dict[str, float]:
         for one, other in combinations(range(len(names)), 2)
     ]
     return {
+        "contenders": len(names),
         "tau": _tau(_means(first), _means(second)),
         "tau_low": float(low),
         "tau_high": float(high),
@@ -134,6 +138,8 @@ def _means(values: Array) -> Array:
 
 
 def _tau(first: Array, second: Array) -> float:
+    if len(first) < 2:
+        return np.nan
     found: Any = stats.kendalltau(first, second)
     return float(found.statistic)
 
@@ -185,7 +191,8 @@ def draw(agreements: pd.DataFrame, rates: pd.DataFrame, path: Path) -> None:
     figure, axis = plt.subplots(figsize=(10, 4.4), layout="constrained")
     axis.imshow(percent, cmap="Blues", vmin=0, vmax=110, aspect="auto")
     for (row, column), value in np.ndenumerate(percent):
-        axis.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 60 else "black")
+        if np.isfinite(value):
+            axis.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 60 else "black")
     names = [f"{name.replace('_', ' ')}\nτ {taus[name]:.2f}" if name in taus else name for name in columns]
     axis.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(order)), order)
@@ -206,7 +213,7 @@ def main() -> None:
     agreements.round(4).to_csv(output / "agreement.csv", index=False)
     rates.round(4).to_csv(output / "scores.csv", index=False)
     draw(agreements, rates, output / "study.png")
-    columns = ("variation", "seeds", "τ of the ranking", "τ without references", "τ of all scores")
+    columns = ("variation", "seeds", "contenders", "τ of the ranking", "τ without references", "τ of all scores")
     columns += ("pairs told apart by both", "of these reversed", "success against base", "grid_pca against class_token")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in agreements.to_dict("records"):
@@ -216,7 +223,9 @@ def main() -> None:
         )
         tau = f"{row['tau']:.2f} ({row['tau_low']:.2f} to {row['tau_high']:.2f})"
         others = f"{row['tau_images']:.2f} | {row['tau_by_task']:.2f} | {row['told_apart']:.0f} | {row['reversed']:.0f}"
-        line = f"| {row['variation']} | {row['seeds']} | {tau} | {others} | {gain} | {places} |"
+        line = (
+            f"| {row['variation']} | {row['seeds']} | {row['contenders']:.0f} | {tau} | {others} | {gain} | {places} |"
+        )
         lines.append(re.sub(r"nan \(nan to nan\)|\+?nan( \(\+?nan to \+?nan\))?", "-", line))
     sys.stdout.write("\n".join(lines) + "\n")
 

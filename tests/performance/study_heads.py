@@ -14,7 +14,7 @@ from pathlib import Path
 
 BASE = {
     "tasks": "[metaworld/assembly-v3,metaworld/bin-picking-v3,metaworld/button-press-topdown-v3,robosuite/lift]",
-    "encoders": "[zoo_mae,zoo_clip]",
+    "encoders": "[zoo_mae,zoo_clip,zoo_dift,random_zoo_vit]",
     "baselines": "[oracle,proprio]",
     "readouts": "[class_token,mean,grid4,grid_pca]",
     "num_demos": "[10]",

@@ -67,19 +67,26 @@ def test_complete_variations_are_compared_and_others_named(
     for name, head in (("base", "mlp"), ("gmm", "gmm"), ("batch_32", "mlp"), ("cut", "mlp")):
         seeds = "seeds=[0]" if name == "batch_32" else "seeds=[0,1]"
         make_run(tmp_path / name, *tiny, seeds, f"heads=[{head}]", rates=rates)
-    next((tmp_path / "cut" / "records").glob("*pixels*")).unlink()
+    next((tmp_path / "cut" / "records").glob("*pixels_7-*")).unlink()
     (tmp_path / "soon" / "records").mkdir(parents=True)
     monkeypatch.setattr("sys.argv", ["analyse_heads.py", str(tmp_path), "--output", str(tmp_path / "out")])
     STUDY["main"]()
     said = capsys.readouterr()
-    assert "cut is left out: it has 300 episodes" in said.err
+    assert "pixels_7 pooled is left out of cut: it lacks cells there" in said.err
     assert "soon has no records yet" in said.err
     lines = said.out.splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| (base, seed 1 for 0)", "| base", "| gmm", "| batch_32"]
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| (base, seed 1 for 0)",
+        "| base",
+        "| cut",
+        "| gmm",
+        "| batch_32",
+    ]
     # The made-up outcomes do not depend on the head but by the name of the cell; batch_32 repeats the base's seed 0.
     agreements = pd.read_csv(tmp_path / "out" / "agreement.csv").set_index("variation")
     assert agreements.loc["batch_32", "tau"] == pytest.approx(1)
     assert agreements.loc["batch_32", "difference"] == 0
+    assert agreements.loc[["cut", "gmm", "batch_32"], "contenders"].tolist() == [3, 4, 4]
     scores = pd.read_csv(tmp_path / "out" / "scores.csv")
     assert set(scores["task"]) == {"all", "metaworld/assembly-v3", "metaworld/button-press-topdown-v3"}
     assert ((scores["low"] <= scores["success"]) & (scores["success"] <= scores["high"])).all()
