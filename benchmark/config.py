@@ -19,6 +19,10 @@ PROTOCOL_KEYS = (
 AXES = ("tasks", "cameras", "readouts", "heads")
 
 
+# pydantic's text for a field that is not there; what it gives as input then is all that is.
+MISSING = "Field required"
+
+
 class ConfigError(ValueError):
     """The configuration cannot be used; the text names the key, what was given and what is expected."""
 
@@ -136,7 +140,8 @@ class BenchmarkConfig(_Frozen):
         fusion: `none`, `concat` or `flare`.
         budget_dim: common feature width, null for none.
         head_options: options handed to every head.
-        head_variants: heads of this run by a name of its own: what each differs in.
+        head_variants: heads of this run by a name of its own: what each differs in; none where it is left out, as
+            configurations of earlier versions do.
         train: optimiser settings.
         checkpoint_evaluations: intermediate evaluations for the legacy maximum; 0 for none.
         deviations: departures from the published protocol, and of the overrides from the preset.
@@ -166,14 +171,14 @@ class BenchmarkConfig(_Frozen):
     fusion: Literal["none", "concat", "flare"]
     budget_dim: Positive | None
     head_options: Mapping[str, JsonValue]
-    head_variants: Mapping[str, HeadVariant]
+    head_variants: Mapping[str, HeadVariant] = {}
     train: TrainConfig
     checkpoint_evaluations: Annotated[int, Field(ge=0)]
     deviations: tuple[Deviation, ...]
     engine: EngineConfig
 
-    def told(self, name: str) -> str:
-        """A name of an axis for readers: with what it differs in, where it is that of a head's variant."""
+    def told_head(self, name: str) -> str:
+        """A head's name for readers: with what it differs in, where it is a variant."""
         variant = self.head_variants.get(name)
         return name if variant is None else f"{name} ({variant.text})"
 
@@ -203,13 +208,12 @@ def validate_config(values: Mapping[str, object]) -> BenchmarkConfig:
             f"Ask for fewer, or collect more with demo_pool={max(too_many)}."
         )
     _check_variants(config)
-    evaluations, updates = (
-        config.checkpoint_evaluations,
-        min(config.train_of(name).num_updates for name in config.heads),
-    )
+    shortest = min(config.heads, key=lambda name: config.train_of(name).num_updates)
+    evaluations, updates = config.checkpoint_evaluations, config.train_of(shortest).num_updates
     if evaluations > updates:
+        where = f"head_variants.{shortest}.train" if shortest in config.head_variants else "train"
         raise ConfigError(
-            f"checkpoint_evaluations={evaluations} is more than train.num_updates={updates}, and each evaluates the "
+            f"checkpoint_evaluations={evaluations} is more than {where}.num_updates={updates}, and each evaluates the "
             f"parameters after another update. Ask for at most {updates}, or train longer."
         )
     if (config.history > 1) != (config.fusion != "none"):
@@ -226,9 +230,7 @@ def _check_variants(config: BenchmarkConfig) -> None:
         raise ConfigError(
             f"head_variants.{unused[0]} is not among heads=[{','.join(config.heads)}]. Add it there, or leave it out."
         )
-    for name, variant in config.head_variants.items():
-        if not variant.options and not variant.train:
-            raise ConfigError(f"head_variants.{name} differs from {variant.head} in nothing. Give options or train.")
+    for name in config.head_variants:
         try:
             config.train_of(name)
         except ValidationError as error:
@@ -255,7 +257,8 @@ def departures(preset: BenchmarkConfig, given: BenchmarkConfig) -> tuple[Deviati
         own = _expanded(getattr(preset, axis))
         further = [name for name in _expanded(getattr(given, axis)) if name not in own]
         if further:
-            here, there = ", ".join(given.told(name) for name in further), ", ".join(own)
+            told = given.told_head if axis == "heads" else str
+            here, there = ", ".join(told(name) for name in further), ", ".join(own)
             found.append(Deviation(of=axis, here=here, original=there, effect="unknown", override=True))
     return tuple(found)
 
@@ -281,4 +284,6 @@ def _expanded(names: tuple[str, ...]) -> list[str]:
 
 def _complaint(loc: tuple[int | str, ...], message: str, given: object) -> str:
     where = ".".join(str(part) for part in loc)
+    if message == MISSING:
+        return f"{where} is missing"
     return f"{where}={given!r} is not valid: {message[0].lower()}{message[1:]}"

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, Literal, cast
 
-from pydantic import JsonValue
+from pydantic import JsonValue, PositiveFloat, StrictBool, TypeAdapter, ValidationError
 
-from benchmark.config import BenchmarkConfig, ConfigError
+from benchmark.config import BenchmarkConfig, ConfigError, Positive
 from benchmark.records import Cell, Settings
 from benchmark.registry import encoders, expand_tasks, heads, readouts, tasks, unknown
 from encoders.readout_catalog import ReadoutSpec, applies
 from encoders.spec import EncoderSpec
 from envs.spec import TaskSpec, View
 from policies.spec import HeadSpec
+
+# What an option of a head may be: by its name, else by the type of the catalog's value; the first that fits.
+CHOICES: Mapping[str, Any] = {
+    "activation": Literal["relu", "tanh"],
+    "act_rule": Literal["likeliest_mode", "sampled_mode"],
+}
+OPTION_KINDS: Sequence[tuple[type | tuple[type, ...], Any]] = (
+    (bool, StrictBool),
+    (int, Positive),
+    (float, PositiveFloat),
+    ((tuple, list), tuple[Positive, ...]),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +166,28 @@ def _head(config: BenchmarkConfig, name: str) -> HeadSpec:
     """A head of the catalog or a variant of one, with the options of the run."""
     variant = config.head_variants.get(name)
     if variant is None:
-        spec, options = heads()[name], config.head_options
-    else:
-        spec, options = heads()[variant.head], {**config.head_options, **variant.options}
-    for option in options:
+        return _with_options(replace(heads()[name], name=name), config.head_options, "head_options")
+    base = _with_options(replace(heads()[variant.head], name=name), config.head_options, "head_options")
+    spec = _with_options(base, variant.options, f"head_variants.{name}.options")
+    if spec == base and config.train_of(name) == config.train:
+        raise ConfigError(f"head_variants.{name} differs from {variant.head} in nothing. Give other options or train.")
+    return spec
+
+
+def _with_options(spec: HeadSpec, options: Mapping[str, JsonValue], key: str) -> HeadSpec:
+    """The head with other options, each of the type that the catalog's has; `key` is where they were given."""
+    taken: dict[str, object] = {}
+    for option, value in options.items():
         if option not in spec.options:
-            raise ConfigError(unknown(f"option of head {name!r}:", option, spec.options))
-    return replace(spec, name=name, options={**spec.options, **options})
+            raise ConfigError(unknown(f"option of head {spec.name!r}:", option, spec.options))
+        default = spec.options[option]
+        kind = CHOICES.get(option) or next((kind for of, kind in OPTION_KINDS if isinstance(default, of)), None)
+        try:
+            taken[option] = value if kind is None else TypeAdapter[Any](kind).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ConfigError(f"{key}.{option}={value!r} is not valid: {reason[0].lower()}{reason[1:]}") from error
+    return replace(spec, options={**spec.options, **taken})
 
 
 def _horizon(task: TaskSpec, config: BenchmarkConfig) -> int:
@@ -207,6 +234,7 @@ def _settings(config: BenchmarkConfig, task: TaskSpec, head: HeadSpec) -> Settin
         fusion=config.fusion,
         budget_dim=config.budget_dim,
         precision=config.engine.precision,
+        variant_of=config.head_variants[head.name].head if head.name in config.head_variants else "",
         head_options=head_options(head),
         train=config.train_of(head.name).model_dump(),
         deviations=config.deviations,

@@ -110,6 +110,7 @@ class Settings(_Frozen):
         fusion: how they are combined.
         budget_dim: common width to which features are projected before the head; None leaves them.
         precision: numbers that encoders computed with; left out of the file where it is the ordinary one.
+        variant_of: the head of the catalog that the cell's is a variant of; left out of the file where it is none.
         head_options: the head's own options.
         train: optimiser settings.
         deviations: where the protocol departs from the published one it is named after, and the run from its preset;
@@ -129,6 +130,7 @@ class Settings(_Frozen):
     fusion: str
     budget_dim: Count | None
     precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
+    variant_of: str = Field(default="", exclude_if=lambda value: not value)
     head_options: Mapping[str, JsonValue]
     train: Mapping[str, JsonValue]
     deviations: tuple[Deviation, ...]

@@ -6,14 +6,14 @@ import json
 import os
 import pkgutil
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -150,31 +150,30 @@ def collect_frames(
 def _record_all(
     jobs: Sequence[tuple[FrameRecipe, Path, Mapping[int, Clip]]], num_workers: int, on_clip: Callable[[int], None]
 ) -> None:
-    pool = ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=_prepare)
-    try:
-        for done in as_completed([pool.submit(_record_task, job) for job in jobs]):
-            on_clip(done.result())
-    except BrokenProcessPool as error:
-        raise FrameSetError(
-            "A process that rendered clips was killed: memory is short, most likely. Ask for fewer with --workers; "
-            "the same command goes on from there."
-        ) from error
-    finally:
-        # After a fault or an interruption, what has not begun never does.
-        pool.shutdown(cancel_futures=True)
-
-
-def _prepare() -> None:
-    serve_parent()
-    # What is written is whole, so an interruption may end a process in the middle of a clip.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    others = set(active_children())
+    prepare = partial(serve_parent, dies_of_interruptions=True)
+    with ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=prepare) as pool:
+        try:
+            for done in as_completed([pool.submit(_record_task, job) for job in jobs]):
+                on_clip(done.result())
+        except BaseException as error:
+            # What is written is whole, so a process may end in the middle of a clip rather than after fifty.
+            for process in set(active_children()) - others:
+                process.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise FrameSetError(
+                    "A process that rendered clips was killed: memory is short, most likely. Ask for fewer with "
+                    "--workers; the same command goes on from there."
+                ) from error
+            raise
 
 
 def _claim(folder: Path, recipe: FrameRecipe) -> None:
     path, ours = folder / _RECIPE, json.dumps(asdict(recipe))
     try:
         if path.exists():
-            theirs, wanted = json.loads(path.read_text()), json.loads(ours)
+            # Sets of before there were two variations have the first.
+            theirs, wanted = {"variation": "looks", **json.loads(path.read_text())}, json.loads(ours)
             differing = [
                 f"{key} {theirs.get(key)} there, {wanted[key]} here" for key in wanted if theirs.get(key) != wanted[key]
             ]

@@ -1,4 +1,4 @@
-"""Processes that work for another: they leave interruptions to it, and do not outlive it."""
+"""Processes that work for another and do not outlive it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from multiprocessing import parent_process
 from threading import Thread
 
 
-def serve_parent() -> None:
+def serve_parent(*, dies_of_interruptions: bool = False) -> None:
     """Initialises a process of a pool.
 
     A parent that is killed ends nobody: its children would wait for work for ever.
+
+    Args:
+        dies_of_interruptions: end at once when the user interrupts, rather than finish what is being done: for long
+            pieces of work of which nothing is left half done.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL if dies_of_interruptions else signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
 
 

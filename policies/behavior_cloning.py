@@ -55,6 +55,7 @@ def train_heads(
     Raises:
         ValueError: a job's features, proprioception and actions are of different lengths.
     """
+    jobs = _on(jobs, device)
     groups: dict[object, list[int]] = {}
     trained: dict[int, TrainedHead] = {}
     for index, job in enumerate(jobs):
@@ -65,7 +66,7 @@ def train_heads(
         alone = None if _can_be_stacked(spec, job, settings) else index
         groups.setdefault((_shape(job), alone), []).append(index)
     for members in groups.values():
-        stack = _Stack(spec, _on([jobs[index] for index in members], device), settings, device)
+        stack = _Stack(spec, [jobs[index] for index in members], settings, device)
         stack.kept_updates = checkpoint_updates(settings.num_updates, num_checkpoints)
         stack.train()
         trained.update(zip(members, stack.heads(), strict=True))

@@ -126,6 +126,7 @@ def test_variants_of_a_head_are_what_they_would_be_in_a_run_of_their_own(referen
     assert found(tmp_path / "both", "mlp_dropout") == found(tmp_path / "alone", "mlp")
     assert found(reference, "mlp") != found(tmp_path / "alone", "mlp")
     report = (tmp_path / "both" / "report" / "report.md").read_text()
+    assert "a variant of mlp" in report
     assert "training of mlp_dropout" in report
     assert "mlp_dropout (mlp with dropout=0.1, weight_decay=0.01)" in report
 

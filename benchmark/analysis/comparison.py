@@ -8,9 +8,10 @@ from pathlib import Path
 from benchmark.record_store import RecordStore, Refusal
 from benchmark.records import Cell, CellRecord
 
-# Settings that belong to the task; those of the head are `train` and `head_options`. All others must agree throughout,
-# but for the deviations, which say in words what the others hold.
+# Settings that belong to the task, and those of the head. All others must agree throughout, but for the deviations,
+# which say in words what the others hold.
 OF_TASK = ("horizon",)
+OF_HEAD = ("variant_of", "train", "head_options")
 
 # Refused files with one reason that are named each; more are counted.
 MANY_FILES = 3
@@ -88,9 +89,11 @@ def facts(record: CellRecord) -> dict[str, str]:
     found = {
         key: str(getattr(settings, key))
         for key in type(settings).model_fields
-        if key not in (*OF_TASK, "train", "head_options", "deviations")
+        if key not in (*OF_TASK, *OF_HEAD, "deviations")
     }
     found |= {f"{key} of {cell.task}": str(getattr(settings, key)) for key in OF_TASK}
+    if settings.variant_of:
+        found[f"variant_of of {cell.head}"] = settings.variant_of
     found |= {f"train.{key} of {cell.head}": str(value) for key, value in settings.train.items()}
     found |= {f"head_options.{key} of {cell.head}": str(value) for key, value in settings.head_options.items()}
     found[f"initial_states of {cell.task}"] = digests.initial_states[:16]

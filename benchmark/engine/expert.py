@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing import get_context
 
 from benchmark.engine.provenance import processor, provenance, simulator_versions
@@ -48,7 +49,8 @@ def record_expert(work: Workplace, group: CellGroup) -> int:
     ]
     episodes: list[Episode] = []
     # Spawned, as all simulator processes are.
-    with ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=serve_parent) as pool:
+    prepare = partial(serve_parent, dies_of_interruptions=True)
+    with ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=prepare) as pool:
         for found in pool.map(_run_share, shares):
             episodes += found
             work.listener.advance(len(found))

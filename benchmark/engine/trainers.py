@@ -6,9 +6,12 @@ import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from multiprocessing import get_context
+from typing import cast
 
 import torch
+from torch import Tensor
 
 from benchmark.engine.processor import one_thread
 from envs.processes import serve_parent
@@ -86,7 +89,7 @@ class Trainers:
         shares = [range(start, len(jobs), num_shares) for start in range(num_shares)]
         tasks: dict[Future[bytes], range] = {
             # By value: tensors in shared memory would each hold a file open.
-            self._pool.submit(_train, pickle.dumps((recipe, [jobs[index] for index in share]))): share
+            self._pool.submit(_train, pickle.dumps((recipe, _own_rows([jobs[index] for index in share])))): share
             for share in shares
         }
         trained: dict[int, TrainedHead] = {}
@@ -94,6 +97,26 @@ class Trainers:
             trained.update(zip(tasks[task], pickle.loads(task.result()), strict=True))  # noqa: S301 - our own
             on_progress(len(tasks[task]))
         return [trained[index] for index in range(len(jobs))]
+
+
+def _own_rows(jobs: Sequence[TrainJob]) -> list[TrainJob]:
+    """The jobs with no more rows of the tables that they share than they learn from: that is what is sent."""
+    tables: dict[tuple[int, int, int], list[TrainJob]] = {}
+    for job in jobs:
+        tables.setdefault((id(job.features), id(job.proprio), id(job.actions)), []).append(job)
+    cut: dict[int, TrainJob] = {}
+    for sharing in tables.values():
+        wanted = [job.rows for job in sharing if job.rows is not None]
+        if len(wanted) < len(sharing):
+            cut |= {id(job): job for job in sharing}
+            continue
+        kept = cast("Tensor", torch.cat(wanted).unique())
+        first = sharing[0]
+        features, proprio, actions = first.features[kept], first.proprio[kept], first.actions[kept]
+        for job, rows in zip(sharing, wanted, strict=True):
+            renumbered = torch.searchsorted(kept, rows)
+            cut[id(job)] = replace(job, features=features, proprio=proprio, actions=actions, rows=renumbered)
+    return [cut[id(job)] for job in jobs]
 
 
 def _prepare() -> None:

@@ -10,6 +10,7 @@ from benchmark.analysis.ranking import conclusions, text_rows
 from benchmark.analysis.statistics import analyse
 from benchmark.record_store import RecordStore, write_atomically
 from benchmark.records import CellRecord, digest_of
+from benchmark.reporting.protocol import variants
 
 BEGIN = "<!-- leaderboard: written by `pvrbench leaderboard`; do not edit -->"
 END = "<!-- end of leaderboard -->"
@@ -122,7 +123,7 @@ def _section(digest: str, names: Sequence[str], submissions: Mapping[str, Sequen
         "",
         *(_row(row) for row in (header, ["---"] * len(header), *rows)),
         "",
-        *(f"- {line}" for line in (*conclusions(analysis), *analysis.warnings)),
+        *(f"- {line}" for line in (*conclusions(analysis), *analysis.warnings, *variants(records))),
         f"- Submissions: {', '.join(f'[{name}](submissions/{name})' for name in names)}.",
         "",
     ]

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from benchmark.analysis.comparison import OF_HEAD
 from benchmark.records import CellRecord, Deviation, Settings
-
-OF_HEAD = ("train", "head_options")
 
 # Of a content hash so much is shown.
 HASH_LENGTH = 16
@@ -40,10 +39,23 @@ def protocol(records: Sequence[CellRecord]) -> dict[str, str]:
     # Records that differ in the settings of one head are not reported together.
     heads = {record.cell.head: record.settings for record in records}
     for head in sorted(heads):
+        if heads[head].variant_of:
+            rows[head] = f"a variant of {heads[head].variant_of}"
         rows[f"training of {head}"] = words(heads[head].train)
         if heads[head].head_options:
             rows[f"options of {head}"] = words(heads[head].head_options)
     return rows
+
+
+def variants(records: Sequence[CellRecord]) -> list[str]:
+    """A line for each head that is not of the catalog: what it is a variant of, and its settings."""
+    heads = {record.cell.head: record.settings for record in records}
+    return [
+        f"{head} is a variant of {heads[head].variant_of}: {words(heads[head].head_options)}; trained with "
+        f"{words(heads[head].train)}."
+        for head in sorted(heads)
+        if heads[head].variant_of
+    ]
 
 
 def deviations(records: Sequence[CellRecord]) -> list[Deviation]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from benchmark.composition import compose_config, preset_names
-from benchmark.config import ConfigError
+from benchmark.config import ConfigError, validate_config
 from benchmark.plan import make_plan
+from benchmark.records import Settings
 from benchmark.registry import UnknownNameError, encoders
 from envs.catalog import TASKS
 
@@ -142,7 +143,13 @@ def test_variants_of_a_head_stand_beside_it_with_settings_of_their_own() -> None
         ("{wide:{head:mlp,train:{dropout:1.5}}}", "head_variants.wide.train.dropout=1.5 is not valid"),
         ("{wide:{head:mlp,options:{hiden:[8]}}}", "Unknown option of head 'wide': 'hiden'. Did you mean 'hidden'?"),
         ("{wide:{head:mlp}}", "head_variants.wide differs from mlp in nothing"),
-        ("{wide:{train:{dropout:0.1}}}", "head_variants.wide.head"),
+        ("{wide:{head:mlp,train:{dropout:0.0},options:{hidden:[256,256]}}}", "wide differs from mlp in nothing"),
+        ("{wide:{head:mlp,options:{hidden:64}}}", "head_variants.wide.options.hidden=64 is not valid"),
+        ("{wide:{head:mlp,options:{hidden:[64,0]}}}", "head_variants.wide.options.hidden=[64, 0] is not valid"),
+        ("{wide:{head:mlp,options:{activation:gelu}}}", "activation='gelu' is not valid: input should be 'relu' or"),
+        ("{wide:{head:gmm,options:{num_modes:0}}}", "head_variants.wide.options.num_modes=0 is not valid"),
+        ("{wide:{head:gmm,options:{min_std:-1}}}", "head_variants.wide.options.min_std=-1 is not valid"),
+        ("{wide:{train:{dropout:0.1}}}", "head_variants.wide.head is missing"),
     ],
 )
 def test_a_faulty_variant_is_refused_in_one_line(variants: str, complaint: str) -> None:
@@ -159,3 +166,35 @@ def test_a_cell_group_can_be_sent_to_another_machine(preset: str) -> None:
     assert sent.cells == plan.cells
     for group in plan.groups:
         assert pickle.loads(pickle.dumps(group)) == group  # noqa: S301
+
+
+def test_of_several_heads_the_one_trained_least_bounds_the_checkpoints() -> None:
+    variant = "head_variants={short:{head:mlp,train:{num_updates:3}}}"
+    with pytest.raises(ConfigError, match=r"more than head_variants\.short\.train\.num_updates=3"):
+        compose_config([*SMALL, "heads=[mlp,short]", variant, "checkpoint_evaluations=5"])
+
+
+def test_a_variant_is_told_of_the_heads_alone() -> None:
+    variant = "head_variants={mean:{head:mlp,train:{dropout:0.1}}}"
+    config = compose_config(["preset=r3m", "heads=[mlp_tanh,mean]", "readouts=[grid4,mean]", variant])
+    said = {found.of: found.here for found in config.deviations if found.override}
+    assert said["heads"] == "mean (mlp with dropout=0.1)"
+    assert said["readouts"] == "grid4"
+
+
+def test_configurations_from_before_variants_are_read() -> None:
+    values = compose_config(SMALL).model_dump(mode="json")
+    del values["head_variants"]
+    assert validate_config(values).head_variants == {}
+    del values["tasks"]
+    with pytest.raises(ConfigError, match=r"^tasks is missing$"):
+        validate_config(values)
+
+
+def test_variants_of_different_heads_under_one_name_are_not_compared() -> None:
+    def settings(head: str) -> Settings:
+        variant = f"head_variants={{x:{{head:{head},train:{{dropout:0.1}}}}}}"
+        return make_plan(compose_config([*SMALL, "heads=[x]", variant])).groups[0].settings["x"]
+
+    assert settings("mlp").differences(settings("gaussian")) == ["variant_of", "head_options"]
+    assert settings("mlp").variant_of == "mlp"

@@ -170,6 +170,18 @@ def test_without_scenes_only_looks_vary(frames: Path, tmp_path: Path) -> None:
     assert 0.01 < differing.mean() < 0.9
 
 
+def test_a_set_from_before_there_were_scenes_is_one_of_looks(tmp_path: Path) -> None:
+    folder, recipe = tmp_path / "old", replace(RECIPE, variation="looks", num_clips=1)
+    collect_frames(recipe, folder, 1)
+    path = folder / "recipe.json"
+    told = json.loads(path.read_text())
+    del told["variation"]
+    path.write_text(json.dumps(told))
+    collect_frames(recipe, folder, 1)
+    with pytest.raises(FrameSetError, match="variation looks there, scenes here"):
+        collect_frames(replace(recipe, variation="scenes"), folder, 1)
+
+
 def test_points_lie_where_the_picture_shows_them() -> None:
     env = load_task(TASKS["metaworld/push-v3"]).make_env(None)
     observation = env.reset(0)

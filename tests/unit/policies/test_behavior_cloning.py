@@ -252,7 +252,11 @@ def test_a_head_learns_and_acts_on_the_gpu(
     torch.manual_seed(0)
     for front in (None, nn.Identity(), nn.Linear(24, 8)):
         for use_proprio in (True, False):
-            jobs = [replace(job(seed), front=copy.deepcopy(front), regularisation=kind) for seed in range(2)]
+            table = job(0)
+            jobs = [
+                replace(table, seed=0, rows=torch.arange(40), front=copy.deepcopy(front), regularisation=kind),
+                replace(table, seed=1, rows=torch.arange(10, 60), front=copy.deepcopy(front)),
+            ]
             heads = train_heads(HEADS[name], jobs, replace(settings, use_proprio=use_proprio), "cuda", 2)
             assert all(part.device.type == "cpu" for each in jobs if each.front for part in each.front.parameters())
             features, proprio = jobs[0].features[:6].cuda(), jobs[0].proprio[:6].cuda()

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 
-from benchmark.engine.trainers import Trainers
+from benchmark.engine.trainers import Trainers, _own_rows  # pyright: ignore[reportPrivateUsage]
 from policies.base import TrainJob
 from policies.catalog import HEADS
 from policies.spec import TrainSettings
@@ -47,6 +48,20 @@ def test_the_number_of_processes_changes_no_bit() -> None:
                 ]
                 assert torch.equal(*acted)
     assert sorted(counts) == [1, 1, 2, 2]
+
+
+def test_a_process_is_sent_the_rows_that_its_heads_learn_from() -> None:
+    table = _job(0, 90)
+    jobs = [replace(table, rows=rows) for rows in (torch.arange(50, 90), torch.arange(60, 70), torch.arange(50, 55))]
+    cut = _own_rows(jobs)
+    assert all(len(job.features) == 40 for job in cut)
+    assert all(job.features is cut[0].features for job in cut)
+    for job, small in zip(jobs, cut, strict=True):
+        assert job.rows is not None
+        assert small.rows is not None
+        for name in ("features", "proprio", "actions"):
+            assert torch.equal(getattr(job, name)[job.rows], getattr(small, name)[small.rows])
+    assert _own_rows([table]) == [table]
 
 
 KILLED = """
