@@ -1,9 +1,10 @@
 """What the head study shows: rank agreement of each variation with the base, as a table and a figure.
 
-Reads what `study_heads.py` recorded, writes `agreement.csv`, `scores.csv` (by task and over all) and `study.png` and
-prints the table in Markdown. A contender that lacks cells in a variation is named and left out of it; each variation is
-compared with the base over the contenders that both have. The first row sets the measure: how well two training seeds
-of the base agree with one another. Run as `python tests/performance/analyse_heads.py [FOLDER] [--output FOLDER]`.
+Reads what `study_heads.py` recorded, writes `agreement.csv`, `scores.csv` (by task and over all), `encoders.csv` (in
+the mean of the readouts that all encoders have) and `study.png` and prints the tables in Markdown. A contender that
+lacks cells in a variation is named and left out of it; each variation is compared with the base over the contenders
+that both have. The first row sets the measure: how well two training seeds of the base agree with one another. Run as
+`python tests/performance/analyse_heads.py [FOLDER] [--output FOLDER]`.
 """
 
 from __future__ import annotations
@@ -126,6 +127,30 @@ def places_count(values: Scores) -> dict[str, float]:
     return {"places": found.estimate, "places_low": found.low, "places_high": found.high}
 
 
+def by_encoder(values: Scores) -> Scores:
+    """Success of every encoder in the mean of the readouts that all of them have; references are left out."""
+    readouts: dict[str, set[str]] = {}
+    for encoder, _, readout in (name.partition(" ") for name in values if name not in REFERENCES):
+        readouts.setdefault(encoder, set()).add(readout)
+    shared = sorted(set[str].intersection(*readouts.values())) if readouts else []
+    return {
+        encoder: np.mean([values[f"{encoder} {readout}"] for readout in shared], axis=0)
+        for encoder in readouts
+        if shared
+    }
+
+
+def encoder_table(study: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Success of every encoder under every variation, in the mean of tasks and shared readouts."""
+    rows: list[dict[str, object]] = []
+    for name, episodes in study.items():
+        for encoder, found in by_encoder(scores(episodes, sorted(episodes["seed"].unique()))).items():
+            rate = mean_interval(found)
+            place = {"variation": name, "encoder": encoder}
+            rows.append({**place, "success": rate.estimate, "low": rate.low, "high": rate.high})
+    return pd.DataFrame(rows)
+
+
 def _sign(first: Array, second: Array) -> int:
     """1 or -1 where two contenders are told apart, else 0."""
     found, p_value = paired_difference(first, second)
@@ -207,11 +232,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results/studies/heads_zoo"))
     parser.add_argument("--output", type=Path, help="where to write; default: the same folder")
     options = parser.parse_args()
-    agreements, rates = tables(read_study(options.folder))
+    study = read_study(options.folder)
+    agreements, rates = tables(study)
+    encoders = encoder_table(study)
     output: Path = options.output or options.folder
     output.mkdir(parents=True, exist_ok=True)
     agreements.round(4).to_csv(output / "agreement.csv", index=False)
     rates.round(4).to_csv(output / "scores.csv", index=False)
+    encoders.round(4).to_csv(output / "encoders.csv", index=False)
     draw(agreements, rates, output / "study.png")
     columns = ("variation", "seeds", "contenders", "τ of the ranking", "τ without references", "τ of all scores")
     columns += ("pairs told apart by both", "of these reversed", "success against base", "grid_pca against class_token")
@@ -227,6 +255,17 @@ def main() -> None:
             f"| {row['variation']} | {row['seeds']} | {row['contenders']:.0f} | {tau} | {others} | {gain} | {places} |"
         )
         lines.append(re.sub(r"nan \(nan to nan\)|\+?nan( \(\+?nan to \+?nan\))?", "-", line))
+    names: list[str] = encoders["encoder"].unique().tolist()
+    lines += ["", f"| variation | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for variation in study:
+        part = encoders[encoders["variation"] == variation]
+        told = {
+            str(row["encoder"]): "{:.0f} ({:.0f} to {:.0f})".format(
+                *(100 * row[key] for key in ("success", "low", "high"))
+            )
+            for row in part.to_dict("records")
+        }
+        lines.append(f"| {variation} | {' | '.join(told.get(name, '-') for name in names)} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -51,6 +51,12 @@ def test_pairs_that_both_heads_tell_apart_are_counted_and_those_that_they_order_
     assert [(found["told_apart"], found["reversed"]) for found in (same, back, level)] == [(1, 0), (1, 1), (0, 0)]
 
 
+def test_encoders_are_set_side_by_side_over_the_readouts_that_all_have() -> None:
+    rates = {"a mean": 0.2, "a grid4": 0.4, "a class_token": 1.0, "b mean": 0.6, "b grid4": 0.8, "oracle": 1.0}
+    found = STUDY["by_encoder"](values(rates))
+    assert {name: part.mean() for name, part in found.items()} == pytest.approx({"a": 0.3, "b": 0.7})
+
+
 def test_how_far_places_are_ahead_is_counted_over_the_encoders_that_have_both() -> None:
     rates = {"a class_token": 0.2, "a grid_pca": 0.8, "b class_token": 0.4, "b grid_pca": 0.4, "c mean": 0.9}
     found = STUDY["places_count"](values(rates))
@@ -74,7 +80,7 @@ def test_complete_variations_are_compared_and_others_named(
     said = capsys.readouterr()
     assert "pixels_7 pooled is left out of cut: it lacks cells there" in said.err
     assert "soon has no records yet" in said.err
-    lines = said.out.splitlines()
+    lines = said.out.split("\n\n")[0].splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == [
         "| (base, seed 1 for 0)",
         "| base",
