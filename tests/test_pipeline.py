@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +145,38 @@ def test_the_expert_stands_beside_the_policies(tmp_path: Path) -> None:
     assert records[0]["episodes"] == records[1]["episodes"]
     assert all(episode["success"] and episode["num_steps"] < 150 for episode in records[0]["episodes"])
     assert "expert" in (run_dir / "report" / "report.md").read_text()
+
+
+# A shell that starts jobs in the background has them ignore interruptions.
+INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from benchmark.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("encoder", ["expert", "oracle"])
+def test_an_interruption_ends_a_run_at_once(encoder: str, tmp_path: Path) -> None:
+    long = ["num_episodes=200", "horizon=500", "success_rule=last_step", "engine.num_workers=2"]
+    settings = ["run", *SMALL, *long, f"encoders=[{encoder}]", f"run_dir={tmp_path / 'run'}"]
+    command = [sys.executable, "-c", INTERRUPTIBLE, *settings]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            while "evaluating" not in (line := process.stdout.readline()):
+                assert line, "the run ended before it evaluated"
+            time.sleep(3)
+            os.killpg(process.pid, signal.SIGINT)
+            said, _ = process.communicate(timeout=30)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130
+    assert "Interrupted. What is recorded is kept" in said
+    assert "Traceback" not in said
 
 
 def test_the_legacy_maximum_stands_beside_the_headline_and_leaves_it_alone(reference: Path, tmp_path: Path) -> None:
