@@ -26,10 +26,11 @@ BASE = {
     "image_px": "112",
     "engine.videos": "false",
 }
-# The base has a second training seed: how well two trainings of one head agree is what the others are measured by.
+# The base has a second training seed: how well two trainings of one head agree is what the others are measured by. So
+# has the other kind of head.
 VARIATIONS = {
     "base": {"seeds": "[0,1]"},
-    "gmm": {"heads": "[gmm]"},
+    "gmm": {"heads": "[gmm]", "seeds": "[0,1]"},
     "updates_1000": {"train.num_updates": "1000"},
     "updates_9000": {"train.num_updates": "9000"},
     "width_64": {"head_options": "{hidden:[64,64]}"},
