@@ -54,3 +54,9 @@ def inflations(records: Sequence[CellRecord]) -> list[Inflation]:
             )
         )
     return found
+
+
+def unevaluated(records: Sequence[CellRecord]) -> str:
+    """What a maximum over checkpoints that a protocol reports may add, for runs that did not evaluate it."""
+    told = {item.text for record in records for item in record.settings.deviations if item.of == "checkpoint"}
+    return " ".join(["Not evaluated in these runs.", *sorted(told)]) if told else ""

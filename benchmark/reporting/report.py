@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchmark.analysis.comparison import load_runs
 from benchmark.analysis.estimates import Interval
-from benchmark.analysis.legacy import inflations
+from benchmark.analysis.legacy import inflations, unevaluated
 from benchmark.analysis.ranking import curves_csv, ranking_csv, ranking_json, ranking_latex, ranking_table, text_rows
 from benchmark.analysis.statistics import Analysis, analyse
 from benchmark.record_store import write_atomically
@@ -123,7 +123,8 @@ def _costs(analysis: Analysis, records: Sequence[CellRecord]) -> list[str]:
 def _legacy(records: Sequence[CellRecord]) -> list[str]:
     found = inflations(records)
     if not found:
-        return []
+        told = unevaluated(records)
+        return ["## Maximum over checkpoints (legacy)", "", told, ""] if told else []
     return [
         "## Maximum over checkpoints (legacy)",
         "",

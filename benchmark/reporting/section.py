@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from benchmark.analysis.estimates import Interval
-from benchmark.analysis.legacy import inflations
+from benchmark.analysis.legacy import inflations, unevaluated
 from benchmark.analysis.ranking import conclusions, text_rows
 from benchmark.analysis.statistics import Analysis, Comparison, Contender, CurvePoint
 from benchmark.records import CellRecord
@@ -238,7 +238,7 @@ def _pair(item: Comparison) -> tuple[str, ...]:
 
 
 def legacy(records: Sequence[CellRecord]) -> str:
-    """What older protocols would have reported; empty where no checkpoints were evaluated."""
+    """What older protocols would have reported, or that it was not evaluated; empty where the original does not."""
     rows = [
         (
             f"{item.encoder} · {item.readout}",
@@ -249,7 +249,8 @@ def legacy(records: Sequence[CellRecord]) -> str:
         for item in inflations(records)
     ]
     if not rows:
-        return ""
+        told = unevaluated(records)
+        return paragraph(told) if told else ""
     header = ("encoder · readout", "head", "N", "last update, %", "maximum, %", "inflation, points")
     note = paragraph("Older protocols report the best of several evaluations; it reads too high and is never ranked.")
     return note + table(header, rows, caption="Maximum over checkpoints beside the last update", first_number=2)

@@ -12,12 +12,13 @@ from benchmark.analysis.comparison import load_runs
 from benchmark.analysis.estimates import Interval
 from benchmark.analysis.ranking import ranking_latex
 from benchmark.analysis.statistics import Analysis, Comparison, Contender, Ranked, analyse
+from benchmark.composition import compose_config
 from benchmark.records import CellRecord
 from benchmark.reporting.cost import cost_rows, costs_of, measured_axes
 from benchmark.reporting.markup import Html, safe, table
 from benchmark.reporting.protocol import encoder_rows, protocol, provenance
 from benchmark.reporting.report import markdown
-from benchmark.reporting.section import heat, ranking, readouts
+from benchmark.reporting.section import heat, legacy, ranking, readouts
 
 TOKEN, PATCHES = Contender("one", "class_token", "mlp"), Contender("one", "grid4", "mlp")
 
@@ -141,3 +142,19 @@ def test_the_latex_table_escapes_names_and_sets_references_apart() -> None:
     )
     assert third.startswith("ref. & oracle")
     assert all(row.count(" & ") == 5 and row.endswith(r" \\") for row in (first + second + third).splitlines()[:3])
+
+
+def test_where_an_original_reports_the_best_checkpoint_the_report_says_that_it_was_not_evaluated(
+    made_up_run: Path,
+) -> None:
+    plain = load_runs([made_up_run])[0]
+    assert legacy(plain) == ""
+    assert "Maximum over checkpoints" not in markdown(analyse(plain), plain, ())
+    deviation = next(item for item in compose_config(["preset=r3m"]).deviations if item.of == "checkpoint")
+    records = [
+        record.model_copy(update={"settings": record.settings.model_copy(update={"deviations": (deviation,)})})
+        for record in plain
+    ]
+    for text in (legacy(records), markdown(analyse(records), records, ())):
+        assert "Not evaluated in these runs." in text
+        assert "the original: the maximum over 20 evaluations (reads lower here, by at most 14 points" in text
