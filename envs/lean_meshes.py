@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    Array = np.ndarray[Any, np.dtype[Any]]
-else:  # jaxtyping wants the bare class
-    Array = np.ndarray
+from envs.base import Array
 
 # Fraction of its faces that a visual mesh keeps under `lean`, the number below which it is left alone, and how soon the
 # simplifier merges what it should not: from 3 on, robosuite's pedestal has holes.

@@ -174,7 +174,6 @@ class _Stack:
             training_set(
                 job,
                 self.settings,
-                job.front,
                 is_trained=self.front_model is not None,
                 is_bounded=self.output.is_bounded,
             )

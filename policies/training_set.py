@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from policies.base import TrainJob
 from policies.normalization import Scaling, action_scaling, input_scaling
@@ -64,18 +64,16 @@ def fault(job: TrainJob) -> str | None:
     return None
 
 
-def training_set(
-    job: TrainJob, settings: TrainSettings, front: nn.Module | None, *, is_trained: bool, is_bounded: bool
-) -> TrainingSet:
+def training_set(job: TrainJob, settings: TrainSettings, *, is_trained: bool, is_bounded: bool) -> TrainingSet:
     """The training set of a job.
 
     Args:
         job: the job, its tensors on one device.
         settings: how to scale.
-        front: the job's readout on that device, None where it has none.
-        is_trained: whether the readout is trained with the head; else it is applied here, once.
+        is_trained: whether its readout is trained with the head; else it is applied here, once.
         is_bounded: whether the head's means lie in [-1, 1].
     """
+    front = job.front
     rows = torch.arange(len(job.features), device=job.features.device) if job.rows is None else job.rows
     features, actions = job.features, job.actions[rows]
     proprio = job.proprio[rows] if settings.use_proprio else job.proprio.new_zeros(len(rows), 0)

@@ -8,9 +8,11 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from envs.frame_set import FrameSetError, read_frame_set, verify_frame_set
 from envs.initial_states import FIRST_SEEDS, MAX_STATES
 from envs.metaworld_tasks import load_task
 from envs.rendering import TargetCamera, ViewRenderer
-from envs.scene_variation import SHAPES, dress, exchange_textures, foreign_bodies, looks_of, vary
+from envs.scene_variation import SHAPES, Looks, dress, exchange_textures, foreign_bodies, looks_of, vary
 from envs.spec import View
 
 RECIPE = FrameRecipe(
@@ -104,34 +106,39 @@ def test_every_suite_has_a_fifth_of_the_clips() -> None:
         assert sum(name.startswith("robosuite/") for name in some) >= 0.2 * len(some)
 
 
-def test_looks_change_the_picture_and_not_the_physics() -> None:
+CAMERA = TargetCamera((-0.5, 0.0, 0.4), (0.0, 0.6, 0.05))
+
+
+@pytest.fixture
+def push() -> Iterator[tuple[Any, Any, ViewRenderer, Looks]]:
+    """An environment at rest, its state, a renderer and the looks that it came with."""
     env = load_task(TASKS["metaworld/push-v3"]).make_env(None)
     env.reset(0)
     model, data = env.scene
-    camera = TargetCamera((-0.5, 0.0, 0.4), (0.0, 0.6, 0.05))
-    renderer = ViewRenderer(model, View(camera="varied", image_px=48, render="lean"), camera)
-    looks = looks_of(renderer.model)
-    state, plain = env.get_state(), renderer.render(data)
-    dress(renderer, looks, camera, 1)
-    first = renderer.render(data)
-    dress(renderer, looks, camera, 2)
-    second = renderer.render(data)
-    assert np.abs(first.astype(int) - second).mean() > 5
-    assert np.array_equal(env.get_state(), state)
-    vary(renderer.model, looks, 3, strength=0.0)
-    renderer.look(camera)
-    assert np.array_equal(renderer.render(data), plain)
+    renderer = ViewRenderer(model, View(camera="varied", image_px=64, render="lean"), CAMERA)
+    yield env, data, renderer, looks_of(renderer.model)
     renderer.close()
     env.close()
 
 
-def test_scenes_exchange_textures_and_show_foreign_bodies_and_touch_nothing() -> None:
-    env = load_task(TASKS["metaworld/push-v3"]).make_env(None)
-    env.reset(0)
-    model, data = env.scene
-    camera = TargetCamera((-0.5, 0.0, 0.4), (0.0, 0.6, 0.05))
-    renderer = ViewRenderer(model, View(camera="varied", image_px=64, render="lean"), camera)
-    looks = looks_of(renderer.model)
+def test_looks_change_the_picture_and_not_the_physics(push: tuple[Any, Any, ViewRenderer, Looks]) -> None:
+    env, data, renderer, looks = push
+    state, plain = env.get_state(), renderer.render(data)
+    dress(renderer, looks, CAMERA, 1)
+    first = renderer.render(data)
+    dress(renderer, looks, CAMERA, 2)
+    second = renderer.render(data)
+    assert np.abs(first.astype(int) - second).mean() > 5
+    assert np.array_equal(env.get_state(), state)
+    vary(renderer.model, looks, 3, strength=0.0)
+    renderer.look(CAMERA)
+    assert np.array_equal(renderer.render(data), plain)
+
+
+def test_scenes_exchange_textures_and_show_foreign_bodies_and_touch_nothing(
+    push: tuple[Any, Any, ViewRenderer, Looks],
+) -> None:
+    env, data, renderer, looks = push
     state, plain = env.get_state(), renderer.render(data)
     exchange_textures(renderer, looks, 1)
     first = renderer.render(data)
@@ -156,8 +163,6 @@ def test_scenes_exchange_textures_and_show_foreign_bodies_and_touch_nothing() ->
     seen = np.abs(renderer.render(data, many).astype(int) - plain).max(axis=-1) > 20
     assert seen.mean() > 0.005
     assert np.array_equal(renderer.render(data), plain)
-    renderer.close()
-    env.close()
 
 
 def test_without_scenes_only_looks_vary(frames: Path, tmp_path: Path) -> None:
