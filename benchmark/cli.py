@@ -8,15 +8,15 @@ import sys
 from collections.abc import Sequence
 from typing import cast
 
-from benchmark.commands.catalogs import add_catalogs
-from benchmark.commands.demos import add_demos
-from benchmark.commands.frames import add_frames
-from benchmark.commands.machine import add_machine
-from benchmark.commands.pretraining import add_pretraining
-from benchmark.commands.results import add_results
-from benchmark.commands.run import add_run
-from benchmark.commands.weights import add_weights
-from benchmark.composition import compose_config
+from pvrbench.benchmark.commands.catalogs import add_catalogs
+from pvrbench.benchmark.commands.demos import add_demos
+from pvrbench.benchmark.commands.frames import add_frames
+from pvrbench.benchmark.commands.machine import add_machine
+from pvrbench.benchmark.commands.pretraining import add_pretraining
+from pvrbench.benchmark.commands.results import add_results
+from pvrbench.benchmark.commands.run import add_run
+from pvrbench.benchmark.commands.weights import add_weights
+from pvrbench.benchmark.composition import compose_config
 
 ADD_VERBS = (add_run, add_results, add_catalogs, add_demos, add_weights, add_machine, add_frames, add_pretraining)
 

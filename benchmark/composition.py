@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import cast
 
-from benchmark.config import BenchmarkConfig, ConfigError, departures, validate_config
-from benchmark.registry import unknown
+from pvrbench.benchmark.catalog import unknown
+from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, departures, validate_config
 
 
 def preset_names() -> list[str]:
     """Names of the shipped presets."""
-    folder = files("benchmark.conf").joinpath("preset")
+    folder = files("pvrbench.benchmark.conf").joinpath("preset")
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
@@ -40,7 +40,7 @@ def compose_config(overrides: Sequence[str]) -> BenchmarkConfig:
     overrides = [re.sub(r"^\+*(?=(head_options|head_variants)\b)", "++", text) for text in overrides]
     chosen = [text for text in overrides if text.startswith("preset=")]
     try:
-        with initialize_config_module("benchmark.conf", version_base="1.3"):
+        with initialize_config_module("pvrbench.benchmark.conf", version_base="1.3"):
             given, preset = (
                 validate_config(
                     cast(
@@ -57,7 +57,7 @@ def compose_config(overrides: Sequence[str]) -> BenchmarkConfig:
 def _check_keys(overrides: Iterable[str]) -> None:
     import yaml
 
-    defaults: dict[str, object] = yaml.safe_load(files("benchmark.conf").joinpath("config.yaml").read_text())
+    defaults: dict[str, object] = yaml.safe_load(files("pvrbench.benchmark.conf").joinpath("config.yaml").read_text())
     keys = {key for key in defaults if key != "defaults"} | {"preset"}
     groups = {key: cast("dict[str, object]", value) for key, value in defaults.items() if isinstance(value, dict)}
     keys |= {f"{key}.{inner}" for key, group in groups.items() for inner in group}

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
-from benchmark.records import Deviation, Precision
-from envs.catalog import TASK_SETS
-from policies.spec import Regularisation, TrainSettings
+from pvrbench.benchmark.records.schema import Deviation, Precision
+from pvrbench.envs.catalog import TASK_SETS
+from pvrbench.policies.spec import Regularisation, TrainSettings
 
 # Overrides of these are other protocols, of those others choices among its cells; the rest is no matter of numbers.
 PROTOCOL_KEYS = (
@@ -69,7 +69,7 @@ class EngineConfig(_Frozen):
 
 
 class TrainConfig(_Frozen):
-    """Optimisation of the heads, see `policies.spec.TrainSettings` and `policies.spec.Regularisation`."""
+    """Optimisation of the heads, see `TrainSettings` and `Regularisation` in `pvrbench.policies.spec`."""
 
     num_updates: Positive
     batch_size: Positive

@@ -8,13 +8,13 @@ from typing import Any, Literal, cast
 
 from pydantic import JsonValue, PositiveFloat, StrictBool, TypeAdapter, ValidationError
 
-from benchmark.config import BenchmarkConfig, ConfigError, Positive
-from benchmark.records import Cell, Settings
-from benchmark.registry import encoders, expand_tasks, heads, readouts, tasks, unknown
-from encoders.readout_catalog import ReadoutSpec, applies
-from encoders.spec import EncoderSpec
-from envs.spec import TaskSpec, View
-from policies.spec import HeadSpec
+from pvrbench.benchmark.catalog import encoders, expand_tasks, heads, readouts, tasks, unknown
+from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, Positive
+from pvrbench.benchmark.records.schema import Cell, Settings
+from pvrbench.encoders.readouts.catalog import ReadoutSpec, applies
+from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.envs.spec import TaskSpec, View
+from pvrbench.policies.spec import HeadSpec
 
 # What an option of a head may be: by its name, else by the type of the catalog's value; the first that fits.
 CHOICES: Mapping[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from encoders.spec import EncoderSpec
+from pvrbench.encoders.spec import EncoderSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NotRequired, TypedDict, Unpack
 
-from encoders.generative_catalog import GENERATIVE_ENCODERS
-from encoders.robot_catalog import ROBOT_ENCODERS
-from encoders.spec import EncoderSpec, FeatureField, WeightsSource
-from encoders.zoo_catalog import ZOO_ENCODERS
+from pvrbench.encoders.rows.generative import GENERATIVE_ENCODERS
+from pvrbench.encoders.rows.robot import ROBOT_ENCODERS
+from pvrbench.encoders.rows.zoo import ZOO_ENCODERS
+from pvrbench.encoders.spec import EncoderSpec, FeatureField, WeightsSource
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -64,7 +64,7 @@ def _timm(
     outputs = family.get("outputs", _VIT_OUTPUTS)
     return EncoderSpec(
         name=name,
-        entry_point="encoders.timm_backbone:load",
+        entry_point="pvrbench.encoders.families.timm_backbone:load",
         objective=family["objective"],
         outputs=outputs,
         image_size=image_size,
@@ -96,7 +96,7 @@ def _random(name: str, model: str, size: tuple[int, int, int, float], outputs: t
         options["img_size"] = image_size
     return EncoderSpec(
         name=name,
-        entry_point="encoders.timm_backbone:load",
+        entry_point="pvrbench.encoders.families.timm_backbone:load",
         objective="untrained",
         outputs=outputs,
         image_size=image_size,
@@ -113,7 +113,7 @@ def _random(name: str, model: str, size: tuple[int, int, int, float], outputs: t
 def _baseline(name: str, objective: str, **columns: object) -> EncoderSpec:
     return EncoderSpec(
         name=name,
-        entry_point="encoders.baseline:load",
+        entry_point="pvrbench.encoders.families.baseline:load",
         objective=objective,
         **{"outputs": ("pooled",), "default_readout": "pooled", **columns},  # pyright: ignore[reportArgumentType]
     )

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from encoders.base import Encoder, Features
-from encoders.input_probe import device_of, encode, network_input, network_of
+from pvrbench.encoders.base import Encoder, Features
+from pvrbench.encoders.input_probe import device_of, encode, network_input, network_of
 
 TILE = 4
 SIDE_PX = 96

@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from encoders.base import Encoder
-from encoders.input_probe import device_of, network_of
+from pvrbench.encoders.base import Encoder
+from pvrbench.encoders.input_probe import device_of, network_of
 
 _ENOUGH_S = 1.0
 _MAX_CALLS = 10

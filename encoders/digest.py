@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch import nn
 
-from encoders.spec import EncoderSpec
+from pvrbench.encoders.spec import EncoderSpec
 
 
 def digest_of(spec: EncoderSpec, network: nn.Module) -> str:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from encoders.base import Encoder
+from pvrbench.encoders.base import Encoder
 
 
 def network_of(encoder: Encoder) -> nn.Module | None:

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from encoders.spec import EncoderSpec
+from pvrbench.encoders.spec import EncoderSpec
 
 # 224 of 256 pixels, the evaluation of ImageNet classifiers and of most robot-learning papers.
 DEFAULT_CROP_FRACTION = 7 / 8

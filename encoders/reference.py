@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Mapping
 
-from encoders.spec import EncoderSpec
+from pvrbench.encoders.spec import EncoderSpec
 
 SCHEMES: Mapping[str, str] = {
     "timm": "timm:vit_small_patch16_224.dino",
@@ -26,14 +26,14 @@ def spec_for(reference: str) -> EncoderSpec:
     """
     # By name, since the modules behind it import torch and catalogs must stay light.
     if reference.partition(":")[0] in SCHEMES:
-        return pkgutil.resolve_name("encoders.checkpoint_uri:describe")(reference)
+        return pkgutil.resolve_name("pvrbench.encoders.families.checkpoint_uri:describe")(reference)
     spec = EncoderSpec(
         name=reference,
-        entry_point="encoders.custom:load",
+        entry_point="pvrbench.encoders.families.custom:load",
         objective="your own",
         image_size=0,
         licence="yours",
         pretraining_data="unknown",
         options={"reference": reference},
     )
-    return pkgutil.resolve_name("encoders.custom:describe")(spec)
+    return pkgutil.resolve_name("pvrbench.encoders.families.custom:describe")(spec)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from envs.spec import Split, TaskSpec, View
+from pvrbench.envs.spec import Split, TaskSpec, View
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -75,7 +75,7 @@ class TaskEnv(Protocol):
     def render_marks(self) -> UInt8[Array, "H W 3"]:
         """The present picture with a red ball above a blue one before the camera, for `check_task`.
 
-        `envs.rendering.ViewRenderer.render_marks` makes it.
+        `pvrbench.envs.pictures.rendering.ViewRenderer.render_marks` makes it.
         """
         ...
 

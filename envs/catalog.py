@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from envs.spec import TaskSpec
+from pvrbench.envs.spec import TaskSpec
 
 # Meta-World's own horizon is 500 steps; its scripted experts need 40 to 170. A failed episode costs the whole horizon,
 # so ours is a margin above the slowest expert; the published protocols set 500 back.
@@ -25,8 +25,8 @@ _METAWORLD_WEAK_EXPERTS = {
     "soccer-v3": 0.85,
     "stick-pull-v3": 0.78,
 }
-# What the package's scripted policies need besides (`envs.metaworld_tasks.make_expert`): a throw needs its speed, and
-# a policy that got stuck lets go and tries again after some steps.
+# What the package's scripted policies need besides (`make_expert` in `envs/simulators/metaworld.py`): a throw needs its
+# speed, and a policy that got stuck lets go and tries again after some steps.
 _METAWORLD_EXPERTS: Mapping[str, Mapping[str, float | int]] = {
     "basketball-v3": {"expert_min_speed": 0.95},
     "soccer-v3": {"expert_min_speed": 0.95},
@@ -108,7 +108,7 @@ _METAWORLD_TASKS = {
 def _metaworld(name: str, description: str) -> TaskSpec:
     return TaskSpec(
         name=f"metaworld/{name}",
-        entry_point="envs.metaworld_tasks:load_task",
+        entry_point="pvrbench.envs.simulators.metaworld:load_task",
         description=description,
         horizon=_METAWORLD_LONG_HORIZONS.get(name, _METAWORLD_HORIZON),
         control_hz=80,
@@ -129,7 +129,7 @@ _ROBOSUITE_CAMERAS = ("agentview", "frontview", "sideview", "birdview", "robot0_
 def _robosuite(name: str, environment: str, description: str, horizon: int, state_dim: int) -> TaskSpec:
     return TaskSpec(
         name=f"robosuite/{name}",
-        entry_point="envs.robosuite_tasks:load_task",
+        entry_point="pvrbench.envs.simulators.robosuite:load_task",
         description=description,
         horizon=horizon,
         control_hz=20,

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats as untyped_stats
 
-from envs.base import Array, Observation, Task, TaskEnv
-from envs.demos import collect_demos, record_demo, verify_demos
-from envs.frames import render_demo
-from envs.initial_states import FIRST_SEEDS
-from envs.spec import Split, View
+from pvrbench.envs.base import Array, Observation, Task, TaskEnv
+from pvrbench.envs.demos.demo_file import collect_demos, record_demo, verify_demos
+from pvrbench.envs.initial_states import FIRST_SEEDS
+from pvrbench.envs.pictures.frames import render_demo
+from pvrbench.envs.spec import Split, View
 
 IMAGE_PX = 64
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from envs.base import InitialStates, Task
-from envs.spec import Split
+from pvrbench.envs.base import InitialStates, Task
+from pvrbench.envs.spec import Split
 
 # Seeds of a split are consecutive from its first; no split ever grows to the next one's first.
 FIRST_SEEDS: Mapping[Split, int] = {"demos": 0, "selection": 1_000_000, "test": 2_000_000}

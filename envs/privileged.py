@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from envs.base import Array
+from pvrbench.envs.base import Array
 
 # Distance that counts as near, metres.
 NEAR_M = 0.02

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from policies.spec import Regularisation
+from pvrbench.policies.spec import Regularisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

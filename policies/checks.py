@@ -11,12 +11,12 @@ from typing import cast
 import torch
 from torch import Tensor, distributions
 
-from policies.base import TrainJob
-from policies.behavior_cloning import train_heads
-from policies.cloned_head import ClonedHead, act_together, build_output
-from policies.network import mixture_parameters
-from policies.spec import HeadSpec, Regularisation, TrainSettings
-from policies.storage import load_head, save_head
+from pvrbench.policies.base import TrainJob
+from pvrbench.policies.heads.network import mixture_parameters
+from pvrbench.policies.spec import HeadSpec, Regularisation, TrainSettings
+from pvrbench.policies.storage import load_head, save_head
+from pvrbench.policies.training.behavior_cloning import train_heads
+from pvrbench.policies.training.cloned_head import ClonedHead, act_together, build_output
 
 NUM_SAMPLES = 32
 FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 24, 4, 3

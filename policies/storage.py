@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
-from policies.cloned_head import BatchNorm, ClonedHead, build_output
-from policies.network import Layer
-from policies.normalization import Scaling
-from policies.spec import HeadSpec
+from pvrbench.policies.heads.network import Layer
+from pvrbench.policies.spec import HeadSpec
+from pvrbench.policies.training.cloned_head import BatchNorm, ClonedHead, build_output
+from pvrbench.policies.training.normalization import Scaling
 
 # The key under which the description lies in the file's metadata; the number rises when its meaning changes.
 DESCRIPTION_KEY = "pvrbench_head_1"

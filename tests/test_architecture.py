@@ -20,7 +20,7 @@ def test_import_contracts_hold() -> None:
 
 def test_listing_and_planning_import_nothing_heavy() -> None:
     code = (
-        "import sys; from benchmark.cli import main; main(['plan', 'preset=quickstart', '--json']);"
+        "import sys; from pvrbench.benchmark.cli import main; main(['plan', 'preset=quickstart', '--json']);"
         "heavy = {'torch', 'timm', 'mujoco', 'robosuite', 'metaworld', 'diffusers'} & set(sys.modules);"
         "sys.stderr.write(' '.join(sorted(heavy))); sys.exit(bool(heavy))"
     )
@@ -28,10 +28,16 @@ def test_listing_and_planning_import_nothing_heavy() -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_the_packages_are_those_of_this_repository(tmp_path: Path) -> None:
-    (tmp_path / "envs").mkdir()
-    (tmp_path / "envs" / "__init__.py").write_text("raise RuntimeError('a stray package was imported')")
-    code = "import benchmark as b, encoders as c, envs as e, policies as p; print(*[m.__file__ for m in (b, c, e, p)])"
-    result = run(sys.executable, "-P", "-c", code, cwd=tmp_path)
+def test_folders_of_ones_own_with_the_same_names_are_left_alone(tmp_path: Path) -> None:
+    for name in ("envs", "policies", "encoders", "benchmark"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"mine = {name!r}")
+    code = (
+        "import benchmark, encoders, envs, policies, pvrbench.envs.catalog as c;"
+        "print(benchmark.mine, encoders.mine, envs.mine, policies.mine, c.__file__)"
+    )
+    result = run(sys.executable, "-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert all(Path(name).is_relative_to(ROOT) for name in result.stdout.split())
+    *mine, file = result.stdout.split()
+    assert mine == ["benchmark", "encoders", "envs", "policies"]
+    assert Path(file).is_relative_to(ROOT)

@@ -17,7 +17,7 @@ import pytest
 NUM_KILLS = 50
 
 COMMAND = [
-    *(sys.executable, "-m", "benchmark.cli", "run", "preset=quickstart", "tasks=[metaworld/assembly-v3]"),
+    *(sys.executable, "-m", "pvrbench", "run", "preset=quickstart", "tasks=[metaworld/assembly-v3]"),
     *(
         "encoders=[pixels_7,oracle,proprio]",
         "baselines=[]",

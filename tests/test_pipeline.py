@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.cli import main
+from pvrbench.benchmark.cli import main
 
 pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
 
@@ -151,7 +151,7 @@ def test_the_expert_stands_beside_the_policies(tmp_path: Path) -> None:
 INTERRUPTIBLE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from benchmark.cli import main
+from pvrbench.benchmark.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 

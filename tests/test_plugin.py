@@ -28,7 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pvrbench(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "benchmark.cli", *arguments],
+        [sys.executable, "-m", "pvrbench", *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.analysis.statistics import analyse
-from benchmark.cli import main
-from benchmark.composition import compose_config
-from benchmark.engine.training import demo_order, demo_path
-from benchmark.engine.workplace import load_task
-from benchmark.plan import make_plan
-from benchmark.record_store import RecordStore
-from encoders.catalog import ALIASES, ENCODERS
-from envs.catalog import TASKS
-from envs.demos import DemoFile
-from envs.frames import load_frames
-from envs.spec import View
-from policies.catalog import HEADS
+from pvrbench.benchmark.analysis.statistics import analyse
+from pvrbench.benchmark.cli import main
+from pvrbench.benchmark.composition import compose_config
+from pvrbench.benchmark.engine.training import demo_order, demo_path
+from pvrbench.benchmark.engine.workplace import load_task
+from pvrbench.benchmark.plan import make_plan
+from pvrbench.benchmark.records.store import RecordStore
+from pvrbench.encoders.catalog import ALIASES, ENCODERS
+from pvrbench.envs.catalog import TASKS
+from pvrbench.envs.demos.demo_file import DemoFile
+from pvrbench.envs.pictures.frames import load_frames
+from pvrbench.envs.spec import View
+from pvrbench.policies.catalog import HEADS
 
 pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
 

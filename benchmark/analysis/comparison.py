@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmark.record_store import RecordStore, Refusal
-from benchmark.records import Cell, CellRecord
+from pvrbench.benchmark.records.schema import Cell, CellRecord
+from pvrbench.benchmark.records.store import RecordStore, Refusal
 
 # Settings that belong to the task, and those of the head. All others must agree throughout, but for the deviations,
 # which say in words what the others hold.

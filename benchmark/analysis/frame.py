@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.record_store import RecordError, RecordStore, Refusal, read_files
-from benchmark.records import Cell, CellRecord
+from pvrbench.benchmark.records.schema import Cell, CellRecord
+from pvrbench.benchmark.records.store import RecordError, RecordStore, Refusal, read_files
 
 CELL_COLUMNS = tuple(Cell.model_fields)
 EPISODE_COLUMNS = ("episode", "state_seed", "success", "num_steps", "failure")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from benchmark.records import CellRecord
+from pvrbench.benchmark.records.schema import CellRecord
 
 
 @dataclass(frozen=True, slots=True)

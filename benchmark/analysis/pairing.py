@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from benchmark.analysis.estimates import LEVEL, Array, Interval, clustered_spread
+from pvrbench.benchmark.analysis.estimates import LEVEL, Array, Interval, clustered_spread
 
 NUM_PERMUTATIONS = 9999
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from benchmark.analysis.estimates import Interval
-from benchmark.analysis.statistics import Analysis, Contender, Ranked
+from pvrbench.benchmark.analysis.estimates import Interval
+from pvrbench.benchmark.analysis.statistics import Analysis, Contender, Ranked
 
 REFERENCE_RANK = "ref."
 

@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from benchmark.analysis.estimates import (
+from pvrbench.benchmark.analysis.estimates import (
     LEVEL,
     Array,
     Interval,
@@ -22,8 +22,8 @@ from benchmark.analysis.estimates import (
     mean_interval,
     population_interval,
 )
-from benchmark.analysis.pairing import holm, paired_difference, permutation_tests, probability_of_improvement
-from benchmark.records import CellRecord
+from pvrbench.benchmark.analysis.pairing import holm, paired_difference, permutation_tests, probability_of_improvement
+from pvrbench.benchmark.records.schema import CellRecord
 
 # Encoders that bound the scale rather than compete.
 REFERENCES = ("expert", "oracle", "proprio", "constant")

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.commands.verb import AddVerb, print_json
-from benchmark.composition import compose_config, preset_names
-from benchmark.registry import encoders, heads, readouts, tasks
+from pvrbench.benchmark.catalog import encoders, heads, readouts, tasks
+from pvrbench.benchmark.commands.verb import AddVerb, print_json
+from pvrbench.benchmark.composition import compose_config, preset_names
 
 
 def add_catalogs(verb: AddVerb) -> None:
@@ -69,9 +69,9 @@ def _cell_text(value: object) -> str:
 
 def check_encoder_command(options: Namespace) -> int:
     """Checks one encoder."""
-    from benchmark.engine.workplace import load_encoder
-    from encoders.checks import TILE, check_encoder
-    from encoders.cost import flops_per_frame, measure, num_params
+    from pvrbench.benchmark.engine.workplace import load_encoder
+    from pvrbench.encoders.checks import TILE, check_encoder
+    from pvrbench.encoders.cost import flops_per_frame, measure, num_params
 
     encoder = load_encoder(encoders()[options.encoder]).to(options.device)
     if encoder.spec.modality != "image":
@@ -90,8 +90,8 @@ def check_encoder_command(options: Namespace) -> int:
 
 def check_task_command(options: Namespace) -> int:
     """Checks one task."""
-    from benchmark.engine.workplace import load_task
-    from envs.checks import check_task
+    from pvrbench.benchmark.engine.workplace import load_task
+    from pvrbench.envs.checks import check_task
 
     verdicts = check_task(load_task(tasks()[options.task]))
     return _show_verdicts([(verdict.name, verdict.problem) for verdict in verdicts])

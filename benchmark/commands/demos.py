@@ -6,9 +6,9 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from benchmark.commands.verb import AddVerb
-from benchmark.engine.machine import cache_root
-from benchmark.registry import tasks
+from pvrbench.benchmark.catalog import tasks
+from pvrbench.benchmark.commands.verb import AddVerb
+from pvrbench.benchmark.engine.machine import cache_root
 
 
 def add_demos(verb: AddVerb) -> None:
@@ -23,10 +23,10 @@ def add_demos(verb: AddVerb) -> None:
 
 def demos_command(options: Namespace) -> int:
     """Collects, verifies or describes the demonstrations of a task."""
-    from benchmark.engine.training import demo_path
-    from benchmark.engine.workplace import load_task
-    from envs.demos import DemoFile, collect_demos, verify_demos
-    from envs.robomimic_file import export_demos, import_demos
+    from pvrbench.benchmark.engine.training import demo_path
+    from pvrbench.benchmark.engine.workplace import load_task
+    from pvrbench.envs.demos.demo_file import DemoFile, collect_demos, verify_demos
+    from pvrbench.envs.demos.robomimic_file import export_demos, import_demos
 
     task = load_task(tasks()[options.task])
     path = demo_path(cache_root(None), task.spec)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from benchmark.engine.provenance import PACKAGES, package_versions, processor
-from benchmark.registry import encoders, tasks
+from pvrbench.benchmark.catalog import encoders, tasks
+from pvrbench.benchmark.engine.provenance import PACKAGES, package_versions, processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Finding:
 # The frame is rendered in a process of its own: broken OpenGL drivers abort rather than raise.
 RENDER = """
 import sys
-from benchmark.engine.workplace import load_task
-from benchmark.registry import tasks
-from envs.spec import View
-from envs.rendering import gl_renderer
+from pvrbench.benchmark.engine.workplace import load_task
+from pvrbench.benchmark.catalog import tasks
+from pvrbench.envs.spec import View
+from pvrbench.envs.pictures.rendering import gl_renderer
 import hashlib
 spec = tasks()[sys.argv[1]]
 task = load_task(spec)
@@ -86,7 +86,7 @@ def _device() -> Finding:
 
 
 def _space() -> Finding:
-    from benchmark.engine.machine import cache_root
+    from pvrbench.benchmark.engine.machine import cache_root
 
     root = cache_root(None)
     folder = next(path for path in [root, *root.parents] if path.exists())
@@ -127,7 +127,7 @@ def _frame(suite: str, task: str) -> Finding:
 
 
 def _weights() -> Finding:
-    from encoders.weights import weights_present
+    from pvrbench.encoders.weights.loading import weights_present
 
     needed = [spec for spec in encoders().values() if spec.weights is not None]
     present = [spec.name for spec in needed if weights_present(spec)]

@@ -8,13 +8,13 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from pathlib import Path
 
-from benchmark.commands.verb import AddVerb
-from benchmark.composition import compose_config, preset_names
-from benchmark.engine.machine import num_cores
-from benchmark.registry import expand_tasks
-from envs.base import Array
-from envs.catalog import TASK_SETS, TASKS
-from envs.frame_set import FrameSet, FrameSetError, read_frame_set, verify_frame_set
+from pvrbench.benchmark.catalog import expand_tasks
+from pvrbench.benchmark.commands.verb import AddVerb
+from pvrbench.benchmark.composition import compose_config, preset_names
+from pvrbench.benchmark.engine.machine import num_cores
+from pvrbench.envs.base import Array
+from pvrbench.envs.catalog import TASK_SETS, TASKS
+from pvrbench.envs.pictures.frame_set import FrameSet, FrameSetError, read_frame_set, verify_frame_set
 
 FRAMES_HELP = """\
 Frames for pretraining: experts at work on tasks that no protocol evaluates, in scenes of changing looks.
@@ -103,7 +103,7 @@ def frames_command(options: Namespace) -> int:
 def _collect(options: Namespace) -> None:
     from rich.progress import Progress
 
-    from envs.frame_collection import FrameRecipe, collect_frames
+    from pvrbench.envs.pictures.frame_collection import FrameRecipe, collect_frames
 
     chosen = tuple(options.tasks or default_round())
     allowed = pretraining_tasks()

@@ -8,9 +8,9 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from benchmark.commands.verb import AddVerb, print_json
-from benchmark.composition import compose_config
-from benchmark.engine.machine import cache_root
+from pvrbench.benchmark.commands.verb import AddVerb, print_json
+from pvrbench.benchmark.composition import compose_config
+from pvrbench.benchmark.engine.machine import cache_root
 
 
 def add_machine(verb: AddVerb) -> None:
@@ -23,7 +23,7 @@ def add_machine(verb: AddVerb) -> None:
 
 def doctor(options: Namespace) -> int:
     """Checks the machine."""
-    from benchmark.commands.doctor import examine, render_findings
+    from pvrbench.benchmark.commands.doctor import examine, render_findings
 
     findings = examine()
     if options.json:
@@ -35,7 +35,7 @@ def doctor(options: Namespace) -> int:
 
 def cache_command(options: Namespace) -> int:
     """Shows, verifies or clears the feature cache."""
-    from benchmark.engine.cache import FeatureCache
+    from pvrbench.benchmark.engine.cache import FeatureCache
 
     config = compose_config([])
     cache = FeatureCache(cache_root(config.engine.cache_dir) / "features", int(config.engine.cache_gib * 2**30))

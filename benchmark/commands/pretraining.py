@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.commands.verb import AddVerb
-from benchmark.engine.forecast import duration
-from benchmark.registry import unknown
-from encoders.pretraining.catalog import OBJECTIVES
-from encoders.pretraining.spec import ObjectiveSpec, Option
-from envs.frame_set import read_frame_set
+from pvrbench.benchmark.catalog import unknown
+from pvrbench.benchmark.commands.verb import AddVerb
+from pvrbench.benchmark.engine.forecast import duration
+from pvrbench.encoders.zoo.pretraining.catalog import OBJECTIVES
+from pvrbench.encoders.zoo.pretraining.spec import ObjectiveSpec, Option
+from pvrbench.envs.pictures.frame_set import read_frame_set
 
 if TYPE_CHECKING:
-    from encoders.pretraining.base import PretrainingFrames
+    from pvrbench.encoders.zoo.pretraining.base import PretrainingFrames
 
 PRETRAIN_HELP = """\
 Settings are given as key=value.
@@ -161,8 +161,8 @@ def pretrain_command(options: Namespace) -> int:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
-    from benchmark.commands.pretraining_card import write_result
-    from encoders.pretraining.training import pretrain
+    from pvrbench.benchmark.commands.pretraining_card import write_result
+    from pvrbench.encoders.zoo.pretraining.training import pretrain
 
     if order.threads is not None:
         torch.set_num_threads(order.threads)
@@ -192,7 +192,7 @@ def read_frames(folder: Path) -> PretrainingFrames:
     Raises:
         FrameSetError: the folder is not a whole frame set.
     """
-    from encoders.pretraining.base import PretrainingFrames
+    from pvrbench.encoders.zoo.pretraining.base import PretrainingFrames
 
     found = read_frame_set(folder)
     spans = np.asarray([(clip.start, clip.length) for clip in found.clips], np.int64)

@@ -18,19 +18,19 @@ from jaxtyping import UInt8
 from safetensors.torch import save
 from torch import Tensor
 
-from benchmark.engine.provenance import PACKAGES, package_versions, processor, source_commit
-from benchmark.engine.workplace import load_encoder
-from benchmark.record_store import write_atomically
-from encoders.base import Encoder
-from encoders.pretraining.base import Array, PretrainingFrames, settings_of
-from encoders.pretraining.checkpoint import write_whole
-from encoders.pretraining.probe import probe_encoder
-from encoders.pretraining.quantisation import quantise
-from encoders.pretraining.retrieval import retrieval_picture, spread
-from encoders.pretraining.sampling import BatchSource, split_clips
-from encoders.pretraining.spec import ObjectiveSpec
-from encoders.pretraining.training import Trained, build_objective, precision_of
-from encoders.zoo_catalog import zoo_row
+from pvrbench.benchmark.engine.provenance import PACKAGES, package_versions, processor, source_commit
+from pvrbench.benchmark.engine.workplace import load_encoder
+from pvrbench.benchmark.records.store import write_atomically
+from pvrbench.encoders.base import Encoder
+from pvrbench.encoders.rows.zoo import zoo_row
+from pvrbench.encoders.zoo.pretraining.base import Array, PretrainingFrames, settings_of
+from pvrbench.encoders.zoo.pretraining.checkpoint import write_whole
+from pvrbench.encoders.zoo.pretraining.probe import probe_encoder
+from pvrbench.encoders.zoo.pretraining.quantisation import quantise
+from pvrbench.encoders.zoo.pretraining.retrieval import retrieval_picture, spread
+from pvrbench.encoders.zoo.pretraining.sampling import BatchSource, split_clips
+from pvrbench.encoders.zoo.pretraining.spec import ObjectiveSpec
+from pvrbench.encoders.zoo.pretraining.training import Trained, build_objective, precision_of
 
 SCHEMA = 1
 WEIGHTS = "weights.safetensors"

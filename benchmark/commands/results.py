@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from benchmark.analysis.power import Design, detectable_difference, episodes_needed, seeds_needed
-from benchmark.commands.verb import AddVerb, print_json
+from pvrbench.benchmark.analysis.power import Design, detectable_difference, episodes_needed, seeds_needed
+from pvrbench.benchmark.commands.verb import AddVerb, print_json
 
 if TYPE_CHECKING:
-    from benchmark.reporting.submission import Conformance
+    from pvrbench.benchmark.reporting.submission import Conformance
 
 
 def add_results(verb: AddVerb) -> None:
@@ -72,7 +72,7 @@ def existing_runs(texts: Sequence[str]) -> list[Path]:
 
 def show_report(console: Console, run_dirs: Sequence[Path], output_dir: Path) -> None:
     """Writes figures, tables and page, and prints the ranking."""
-    from benchmark.reporting.report import write_report
+    from pvrbench.benchmark.reporting.report import write_report
 
     report = write_report(run_dirs, output_dir)
     console.print(report.table)
@@ -84,7 +84,7 @@ def report_command(options: Namespace) -> int:
     run_dirs = existing_runs(options.run_dirs)
     output = Path(options.output) if options.output else run_dirs[0] / "report"
     if options.json:
-        from benchmark.reporting.report import write_report
+        from pvrbench.benchmark.reporting.report import write_report
 
         print_json(write_report(run_dirs, output).summary)
         return 0
@@ -94,9 +94,9 @@ def report_command(options: Namespace) -> int:
 
 def export_command(options: Namespace) -> int:
     """Writes the results of runs in another program's form."""
-    from benchmark.analysis.comparison import load_runs
-    from benchmark.analysis.statistics import analyse
-    from benchmark.reporting.export import EXPORTS
+    from pvrbench.benchmark.analysis.comparison import load_runs
+    from pvrbench.benchmark.analysis.statistics import analyse
+    from pvrbench.benchmark.reporting.export import EXPORTS
 
     run_dirs = existing_runs(options.run_dirs)
     records, refused = load_runs(run_dirs)
@@ -109,9 +109,9 @@ def export_command(options: Namespace) -> int:
 
 def rank_command(options: Namespace) -> int:
     """Ranks the contenders of one or more runs."""
-    from benchmark.analysis.comparison import load_runs
-    from benchmark.analysis.ranking import conclusions, ranking_csv, ranking_json, ranking_table
-    from benchmark.analysis.statistics import analyse
+    from pvrbench.benchmark.analysis.comparison import load_runs
+    from pvrbench.benchmark.analysis.ranking import conclusions, ranking_csv, ranking_json, ranking_table
+    from pvrbench.benchmark.analysis.statistics import analyse
 
     records, refused = load_runs(existing_runs(options.run_dirs))
     analysis = analyse(records)
@@ -185,7 +185,7 @@ def _count(number: int, noun: str) -> str:
 
 def submit_command(options: Namespace) -> int:
     """Checks a run and writes what a pull request adds."""
-    from benchmark.reporting.submission import submit
+    from pvrbench.benchmark.reporting.submission import submit
 
     run_dir = existing_runs([options.run_dir])[0]
     folder = submit(
@@ -199,10 +199,10 @@ def submit_command(options: Namespace) -> int:
 
 def check_conformance(name: str) -> Conformance:
     """Loads an encoder and checks it against the contract."""
-    from benchmark.engine.workplace import load_encoder
-    from benchmark.registry import encoders
-    from benchmark.reporting.submission import Conformance
-    from encoders.checks import check_encoder
+    from pvrbench.benchmark.catalog import encoders
+    from pvrbench.benchmark.engine.workplace import load_encoder
+    from pvrbench.benchmark.reporting.submission import Conformance
+    from pvrbench.encoders.checks import check_encoder
 
     spec = encoders()[name]
     encoder = load_encoder(spec)
@@ -213,7 +213,7 @@ def check_conformance(name: str) -> Conformance:
 
 def leaderboard_command(options: Namespace) -> int:
     """Rebuilds the leaderboard from all committed submissions."""
-    from benchmark.reporting.leaderboard import write_leaderboard
+    from pvrbench.benchmark.reporting.leaderboard import write_leaderboard
 
     results = Path(options.results)
     page = results / "README.md"

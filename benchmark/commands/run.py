@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.commands.results import show_report
-from benchmark.commands.verb import AddVerb, print_json
-from benchmark.config import BenchmarkConfig
-from benchmark.engine.forecast import Forecast, duration, forecast, learn, learned_factor
-from benchmark.engine.machine import cache_root, num_cores
-from benchmark.plan import Plan, make_plan
+from pvrbench.benchmark.commands.results import show_report
+from pvrbench.benchmark.commands.verb import AddVerb, print_json
+from pvrbench.benchmark.config import BenchmarkConfig
+from pvrbench.benchmark.engine.forecast import Forecast, duration, forecast, learn, learned_factor
+from pvrbench.benchmark.engine.machine import cache_root, num_cores
+from pvrbench.benchmark.plan import Plan, make_plan
 
 RUN_HELP = """\
 Settings are given as key=value and override the preset's; lists are written [a,b,c].
@@ -53,8 +53,8 @@ def run(options: Namespace) -> int:
     plan = make_plan(config)
     console = Console(stderr=False)
     show_plan(console, plan)
-    from benchmark.commands.display import ProgressDisplay
-    from benchmark.engine.runner import run_plan
+    from pvrbench.benchmark.commands.display import ProgressDisplay
+    from pvrbench.benchmark.engine.runner import run_plan
 
     run_dir = run_dir_of(config)
     started = time.monotonic()

@@ -13,12 +13,21 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from benchmark.commands.verb import AddVerb
-from benchmark.registry import encoders
-from encoders.download import OnProgress
-from encoders.spec import EncoderSpec
-from encoders.weights import WeightsError, fetch, find, import_weights, local_path, origin, verify, weights_dir
-from encoders.weights_location import file_of
+from pvrbench.benchmark.catalog import encoders
+from pvrbench.benchmark.commands.verb import AddVerb
+from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.weights.download import OnProgress
+from pvrbench.encoders.weights.loading import (
+    WeightsError,
+    fetch,
+    find,
+    import_weights,
+    local_path,
+    origin,
+    verify,
+    weights_dir,
+)
+from pvrbench.encoders.weights.location import file_of
 
 WEIGHTS_HELP = """\
 Show, fetch, import or verify the published weights of encoders.
@@ -136,9 +145,10 @@ def _say_licence(spec: EncoderSpec) -> None:
 def _say_prompt(spec: EncoderSpec, path: Path) -> None:
     """A text-conditioned network also wants the embedding of its prompt, which nobody publishes."""
     if spec.options.get("blocks") and not (path / "empty_prompt.safetensors").is_file():
+        target = path / "empty_prompt.safetensors"
         sys.stderr.write(
             f"note: {spec.name} also needs the embedding of the empty prompt, made once with transformers installed: "
-            f"`python -m encoders.prompt {spec.options['repo']} {path / 'empty_prompt.safetensors'}`.\n"
+            f"`python -m pvrbench.encoders.families.prompt {spec.options['repo']} {target}`.\n"
         )
 
 

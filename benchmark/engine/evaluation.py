@@ -11,18 +11,18 @@ from typing import cast
 
 import torch
 
-from benchmark.engine.features import TileEncoder
-from benchmark.engine.processor import one_thread
-from benchmark.engine.provenance import processor, provenance
-from benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
-from benchmark.engine.simulator import SimulatorPool
-from benchmark.engine.workplace import Workplace
-from benchmark.plan import CellGroup, Plan
-from benchmark.records import Cell, CellRecord, CheckpointScore, Cost, Digests, Episode
-from encoders.cost import flops_per_frame, measure, num_params
-from envs.base import InitialStates
-from envs.rendering import gl_renderer
-from policies.base import TrainedHead
+from pvrbench.benchmark.engine.features import TileEncoder
+from pvrbench.benchmark.engine.processor import one_thread
+from pvrbench.benchmark.engine.provenance import processor, provenance
+from pvrbench.benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
+from pvrbench.benchmark.engine.simulator import SimulatorPool
+from pvrbench.benchmark.engine.workplace import Workplace
+from pvrbench.benchmark.plan import CellGroup, Plan
+from pvrbench.benchmark.records.schema import Cell, CellRecord, CheckpointScore, Cost, Digests, Episode
+from pvrbench.encoders.cost import flops_per_frame, measure, num_params
+from pvrbench.envs.base import InitialStates
+from pvrbench.envs.pictures.rendering import gl_renderer
+from pvrbench.policies.base import TrainedHead
 
 # Initial states of which every encoder's episode is filmed, so that they can be seen side by side.
 NUM_FILMED = 2

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
 
-from benchmark.engine.provenance import processor, provenance, simulator_versions
-from benchmark.engine.training import demonstrations
-from benchmark.engine.workplace import Workplace, load_encoder, load_task
-from benchmark.plan import CellGroup
-from benchmark.records import CellRecord, Cost, Digests, Episode
-from envs.base import SimulationError, Task, TaskEnv
-from envs.processes import serve_parent
-from envs.spec import TaskSpec
+from pvrbench.benchmark.engine.provenance import processor, provenance, simulator_versions
+from pvrbench.benchmark.engine.training import demonstrations
+from pvrbench.benchmark.engine.workplace import Workplace, load_encoder, load_task
+from pvrbench.benchmark.plan import CellGroup
+from pvrbench.benchmark.records.schema import CellRecord, Cost, Digests, Episode
+from pvrbench.envs.base import SimulationError, Task, TaskEnv
+from pvrbench.envs.processes import serve_parent
+from pvrbench.envs.spec import TaskSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.config import Precision
-from benchmark.engine.cache import FeatureCache
-from benchmark.engine.processor import side_by_side
-from benchmark.engine.provenance import package_versions
-from benchmark.records import digest_of
-from encoders.base import Encoder, Features
-from encoders.readout import compact
-from encoders.readout_catalog import ReadoutSpec
-from encoders.spec import Modality
-from envs.base import Array
+from pvrbench.benchmark.config import Precision
+from pvrbench.benchmark.engine.cache import FeatureCache
+from pvrbench.benchmark.engine.processor import side_by_side
+from pvrbench.benchmark.engine.provenance import package_versions
+from pvrbench.benchmark.records.schema import digest_of
+from pvrbench.encoders.base import Encoder, Features
+from pvrbench.encoders.readouts.catalog import ReadoutSpec
+from pvrbench.encoders.readouts.reading import compact
+from pvrbench.encoders.spec import Modality
+from pvrbench.envs.base import Array
 
 FIELDS: tuple[Literal["class_token", "grid", "pooled"], ...] = ("class_token", "grid", "pooled")
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
-from benchmark.plan import CellGroup, Plan
-from benchmark.record_store import write_atomically
-from benchmark.records import Cell
+from pvrbench.benchmark.plan import CellGroup, Plan
+from pvrbench.benchmark.records.schema import Cell
+from pvrbench.benchmark.records.store import write_atomically
 
 # Seconds on one core of a 2026 server without a GPU; a machine's own factor corrects them.
 STEP_S: Mapping[str, float] = {"metaworld": 0.0016, "robosuite": 0.012}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 
-from benchmark.engine.features import FrameFeatures, TileEncoder
-from benchmark.engine.processor import side_by_side
-from envs.base import Array
+from pvrbench.benchmark.engine.features import FrameFeatures, TileEncoder
+from pvrbench.benchmark.engine.processor import side_by_side
+from pvrbench.envs.base import Array
 
 
 class EncoderLanes:

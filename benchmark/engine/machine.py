@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-from benchmark.config import EngineConfig
+from pvrbench.benchmark.config import EngineConfig
 
 # Memory of a simulator process without environments, and of one environment of the larger suite (robosuite).
 PROCESS_MIB, ENV_MIB = 1200, 130
@@ -65,7 +65,7 @@ def sized(engine: EngineConfig, device: str, cores: int, memory_mib: float) -> E
     is_gpu = device.startswith("cuda")
     tile = engine.tile or TILE["cuda" if is_gpu else "cpu"]
     workers = engine.num_workers or cores
-    # One tile simulates while another is encoded; on a processor one for every two cores, see `benchmark.engine.lanes`.
+    # One tile simulates while another is encoded; on a processor one for every two cores, see the module `lanes`.
     tiles = 2 if is_gpu else 1 + max(1, workers // 2)
     least = -(-tiles * tile // workers)
     # A tile more, so that no process waits when its neighbour has more of what simulates; where memory is short, none.

@@ -10,11 +10,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmark.config import EngineConfig
-from benchmark.records import Provenance
-from encoders.spec import EncoderSpec
-from encoders.weights import origin
-from envs.spec import LEAN_VERSION, RenderMode, TaskSpec
+from pvrbench.benchmark.config import EngineConfig
+from pvrbench.benchmark.records.schema import Provenance
+from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.weights.loading import origin
+from pvrbench.envs.spec import LEAN_VERSION, RenderMode, TaskSpec
 
 PACKAGES = (
     "torch",

@@ -12,17 +12,17 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from benchmark.engine.features import FrameFeatures, TileEncoder
-from benchmark.engine.lanes import EncoderLanes
-from benchmark.engine.processor import one_thread
-from benchmark.engine.simulator import Reply, SimulatorPool
-from benchmark.records import Episode
-from encoders.fusion import fuse
-from encoders.readout import read
-from encoders.readout_catalog import ReadoutSpec
-from envs.base import Array
-from policies.base import TrainedHead
-from policies.cloned_head import act_together
+from pvrbench.benchmark.engine.features import FrameFeatures, TileEncoder
+from pvrbench.benchmark.engine.lanes import EncoderLanes
+from pvrbench.benchmark.engine.processor import one_thread
+from pvrbench.benchmark.engine.simulator import Reply, SimulatorPool
+from pvrbench.benchmark.records.schema import Episode
+from pvrbench.encoders.readouts.catalog import ReadoutSpec
+from pvrbench.encoders.readouts.fusion import fuse
+from pvrbench.encoders.readouts.reading import read
+from pvrbench.envs.base import Array
+from pvrbench.policies.base import TrainedHead
+from pvrbench.policies.training.cloned_head import act_together
 
 
 @dataclass(frozen=True, slots=True)

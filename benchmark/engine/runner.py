@@ -12,24 +12,24 @@ from pathlib import Path
 
 import torch
 
-from benchmark.config import BenchmarkConfig
-from benchmark.engine.cache import FeatureCache
-from benchmark.engine.evaluation import Recorder, encoder_facts, evaluate_group
-from benchmark.engine.expert import record_expert
-from benchmark.engine.features import TileEncoder
-from benchmark.engine.machine import available_mib, cache_root, num_cores, sized
-from benchmark.engine.provenance import own_commit, simulator_versions
-from benchmark.engine.simulator import SimulatorPool
-from benchmark.engine.trainers import Trainers
-from benchmark.engine.training import demonstrations, features_of, train
-from benchmark.engine.video import VideoWriter
-from benchmark.engine.workplace import Listener, Workplace, load_encoder, load_task
-from benchmark.plan import CellGroup, Plan
-from benchmark.record_store import RecordError, RecordStore, write_atomically
-from benchmark.records import Cell, Digests
-from encoders.spec import EncoderSpec
-from encoders.weights_location import WeightsError, together
-from envs.spec import TaskSpec, View
+from pvrbench.benchmark.config import BenchmarkConfig
+from pvrbench.benchmark.engine.cache import FeatureCache
+from pvrbench.benchmark.engine.evaluation import Recorder, encoder_facts, evaluate_group
+from pvrbench.benchmark.engine.expert import record_expert
+from pvrbench.benchmark.engine.features import TileEncoder
+from pvrbench.benchmark.engine.machine import available_mib, cache_root, num_cores, sized
+from pvrbench.benchmark.engine.provenance import own_commit, simulator_versions
+from pvrbench.benchmark.engine.simulator import SimulatorPool
+from pvrbench.benchmark.engine.trainers import Trainers
+from pvrbench.benchmark.engine.training import demonstrations, features_of, train
+from pvrbench.benchmark.engine.video import VideoWriter
+from pvrbench.benchmark.engine.workplace import Listener, Workplace, load_encoder, load_task
+from pvrbench.benchmark.plan import CellGroup, Plan
+from pvrbench.benchmark.records.schema import Cell, Digests
+from pvrbench.benchmark.records.store import RecordError, RecordStore, write_atomically
+from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.weights.location import WeightsError, together
+from pvrbench.envs.spec import TaskSpec, View
 
 
 @dataclass(slots=True)

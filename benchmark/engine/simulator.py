@@ -16,8 +16,8 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from envs.base import Array, SimulationError, Task, TaskEnv
-from envs.spec import TaskSpec, View
+from pvrbench.envs.base import Array, SimulationError, Task, TaskEnv
+from pvrbench.envs.spec import TaskSpec, View
 
 # Processes in a row that may end before they have an environment: one may be bad luck.
 MAX_FAILED_STARTS = 1

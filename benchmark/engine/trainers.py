@@ -13,11 +13,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from benchmark.engine.processor import one_thread
-from envs.processes import serve_parent
-from policies.base import TrainedHead, TrainJob
-from policies.behavior_cloning import train_heads
-from policies.spec import HeadSpec, TrainSettings
+from pvrbench.benchmark.engine.processor import one_thread
+from pvrbench.envs.processes import serve_parent
+from pvrbench.policies.base import TrainedHead, TrainJob
+from pvrbench.policies.spec import HeadSpec, TrainSettings
+from pvrbench.policies.training.behavior_cloning import train_heads
 
 
 class Trainers:
@@ -51,7 +51,7 @@ class Trainers:
         num_checkpoints: int = 0,
         on_progress: Callable[[int], None] = lambda _count: None,
     ) -> list[TrainedHead]:
-        """Trains one head for each job; see `policies.behavior_cloning.train_heads`.
+        """Trains one head for each job; see `pvrbench.policies.training.behavior_cloning.train_heads`.
 
         Args:
             spec: the head.

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.config import BenchmarkConfig
-from benchmark.engine.features import FrameFeatures, NonFiniteError, TileEncoder, demo_features
-from benchmark.engine.workplace import Listener, Workplace
-from benchmark.plan import CellGroup, Plan
-from benchmark.records import Cell
-from encoders.fusion import fuse, history_indices
-from encoders.readout import fit_readout, read
-from encoders.readout_catalog import ReadoutSpec
-from envs.base import Array, Task
-from envs.demos import Demo, DemoFile, collect_demos
-from envs.frames import load_frames
-from envs.spec import TaskSpec
-from policies.base import TrainedHead, TrainJob, UntrainedHead
+from pvrbench.benchmark.config import BenchmarkConfig
+from pvrbench.benchmark.engine.features import FrameFeatures, NonFiniteError, TileEncoder, demo_features
+from pvrbench.benchmark.engine.workplace import Listener, Workplace
+from pvrbench.benchmark.plan import CellGroup, Plan
+from pvrbench.benchmark.records.schema import Cell
+from pvrbench.encoders.readouts.catalog import ReadoutSpec
+from pvrbench.encoders.readouts.fusion import fuse, history_indices
+from pvrbench.encoders.readouts.reading import fit_readout, read
+from pvrbench.envs.base import Array, Task
+from pvrbench.envs.demos.demo_file import Demo, DemoFile, collect_demos
+from pvrbench.envs.pictures.frames import load_frames
+from pvrbench.envs.spec import TaskSpec
+from pvrbench.policies.base import TrainedHead, TrainJob, UntrainedHead
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import imageio.v3 as iio
 import numpy as np
 from jaxtyping import UInt8
 
-from benchmark.record_store import write_atomically
-from benchmark.records import Cell, Episode
-from envs.base import Array
+from pvrbench.benchmark.records.schema import Cell, Episode
+from pvrbench.benchmark.records.store import write_atomically
+from pvrbench.envs.base import Array
 
 MIN_SIDE_PX = 224
 

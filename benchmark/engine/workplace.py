@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
-from benchmark.config import BenchmarkConfig
-from benchmark.engine.cache import FeatureCache
-from benchmark.engine.trainers import Trainers
-from benchmark.engine.video import VideoWriter
-from benchmark.record_store import RecordStore
-from encoders.base import Encoder
-from encoders.spec import EncoderSpec
-from envs.base import Task
-from envs.spec import TaskSpec
+from pvrbench.benchmark.config import BenchmarkConfig
+from pvrbench.benchmark.engine.cache import FeatureCache
+from pvrbench.benchmark.engine.trainers import Trainers
+from pvrbench.benchmark.engine.video import VideoWriter
+from pvrbench.benchmark.records.store import RecordStore
+from pvrbench.encoders.base import Encoder
+from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.envs.base import Task
+from pvrbench.envs.spec import TaskSpec
 
 
 @runtime_checkable

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.analysis.statistics import Analysis
-from benchmark.reporting.cost import Cost
-from benchmark.reporting.style import COLOURS, PLOTLY_SYMBOLS, labels_of, styles_of
+from pvrbench.benchmark.analysis.statistics import Analysis
+from pvrbench.benchmark.reporting.cost import Cost
+from pvrbench.benchmark.reporting.style import COLOURS, PLOTLY_SYMBOLS, labels_of, styles_of
 
 Json = dict[str, object]
 

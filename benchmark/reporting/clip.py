@@ -12,16 +12,16 @@ from urllib.parse import quote
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from benchmark.analysis.statistics import Contender
-from benchmark.records import Cell, Count
-from benchmark.reporting.markup import Html, paragraph
+from pvrbench.benchmark.analysis.statistics import Contender
+from pvrbench.benchmark.records.schema import Cell, Count
+from pvrbench.benchmark.reporting.markup import Html, paragraph
 
 # The page carries videos up to this size in all; it links to the others.
 BUDGET_BYTES = 12 * 2**20
 
 
 class _Entry(Cell):
-    """An entry of `index.json`, as `benchmark.engine.video` writes it."""
+    """An entry of `index.json`, as `pvrbench.benchmark.engine.video` writes it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmark.analysis.statistics import Analysis, Contender
-from benchmark.records import CellRecord
-from benchmark.reporting.style import labels_of
+from pvrbench.benchmark.analysis.statistics import Analysis, Contender
+from pvrbench.benchmark.records.schema import CellRecord
+from pvrbench.benchmark.reporting.style import labels_of
 
 COST_AXES: Mapping[str, str] = {
     "tile": "encoder, ms a frame in a full tile",

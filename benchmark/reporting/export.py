@@ -7,11 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmark.analysis.comparison import ReportError
-from benchmark.analysis.ranking import name_of, row_of
-from benchmark.analysis.statistics import Analysis
-from benchmark.record_store import write_atomically
-from benchmark.records import CellRecord
+from pvrbench.benchmark.analysis.comparison import ReportError
+from pvrbench.benchmark.analysis.ranking import name_of, row_of
+from pvrbench.benchmark.analysis.statistics import Analysis
+from pvrbench.benchmark.records.schema import CellRecord
+from pvrbench.benchmark.records.store import write_atomically
 
 
 def to_model_card(analysis: Analysis, records: Sequence[CellRecord], output_dir: Path) -> list[Path]:

@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.analysis.statistics import Analysis, Contender, CurvePoint
-from benchmark.reporting.style import Style, labels_of, styles_of
+from pvrbench.benchmark.analysis.statistics import Analysis, Contender, CurvePoint
+from pvrbench.benchmark.reporting.style import Style, labels_of, styles_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

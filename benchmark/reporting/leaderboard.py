@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark.analysis.comparison import ReportError, facts, incomparable, without_repeats
-from benchmark.analysis.ranking import conclusions, text_rows
-from benchmark.analysis.statistics import analyse
-from benchmark.record_store import RecordStore, write_atomically
-from benchmark.records import CellRecord, digest_of
-from benchmark.reporting.protocol import variants
+from pvrbench.benchmark.analysis.comparison import ReportError, facts, incomparable, without_repeats
+from pvrbench.benchmark.analysis.ranking import conclusions, text_rows
+from pvrbench.benchmark.analysis.statistics import analyse
+from pvrbench.benchmark.records.schema import CellRecord, digest_of
+from pvrbench.benchmark.records.store import RecordStore, write_atomically
+from pvrbench.benchmark.reporting.protocol import variants
 
 BEGIN = "<!-- leaderboard: written by `pvrbench leaderboard`; do not edit -->"
 END = "<!-- end of leaderboard -->"

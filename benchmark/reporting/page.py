@@ -15,15 +15,15 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from benchmark.analysis.statistics import Analysis
-from benchmark.records import CellRecord
-from benchmark.reporting.chart import chart_data
-from benchmark.reporting.clip import video_grid
-from benchmark.reporting.cost import costs_of
-from benchmark.reporting.markup import definitions, listed, paragraph, table
-from benchmark.reporting.protocol import deviations, encoder_rows, protocol, provenance
-from benchmark.reporting.section import cost, curves, heat, legacy, pairs, ranking, readouts
-from benchmark.reporting.style import styles_of
+from pvrbench.benchmark.analysis.statistics import Analysis
+from pvrbench.benchmark.records.schema import CellRecord
+from pvrbench.benchmark.reporting.chart import chart_data
+from pvrbench.benchmark.reporting.clip import video_grid
+from pvrbench.benchmark.reporting.cost import costs_of
+from pvrbench.benchmark.reporting.markup import definitions, listed, paragraph, table
+from pvrbench.benchmark.reporting.protocol import deviations, encoder_rows, protocol, provenance
+from pvrbench.benchmark.reporting.section import cost, curves, heat, legacy, pairs, ranking, readouts
+from pvrbench.benchmark.reporting.style import styles_of
 
 
 def page(
@@ -56,7 +56,7 @@ def page(
         ("provenance", "Provenance", _provenance(records)),
     ]
     shown = [(name, title, body) for name, title, body in sections if body]
-    template = files("benchmark.reporting") / "template"
+    template = files("pvrbench.benchmark.reporting") / "template"
     plotly, script = _plotly(), (template / "report.js").read_text()
     return Template((template / "report.html").read_text()).substitute(
         title=escape(f"{records[0].settings.preset}: success against number of demonstrations"),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmark.analysis.comparison import OF_HEAD
-from benchmark.records import CellRecord, Deviation, Settings
+from pvrbench.benchmark.analysis.comparison import OF_HEAD
+from pvrbench.benchmark.records.schema import CellRecord, Deviation, Settings
 
 # Of a content hash so much is shown.
 HASH_LENGTH = 16

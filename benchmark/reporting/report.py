@@ -8,17 +8,24 @@ from pathlib import Path
 
 from rich.table import Table
 
-from benchmark.analysis.comparison import load_runs
-from benchmark.analysis.estimates import Interval
-from benchmark.analysis.legacy import inflations, unevaluated
-from benchmark.analysis.ranking import curves_csv, ranking_csv, ranking_json, ranking_latex, ranking_table, text_rows
-from benchmark.analysis.statistics import Analysis, analyse
-from benchmark.record_store import write_atomically
-from benchmark.records import CellRecord
-from benchmark.reporting.cost import cost_rows, costs_of
-from benchmark.reporting.figure import draw_figures
-from benchmark.reporting.page import page
-from benchmark.reporting.protocol import deviations, protocol, provenance
+from pvrbench.benchmark.analysis.comparison import load_runs
+from pvrbench.benchmark.analysis.estimates import Interval
+from pvrbench.benchmark.analysis.legacy import inflations, unevaluated
+from pvrbench.benchmark.analysis.ranking import (
+    curves_csv,
+    ranking_csv,
+    ranking_json,
+    ranking_latex,
+    ranking_table,
+    text_rows,
+)
+from pvrbench.benchmark.analysis.statistics import Analysis, analyse
+from pvrbench.benchmark.records.schema import CellRecord
+from pvrbench.benchmark.records.store import write_atomically
+from pvrbench.benchmark.reporting.cost import cost_rows, costs_of
+from pvrbench.benchmark.reporting.figure import draw_figures
+from pvrbench.benchmark.reporting.page import page
+from pvrbench.benchmark.reporting.protocol import deviations, protocol, provenance
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from benchmark.analysis.estimates import Interval
-from benchmark.analysis.legacy import inflations, unevaluated
-from benchmark.analysis.ranking import conclusions, text_rows
-from benchmark.analysis.statistics import Analysis, Comparison, Contender, CurvePoint
-from benchmark.records import CellRecord
-from benchmark.reporting.cost import Cost, cost_rows, measured_axes
-from benchmark.reporting.markup import Html, bar, folded, listed, paragraph, plot, table
-from benchmark.reporting.style import Style, labels_of, styles_of
-from encoders.readout_catalog import READOUTS
+from pvrbench.benchmark.analysis.estimates import Interval
+from pvrbench.benchmark.analysis.legacy import inflations, unevaluated
+from pvrbench.benchmark.analysis.ranking import conclusions, text_rows
+from pvrbench.benchmark.analysis.statistics import Analysis, Comparison, Contender, CurvePoint
+from pvrbench.benchmark.records.schema import CellRecord
+from pvrbench.benchmark.reporting.cost import Cost, cost_rows, measured_axes
+from pvrbench.benchmark.reporting.markup import Html, bar, folded, listed, paragraph, plot, table
+from pvrbench.benchmark.reporting.style import Style, labels_of, styles_of
+from pvrbench.encoders.readouts.catalog import READOUTS
 
 # Of many contenders the figures show the best at first.
 MANY, SHOWN_AT_FIRST = 8, 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from benchmark.analysis.statistics import Analysis, Contender
+from pvrbench.benchmark.analysis.statistics import Analysis, Contender
 
 # Okabe and Ito's colours; references are grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.analysis.comparison import incomparable
-from benchmark.config import BenchmarkConfig, ConfigError, validate_config
-from benchmark.plan import make_plan
-from benchmark.record_store import RecordStore, write_atomically
-from benchmark.records import CellRecord, digest_of
+from pvrbench.benchmark.analysis.comparison import incomparable
+from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, validate_config
+from pvrbench.benchmark.plan import make_plan
+from pvrbench.benchmark.records.schema import CellRecord, digest_of
+from pvrbench.benchmark.records.store import RecordStore, write_atomically
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from torch import Tensor
 
-from policies.catalog import HEADS
-from policies.checks import check_head
-from policies.network import Output, mixture
+from pvrbench.policies.catalog import HEADS
+from pvrbench.policies.checks import check_head
+from pvrbench.policies.heads.network import Output, mixture
 
 
 @pytest.mark.parametrize("name", sorted(HEADS))
@@ -30,15 +30,15 @@ def doubled_mixture(options: Mapping[str, object]) -> Output:
 
 
 def test_a_wrong_likelihood_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("policies.network.doubled", doubled_mixture, raising=False)
-    spec = replace(HEADS["gmm"], entry_point="policies.network:doubled")
+    monkeypatch.setattr("pvrbench.policies.heads.network.doubled", doubled_mixture, raising=False)
+    spec = replace(HEADS["gmm"], entry_point="pvrbench.policies.heads.network:doubled")
     problems = [verdict.problem for verdict in check_head(spec) if not verdict.is_kept]
     assert len(problems) == 1
     assert "the losses differ" in problems[0]
 
 
 def test_a_head_that_cannot_be_built_has_its_error_as_the_problem() -> None:
-    verdicts = check_head(replace(HEADS["mlp"], entry_point="policies.network:absent"))
+    verdicts = check_head(replace(HEADS["mlp"], entry_point="pvrbench.policies.heads.network:absent"))
     assert not verdicts[0].is_kept
     assert "AttributeError" in verdicts[0].problem
 

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from envs.base import Observation, StepResult, Task, TaskEnv
-from envs.catalog import TASK_SETS, TASKS
-from envs.checks import check_task
-from envs.spec import TaskSpec, View
+from pvrbench.envs.base import Observation, StepResult, Task, TaskEnv
+from pvrbench.envs.catalog import TASK_SETS, TASKS
+from pvrbench.envs.checks import check_task
+from pvrbench.envs.spec import TaskSpec, View
 
 # One of each suite is checked in every run; the rest takes minutes.
 QUICK = ("metaworld/button-press-topdown-v3", "robosuite/lift")

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from encoders.spec import EncoderSpec
-from policies.catalog import HEADS
+from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.policies.catalog import HEADS
 
 
 def mean_colour(images: Any) -> Any:
@@ -14,7 +14,7 @@ def mean_colour(images: Any) -> Any:
 
 reference = {"reference": "pvrbench_example:mean_colour"}
 COLOUR = EncoderSpec(
-    name="example_colour", entry_point="encoders.custom:load", objective="none", image_size=0, options=reference,
-    outputs=("pooled",), default_readout="pooled", feature_dim=3, licence="MIT",
+    name="example_colour", entry_point="pvrbench.encoders.families.custom:load", objective="none", image_size=0,
+    options=reference, outputs=("pooled",), default_readout="pooled", feature_dim=3, licence="MIT",
 )  # fmt: skip
 WIDE = replace(HEADS["mlp"], name="example_wide", options={**HEADS["mlp"].options, "hidden": (512, 512)})

@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmark.analysis.estimates import mean_interval
-from benchmark.analysis.frame import read_records
-from benchmark.analysis.pairing import paired_difference
-from benchmark.record_store import RecordError
-from envs.base import Array
+from pvrbench.benchmark.analysis.estimates import mean_interval
+from pvrbench.benchmark.analysis.frame import read_records
+from pvrbench.benchmark.analysis.pairing import paired_difference
+from pvrbench.benchmark.records.store import RecordError
+from pvrbench.envs.base import Array
 
 mpl.use("Agg")
 

@@ -22,26 +22,26 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from benchmark.composition import compose_config
-from benchmark.config import EngineConfig
-from benchmark.engine.features import TileEncoder
-from benchmark.engine.machine import available_mib, num_cores, sized
-from benchmark.engine.processor import one_thread
-from benchmark.engine.provenance import processor
-from benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
-from benchmark.engine.simulator import SimulatorPool
-from benchmark.engine.workplace import load_encoder, load_task
-from benchmark.registry import encoders, heads, readouts, tasks
-from encoders.base import Features
-from encoders.readout import read
-from encoders.readout_catalog import ReadoutSpec
-from envs.base import Task
-from envs.demos import collect_demos
-from envs.frames import render_demo
-from envs.spec import View
-from policies.base import TrainJob
-from policies.behavior_cloning import train_heads
-from policies.spec import TrainSettings
+from pvrbench.benchmark.catalog import encoders, heads, readouts, tasks
+from pvrbench.benchmark.composition import compose_config
+from pvrbench.benchmark.config import EngineConfig
+from pvrbench.benchmark.engine.features import TileEncoder
+from pvrbench.benchmark.engine.machine import available_mib, num_cores, sized
+from pvrbench.benchmark.engine.processor import one_thread
+from pvrbench.benchmark.engine.provenance import processor
+from pvrbench.benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
+from pvrbench.benchmark.engine.simulator import SimulatorPool
+from pvrbench.benchmark.engine.workplace import load_encoder, load_task
+from pvrbench.encoders.base import Features
+from pvrbench.encoders.readouts.catalog import ReadoutSpec
+from pvrbench.encoders.readouts.reading import read
+from pvrbench.envs.base import Task
+from pvrbench.envs.demos.demo_file import collect_demos
+from pvrbench.envs.pictures.frames import render_demo
+from pvrbench.envs.spec import View
+from pvrbench.policies.base import TrainJob
+from pvrbench.policies.spec import TrainSettings
+from pvrbench.policies.training.behavior_cloning import train_heads
 
 TASK, ENCODER, READOUT = "metaworld/assembly-v3", "random_resnet18_64", "mean"
 HORIZON, NUM_POLICIES, NUM_EPISODES = 60, 12, 4

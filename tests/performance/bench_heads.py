@@ -24,17 +24,17 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from benchmark.engine.machine import num_cores
-from benchmark.engine.processor import one_thread
-from benchmark.engine.provenance import processor
-from benchmark.engine.trainers import Trainers
-from encoders.readout import fit_readout
-from encoders.readout_catalog import READOUTS
-from policies.base import TrainedHead, TrainJob
-from policies.behavior_cloning import train_heads
-from policies.catalog import HEADS
-from policies.cloned_head import act_together, build_output
-from policies.spec import HeadSpec, TrainSettings
+from pvrbench.benchmark.engine.machine import num_cores
+from pvrbench.benchmark.engine.processor import one_thread
+from pvrbench.benchmark.engine.provenance import processor
+from pvrbench.benchmark.engine.trainers import Trainers
+from pvrbench.encoders.readouts.catalog import READOUTS
+from pvrbench.encoders.readouts.reading import fit_readout
+from pvrbench.policies.base import TrainedHead, TrainJob
+from pvrbench.policies.catalog import HEADS
+from pvrbench.policies.spec import HeadSpec, TrainSettings
+from pvrbench.policies.training.behavior_cloning import train_heads
+from pvrbench.policies.training.cloned_head import act_together, build_output
 
 NUM_HEADS, FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 12, 384, 9, 4
 LENGTHS = (500, 1000, 2500)  # transitions of 5, 10 and 25 demonstrations
@@ -145,7 +145,7 @@ def measure_readout(name: str, batch_size: int, num_updates: int) -> dict[str, o
     found: dict[bool, list[TrainedHead]] = {}
     times: dict[bool, float] = {}
     for stacked in (False, True):
-        with one_thread(), patch("policies.behavior_cloning._can_be_stacked", return_value=stacked):
+        with one_thread(), patch("pvrbench.policies.training.behavior_cloning._can_be_stacked", return_value=stacked):
             start = time.perf_counter()
             found[stacked] = train_heads(HEADS["mlp"], trained, settings)
             times[stacked] = time.perf_counter() - start

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from envs.base import Array, Task, TaskEnv
-from envs.catalog import TASKS
-from envs.demos import record_demo
-from envs.rendering import gl_renderer
-from envs.spec import RenderMode, TaskSpec, View
+from pvrbench.envs.base import Array, Task, TaskEnv
+from pvrbench.envs.catalog import TASKS
+from pvrbench.envs.demos.demo_file import record_demo
+from pvrbench.envs.pictures.rendering import gl_renderer
+from pvrbench.envs.spec import RenderMode, TaskSpec, View
 
 DEFAULT_TASKS = ("metaworld/assembly-v3", "robosuite/lift")
 MODES: tuple[RenderMode, ...] = ("lean", "full")

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmark.reporting.report import write_report
+from pvrbench.benchmark.reporting.report import write_report
 
 FIXTURES = Path(__file__).parents[1] / "unit/benchmark/conftest.py"
 TASKS = [
@@ -42,7 +42,7 @@ def main() -> None:
         raise RuntimeError(f"{FIXTURES} is not there.")
     made_up = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made_up)
-    from encoders.catalog import ENCODERS
+    from pvrbench.encoders.catalog import ENCODERS
 
     images = [name for name, row in ENCODERS.items() if row.modality == "image" and "grid" in row.outputs]
     rates = {name: 0.2 + 0.6 * index / options.encoders for index, name in enumerate(images[: options.encoders])}

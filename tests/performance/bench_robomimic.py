@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.engine.machine import num_cores
-from benchmark.engine.provenance import processor
-from benchmark.engine.workplace import load_task
-from benchmark.registry import tasks
-from envs.demos import collect_demos
-from envs.robomimic_file import export_demos
-from envs.spec import View
+from pvrbench.benchmark.catalog import tasks
+from pvrbench.benchmark.engine.machine import num_cores
+from pvrbench.benchmark.engine.provenance import processor
+from pvrbench.benchmark.engine.workplace import load_task
+from pvrbench.envs.demos.demo_file import collect_demos
+from pvrbench.envs.demos.robomimic_file import export_demos
+from pvrbench.envs.spec import View
 
 TASK, CAMERA, IMAGE_PX, ENCODER = "robosuite/lift", "agentview", 112, "random_resnet18_112"
 NUM_POLICIES, NUM_DEMOS, NUM_UPDATES, BATCH_SIZE, NUM_EPISODES, HORIZON = 3, 5, 50, 32, 10, 100
@@ -55,7 +55,13 @@ def ours(folder: Path, render: str) -> dict[str, float]:
         "engine.videos": "false",
         "run_dir": folder / f"run-{render}",
     }
-    command = [sys.executable, "-m", "benchmark.cli", "run", *(f"{key}={value}" for key, value in settings.items())]
+    command = [
+        sys.executable,
+        "-m",
+        "pvrbench.benchmark.cli",
+        "run",
+        *(f"{key}={value}" for key, value in settings.items()),
+    ]
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     taken = time.perf_counter() - start

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.engine.machine import num_cores
-from benchmark.engine.provenance import processor
+from pvrbench.benchmark.engine.machine import num_cores
+from pvrbench.benchmark.engine.provenance import processor
 
 BASE = {
     "tasks": "[metaworld/button-press-topdown-v3]",
@@ -73,7 +73,13 @@ class Bench:
         self.count += 1
         run_dir = self.folder / f"run-{self.count}"
         keys = {**settings, **changes, "run_dir": str(run_dir), "engine.cache_dir": str(self.folder / cache)}
-        command = [sys.executable, "-m", "benchmark.cli", "run", *(f"{key}={value}" for key, value in keys.items())]
+        command = [
+            sys.executable,
+            "-m",
+            "pvrbench.benchmark.cli",
+            "run",
+            *(f"{key}={value}" for key, value in keys.items()),
+        ]
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         peak = [0.0]

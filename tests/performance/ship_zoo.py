@@ -1,7 +1,7 @@
 """Makes the shipped zoo of finished pretrainings: weights and cards, figures, and the table of docs/zoo.md.
 
 Run as `python tests/performance/ship_zoo.py FOLDER`, with an output folder of `pvrbench pretrain` for each objective in
-FOLDER. Prints the table and the digests that belong into `encoders/zoo_catalog.py`; nothing is trained or measured.
+FOLDER. Prints the table and the digests that belong into `encoders/rows/zoo.py`; nothing is trained or measured.
 What policies say of the encoders is put onto the cards by `study_zoo.py cards`.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 import matplotlib as mpl
 from PIL import Image
 
-from benchmark.engine.forecast import duration
-from encoders.pretraining.catalog import OBJECTIVES
-from encoders.weights_location import SHIPPED
+from pvrbench.benchmark.engine.forecast import duration
+from pvrbench.encoders.weights.location import SHIPPED
+from pvrbench.encoders.zoo.pretraining.catalog import OBJECTIVES
 
 mpl.use("Agg")
 

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.polynomial import hermite_e
 from scipy import optimize
 
-from benchmark.analysis.estimates import Array, mean_interval, middle, population_interval, resampled, wilson
-from benchmark.analysis.pairing import holm, paired_difference
+from pvrbench.benchmark.analysis.estimates import Array, mean_interval, middle, population_interval, resampled, wilson
+from pvrbench.benchmark.analysis.pairing import holm, paired_difference
 
 hermite: Any = hermite_e
 untyped: Any = optimize

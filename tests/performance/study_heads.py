@@ -53,7 +53,13 @@ def main() -> None:
     options = parser.parse_args()
     for name in VARIATIONS if "all" in options.variations else options.variations:
         keys = {**BASE, **VARIATIONS[name], "name": name, "run_dir": str(options.output / name)}
-        command = [sys.executable, "-m", "benchmark.cli", "run", *(f"{key}={value}" for key, value in keys.items())]
+        command = [
+            sys.executable,
+            "-m",
+            "pvrbench.benchmark.cli",
+            "run",
+            *(f"{key}={value}" for key, value in keys.items()),
+        ]
         subprocess.run(command, check=True)
 
 

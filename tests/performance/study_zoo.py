@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmark.analysis.estimates import mean_interval
-from benchmark.analysis.frame import read_records
-from benchmark.analysis.pairing import holm, paired_difference
-from encoders.weights_location import SHIPPED
-from envs.base import Array
+from pvrbench.benchmark.analysis.estimates import mean_interval
+from pvrbench.benchmark.analysis.frame import read_records
+from pvrbench.benchmark.analysis.pairing import holm, paired_difference
+from pvrbench.encoders.weights.location import SHIPPED
+from pvrbench.envs.base import Array
 
 mpl.use("Agg")
 
@@ -61,7 +61,7 @@ Scores = Mapping[Contender, Mapping[int, Array]]
 def run(folder: Path, overrides: Sequence[str]) -> None:
     """Records what is missing."""
     keys = [f"{key}={value}" for key, value in {**SETTINGS, "name": "zoo", "run_dir": str(folder)}.items()]
-    subprocess.run([sys.executable, "-m", "benchmark.cli", "run", *keys, *overrides], check=True)
+    subprocess.run([sys.executable, "-m", "pvrbench", "run", *keys, *overrides], check=True)
 
 
 def read_scores(folder: Path) -> Scores:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.composition import compose_config
-from benchmark.plan import make_plan
-from benchmark.record_store import RecordStore
-from benchmark.records import CellRecord, Cost, Digests, Episode, Provenance
+from pvrbench.benchmark.composition import compose_config
+from pvrbench.benchmark.plan import make_plan
+from pvrbench.benchmark.records.schema import CellRecord, Cost, Digests, Episode, Provenance
+from pvrbench.benchmark.records.store import RecordStore
 
 MakeRun = Callable[..., Path]
 

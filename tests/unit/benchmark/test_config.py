@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.composition import compose_config, preset_names
-from benchmark.config import ConfigError, validate_config
-from benchmark.plan import make_plan
-from benchmark.records import Settings
-from benchmark.registry import UnknownNameError, encoders
-from envs.catalog import TASKS
+from pvrbench.benchmark.catalog import UnknownNameError, encoders
+from pvrbench.benchmark.composition import compose_config, preset_names
+from pvrbench.benchmark.config import ConfigError, validate_config
+from pvrbench.benchmark.plan import make_plan
+from pvrbench.benchmark.records.schema import Settings
+from pvrbench.envs.catalog import TASKS
 
 SMALL = ["tasks=[metaworld/assembly-v3]", "encoders=[oracle,pixels_14]", "readouts=[grid4]", "num_demos=[5,10]"]
 

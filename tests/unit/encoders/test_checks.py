@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.cli import main
-from encoders.base import Encoder, Features
-from encoders.baseline import load as load_baseline
-from encoders.catalog import ENCODERS
-from encoders.checks import check_encoder
-from encoders.cost import flops_per_frame, measure, num_params
-from encoders.custom import CustomEncoder
-from encoders.preprocessing import check_images, preprocess
-from encoders.spec import EncoderSpec, FeatureField
-from encoders.timm_backbone import load as load_timm
+from pvrbench.benchmark.cli import main
+from pvrbench.encoders.base import Encoder, Features
+from pvrbench.encoders.catalog import ENCODERS
+from pvrbench.encoders.checks import check_encoder
+from pvrbench.encoders.cost import flops_per_frame, measure, num_params
+from pvrbench.encoders.families.baseline import load as load_baseline
+from pvrbench.encoders.families.custom import CustomEncoder
+from pvrbench.encoders.families.timm_backbone import load as load_timm
+from pvrbench.encoders.preprocessing import check_images, preprocess
+from pvrbench.encoders.spec import EncoderSpec, FeatureField
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])
 STD = torch.tensor([0.229, 0.224, 0.225])

@@ -21,12 +21,12 @@ from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariable
 from timm.models import get_pretrained_cfg
 from torch import Tensor
 
-from encoders.base import Features
-from encoders.catalog import ENCODERS
-from encoders.checks import check_encoder
-from encoders.spec import EncoderSpec
-from encoders.timm_backbone import build, load
-from encoders.weights import WeightsError
+from pvrbench.encoders.base import Features
+from pvrbench.encoders.catalog import ENCODERS
+from pvrbench.encoders.checks import check_encoder
+from pvrbench.encoders.families.timm_backbone import build, load
+from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.weights.loading import WeightsError
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "official_format.json").read_text())
 Options = Mapping[str, str | int | float | bool]
@@ -200,7 +200,9 @@ def test_the_encoder_keeps_every_promise(name: str, weights_dir: Path) -> None:
     assert [f"{verdict.name}: {verdict.problem}" for verdict in check_encoder(load(spec)) if verdict.problem] == []
 
 
-ON_TIMM = [name for name, spec in ENCODERS.items() if spec.entry_point == "encoders.timm_backbone:load"]
+ON_TIMM = [
+    name for name, spec in ENCODERS.items() if spec.entry_point == "pvrbench.encoders.families.timm_backbone:load"
+]
 WITH_CONVERTER = [name for name in SMALL if name.partition("_")[0] in FILES]
 
 

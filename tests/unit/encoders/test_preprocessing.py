@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
-from benchmark.composition import compose_config
-from benchmark.plan import make_plan
-from encoders.catalog import ENCODERS
-from encoders.preprocessing import preprocess
-from encoders.spec import EncoderSpec, WeightsSource
-from encoders.timm_backbone import load
+from pvrbench.benchmark.composition import compose_config
+from pvrbench.benchmark.plan import make_plan
+from pvrbench.encoders.catalog import ENCODERS
+from pvrbench.encoders.families.timm_backbone import load
+from pvrbench.encoders.preprocessing import preprocess
+from pvrbench.encoders.spec import EncoderSpec, WeightsSource
 
 SPEC = EncoderSpec(
     name="mine",
-    entry_point="encoders.timm_backbone:load",
+    entry_point="pvrbench.encoders.families.timm_backbone:load",
     objective="test",
     image_size=56,
     mean=(0.5, 0.4, 0.3),

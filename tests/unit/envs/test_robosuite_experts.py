@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from envs.base import Array
-from envs.catalog import TASKS
-from envs.robosuite_tasks import RobosuiteEnv, RobosuiteTask, load_task
+from pvrbench.envs.base import Array
+from pvrbench.envs.catalog import TASKS
+from pvrbench.envs.simulators.robosuite import RobosuiteEnv, RobosuiteTask, load_task
 
 ROBOSUITE = [name for name in TASKS if name.startswith("robosuite/")]
 

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import nn
 
-from policies.base import TrainJob
-from policies.behavior_cloning import train_heads
-from policies.catalog import HEADS
-from policies.cloned_head import ClonedHead
-from policies.spec import TrainSettings
-from policies.storage import load_head, save_head
+from pvrbench.policies.base import TrainJob
+from pvrbench.policies.catalog import HEADS
+from pvrbench.policies.spec import TrainSettings
+from pvrbench.policies.storage import load_head, save_head
+from pvrbench.policies.training.behavior_cloning import train_heads
+from pvrbench.policies.training.cloned_head import ClonedHead
 
 SETTINGS = TrainSettings(
     num_updates=10,

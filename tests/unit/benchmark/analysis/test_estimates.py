@@ -13,7 +13,7 @@ from statsmodels.stats import multitest as untyped_multitest
 from statsmodels.stats import power as untyped_power
 from statsmodels.stats import proportion as untyped_proportion
 
-from benchmark.analysis.estimates import (
+from pvrbench.benchmark.analysis.estimates import (
     Interval,
     demos_to_reach,
     interquartile_interval,
@@ -22,8 +22,14 @@ from benchmark.analysis.estimates import (
     population_interval,
     wilson,
 )
-from benchmark.analysis.pairing import holm, mcnemar, paired_difference, permutation_tests, probability_of_improvement
-from benchmark.analysis.power import Design, PowerError, detectable_difference, episodes_needed, seeds_needed
+from pvrbench.benchmark.analysis.pairing import (
+    holm,
+    mcnemar,
+    paired_difference,
+    permutation_tests,
+    probability_of_improvement,
+)
+from pvrbench.benchmark.analysis.power import Design, PowerError, detectable_difference, episodes_needed, seeds_needed
 
 multitest: Any = untyped_multitest
 statsmodels_power: Any = untyped_power

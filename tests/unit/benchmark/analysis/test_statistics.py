@@ -11,13 +11,13 @@ import pytest
 from scipy import integrate
 from statsmodels.stats import proportion as untyped_proportion
 
-from benchmark.analysis.comparison import ReportError, incomparable, load_runs
-from benchmark.analysis.estimates import clustered_spread, log_weights, mean_interval, wilson
-from benchmark.analysis.pairing import paired_difference
-from benchmark.analysis.statistics import Contender, analyse
-from benchmark.record_store import RecordStore
-from benchmark.records import Cell, CellRecord, Cost, Digests, Episode, Provenance, Settings
-from benchmark.reporting.report import write_report
+from pvrbench.benchmark.analysis.comparison import ReportError, incomparable, load_runs
+from pvrbench.benchmark.analysis.estimates import clustered_spread, log_weights, mean_interval, wilson
+from pvrbench.benchmark.analysis.pairing import paired_difference
+from pvrbench.benchmark.analysis.statistics import Contender, analyse
+from pvrbench.benchmark.records.schema import Cell, CellRecord, Cost, Digests, Episode, Provenance, Settings
+from pvrbench.benchmark.records.store import RecordStore
+from pvrbench.benchmark.reporting.report import write_report
 
 proportion: Any = untyped_proportion
 

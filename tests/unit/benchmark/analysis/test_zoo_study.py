@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from encoders.weights_location import SHIPPED
+from pvrbench.encoders.weights.location import SHIPPED
 
 STUDY: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[3] / "performance" / "study_zoo.py"))
 RATES = {

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.cli import main
-from benchmark.commands import pretraining
-from benchmark.commands.pretraining import parse_order, read_frames
-from encoders.pretraining.catalog import OBJECTIVES
-from encoders.pretraining.spec import BackboneSpec
-from encoders.timm_backbone import load
-from encoders.weights import WeightsError
-from encoders.zoo_catalog import zoo_row
-from envs.frame_set import FrameSetError
+from pvrbench.benchmark.cli import main
+from pvrbench.benchmark.commands import pretraining
+from pvrbench.benchmark.commands.pretraining import parse_order, read_frames
+from pvrbench.encoders.families.timm_backbone import load
+from pvrbench.encoders.rows.zoo import zoo_row
+from pvrbench.encoders.weights.loading import WeightsError
+from pvrbench.encoders.zoo.pretraining.catalog import OBJECTIVES
+from pvrbench.encoders.zoo.pretraining.spec import BackboneSpec
+from pvrbench.envs.pictures.frame_set import FrameSetError
 
 SIDE, LENGTH, NUM_CLIPS = 32, 6, 6
 NEEDED = ["objective=mae", "frames=a", "output=b"]

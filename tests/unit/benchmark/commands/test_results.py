@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-import benchmark
-from benchmark.cli import main
-from benchmark.record_store import RecordError, read_record
-from benchmark.reporting.leaderboard import BEGIN, END
-from benchmark.reporting.submission import Conformance, SubmissionError, submit
+from pvrbench.benchmark.cli import main
+from pvrbench.benchmark.records.store import RecordError, read_record
+from pvrbench.benchmark.reporting.leaderboard import BEGIN, END
+from pvrbench.benchmark.reporting.submission import Conformance, SubmissionError, submit
 
 MakeRun = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[4]
@@ -102,11 +101,11 @@ def test_power_says_what_can_be_seen(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_table_has_a_row_for_each_episode_whatever_the_order(made_up_run: Path) -> None:
-    table = benchmark.read_records(made_up_run)
+    table = pvrbench.read_records(made_up_run)
     files = sorted((made_up_run / "records").glob("*.json"))
     assert len(table) == 20 * len(files)
     assert table["success"].dtype == bool
-    assert table.equals(benchmark.read_records(files[::-1]))
+    assert table.equals(pvrbench.read_records(files[::-1]))
     record = read_record(files[0])
     own = table[table["record"] == record.digest]
     assert own["success"].tolist() == [episode.success for episode in record.episodes]
@@ -118,14 +117,14 @@ def test_the_table_leaves_out_what_is_no_record_and_says_so(made_up_run: Path, t
     first = min((run / "records").glob("*.json"))
     first.write_text(first.read_text()[:50])
     with pytest.warns(UserWarning, match=rf"{re.escape(first.name)} was refused: it is not whole JSON"):
-        table = benchmark.read_records(run)
-    assert len(table) == len(benchmark.read_records(made_up_run)) - 20
+        table = pvrbench.read_records(run)
+    assert len(table) == len(pvrbench.read_records(made_up_run)) - 20
     with pytest.raises(RecordError, match="no sound records"):
-        benchmark.read_records(tmp_path)
+        pvrbench.read_records(tmp_path)
 
 
 def test_importing_the_package_imports_no_pandas() -> None:
-    code = "import sys, benchmark; sys.exit('pandas' in sys.modules)"
+    code = "import sys, pvrbench; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 import torch
 
-from benchmark.engine import cache as cache_module
-from benchmark.engine.cache import CacheError, FeatureCache
+from pvrbench.benchmark.engine import cache as cache_module
+from pvrbench.benchmark.engine.cache import CacheError, FeatureCache
 
 KEY = "ab" + "0" * 62
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.engine.cache import FeatureCache
-from benchmark.engine.features import FrameFeatures, TileEncoder, demo_features
-from benchmark.engine.workplace import load_encoder
-from benchmark.registry import encoders, readouts
-from encoders.readout import read
+from pvrbench.benchmark.catalog import encoders, readouts
+from pvrbench.benchmark.engine.cache import FeatureCache
+from pvrbench.benchmark.engine.features import FrameFeatures, TileEncoder, demo_features
+from pvrbench.benchmark.engine.workplace import load_encoder
+from pvrbench.encoders.readouts.reading import read
 
 
 @pytest.mark.parametrize("name", [name for name in encoders() if name.startswith(("random_", "zoo_"))])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.composition import compose_config
-from benchmark.engine.forecast import Forecast, duration, forecast, learn, learned_factor
-from benchmark.plan import make_plan
+from pvrbench.benchmark.composition import compose_config
+from pvrbench.benchmark.engine.forecast import Forecast, duration, forecast, learn, learned_factor
+from pvrbench.benchmark.plan import make_plan
 
 
 def expected(*overrides: str, num_cores: int = 2) -> Forecast:

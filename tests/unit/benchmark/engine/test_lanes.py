@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.engine.features import FeatureError, TileEncoder
-from benchmark.engine.lanes import EncoderLanes
-from benchmark.engine.workplace import load_encoder
-from benchmark.registry import encoders
-from encoders.base import Features
-from envs.base import Array
+from pvrbench.benchmark.catalog import encoders
+from pvrbench.benchmark.engine.features import FeatureError, TileEncoder
+from pvrbench.benchmark.engine.lanes import EncoderLanes
+from pvrbench.benchmark.engine.workplace import load_encoder
+from pvrbench.encoders.base import Features
+from pvrbench.envs.base import Array
 
 TILE = 4
 

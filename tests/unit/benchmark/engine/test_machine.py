@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.composition import compose_config
-from benchmark.engine.machine import available_mib, num_cores, sized
+from pvrbench.benchmark.composition import compose_config
+from pvrbench.benchmark.engine.machine import available_mib, num_cores, sized
 
 
 @pytest.mark.parametrize(

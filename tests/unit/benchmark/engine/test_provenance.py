@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.engine import provenance
-from benchmark.engine.provenance import source_commit
+from pvrbench.benchmark.engine import provenance
+from pvrbench.benchmark.engine.provenance import source_commit
 
 
 def test_commit_is_dirty_with_changed_code_but_not_with_records_that_a_run_wrote(tmp_path: Path) -> None:

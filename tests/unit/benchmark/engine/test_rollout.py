@@ -11,21 +11,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.engine.features import TileEncoder
-from benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
-from benchmark.engine.simulator import SimulatorPool, SimulatorStartError
-from benchmark.engine.workplace import load_encoder
-from benchmark.records import Episode
-from benchmark.registry import encoders, readouts, tasks
-from envs.spec import TaskSpec
-from policies.base import TrainedHead
+from pvrbench.benchmark.catalog import encoders, readouts, tasks
+from pvrbench.benchmark.engine.features import TileEncoder
+from pvrbench.benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
+from pvrbench.benchmark.engine.simulator import SimulatorPool, SimulatorStartError
+from pvrbench.benchmark.engine.workplace import load_encoder
+from pvrbench.benchmark.records.schema import Episode
+from pvrbench.envs.spec import TaskSpec
+from pvrbench.policies.base import TrainedHead
 
 # Solved after 5 to 7 steps, by the seed. At its third step 666 ends the process, 667 too but only once, 668 raises.
 COUNTING = """
 import os, time
 from pathlib import Path
 import numpy as np
-from envs.base import StepResult
+from pvrbench.envs.base import StepResult
 
 class Counting:
     seed, steps = -1, 0

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.engine.simulator import Reply, SimulatorPool, SimulatorStartError
-from benchmark.registry import tasks
-from envs.spec import TaskSpec
+from pvrbench.benchmark.catalog import tasks
+from pvrbench.benchmark.engine.simulator import Reply, SimulatorPool, SimulatorStartError
+from pvrbench.envs.spec import TaskSpec
 
 # A real task whose environment misbehaves at chosen reset seeds, as MuJoCo, a driver or the kernel may.
 FAULTY = """
 import os, pkgutil, time
 from dataclasses import replace
-from envs.base import SimulationError
+from pvrbench.envs.base import SimulationError
 
 class Faulty:
     def __init__(self, env):

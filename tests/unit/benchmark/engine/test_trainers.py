@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import torch
 
-from benchmark.engine.trainers import Trainers, _own_rows  # pyright: ignore[reportPrivateUsage]
-from policies.base import TrainJob
-from policies.catalog import HEADS
-from policies.spec import TrainSettings
+from pvrbench.benchmark.engine.trainers import Trainers, _own_rows  # pyright: ignore[reportPrivateUsage]
+from pvrbench.policies.base import TrainJob
+from pvrbench.policies.catalog import HEADS
+from pvrbench.policies.spec import TrainSettings
 
 
 def _job(seed: int, num_steps: int) -> TrainJob:
@@ -66,10 +66,10 @@ def test_a_process_is_sent_the_rows_that_its_heads_learn_from() -> None:
 
 KILLED = """
 import multiprocessing, time, torch
-from benchmark.engine.trainers import Trainers
-from policies.base import TrainJob
-from policies.catalog import HEADS
-from policies.spec import TrainSettings
+from pvrbench.benchmark.engine.trainers import Trainers
+from pvrbench.policies.base import TrainJob
+from pvrbench.policies.catalog import HEADS
+from pvrbench.policies.spec import TrainSettings
 
 zeros = torch.zeros(8, 4)
 jobs = [TrainJob(features=zeros, proprio=zeros, actions=zeros, seed=seed) for seed in range(2)]

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from benchmark.cli import main
+from pvrbench.benchmark.cli import main
 
 
 def test_a_model_card_holds_the_results_as_metadata(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.analysis.comparison import load_runs
-from benchmark.analysis.estimates import Interval
-from benchmark.analysis.statistics import Analysis, Contender, CurvePoint, analyse
-from benchmark.reporting.figure import COLUMN, MOST_DRAWN, PAGE, draw_figures, drawn_styles, spread
-from benchmark.reporting.style import styles_of
+from pvrbench.benchmark.analysis.comparison import load_runs
+from pvrbench.benchmark.analysis.estimates import Interval
+from pvrbench.benchmark.analysis.statistics import Analysis, Contender, CurvePoint, analyse
+from pvrbench.benchmark.reporting.figure import COLUMN, MOST_DRAWN, PAGE, draw_figures, drawn_styles, spread
+from pvrbench.benchmark.reporting.style import styles_of
 
 
 def analysis_of(names: list[str]) -> Analysis:

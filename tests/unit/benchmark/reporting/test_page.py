@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from benchmark.analysis.statistics import Contender
-from benchmark.record_store import RecordStore
-from benchmark.records import Cell
-from benchmark.reporting.clip import video_grid
-from benchmark.reporting.report import write_report
+from pvrbench.benchmark.analysis.statistics import Contender
+from pvrbench.benchmark.records.schema import Cell
+from pvrbench.benchmark.records.store import RecordStore
+from pvrbench.benchmark.reporting.clip import video_grid
+from pvrbench.benchmark.reporting.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

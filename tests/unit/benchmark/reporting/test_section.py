@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.analysis.comparison import load_runs
-from benchmark.analysis.estimates import Interval
-from benchmark.analysis.ranking import ranking_latex
-from benchmark.analysis.statistics import Analysis, Comparison, Contender, Ranked, analyse
-from benchmark.composition import compose_config
-from benchmark.records import CellRecord
-from benchmark.reporting.cost import cost_rows, costs_of, measured_axes
-from benchmark.reporting.markup import Html, safe, table
-from benchmark.reporting.protocol import encoder_rows, protocol, provenance
-from benchmark.reporting.report import markdown
-from benchmark.reporting.section import heat, legacy, ranking, readouts
+from pvrbench.benchmark.analysis.comparison import load_runs
+from pvrbench.benchmark.analysis.estimates import Interval
+from pvrbench.benchmark.analysis.ranking import ranking_latex
+from pvrbench.benchmark.analysis.statistics import Analysis, Comparison, Contender, Ranked, analyse
+from pvrbench.benchmark.composition import compose_config
+from pvrbench.benchmark.records.schema import CellRecord
+from pvrbench.benchmark.reporting.cost import cost_rows, costs_of, measured_axes
+from pvrbench.benchmark.reporting.markup import Html, safe, table
+from pvrbench.benchmark.reporting.protocol import encoder_rows, protocol, provenance
+from pvrbench.benchmark.reporting.report import markdown
+from pvrbench.benchmark.reporting.section import heat, legacy, ranking, readouts
 
 TOKEN, PATCHES = Contender("one", "class_token", "mlp"), Contender("one", "grid4", "mlp")
 

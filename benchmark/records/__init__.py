@@ -1,0 +1,1 @@
+"""Records of a run: their schema, how they are stored, packed and migrated."""

@@ -1,0 +1,1 @@
+"""Encoder families: one module each, which makes an encoder of a row."""

@@ -1,0 +1,142 @@
+"""Everything that a stock timm architecture holds: published weights, or seeded untrained ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import timm
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from pvrbench.encoders.base import Features
+from pvrbench.encoders.digest import digest_of
+from pvrbench.encoders.preprocessing import check_images, preprocess
+from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.weights.fit import EXTRAS, check_fit
+from pvrbench.encoders.weights.loading import state_dict
+
+# Options that are ours; the others are handed to `timm.create_model`.
+_OWN = frozenset({"model", "seed", "preprocessing", "norm_eps", "rope_periods"})
+
+
+class TimmEncoder:
+    """A frozen timm network with its preprocessing.
+
+    Args:
+        spec: the catalog row; `options["model"]` is timm's name of the architecture.
+        model: the network, its weights loaded.
+    """
+
+    reentrant = True
+
+    def __init__(self, spec: EncoderSpec, model: nn.Module) -> None:
+        self.spec = spec
+        self._model = model.eval().requires_grad_(requires_grad=False)
+        self._num_prefix: int = getattr(model, "num_prefix_tokens", 0)
+        self._device = "cpu"
+        self.digest = digest_of(spec, self._model)
+
+    @torch.no_grad()
+    def encode(self, inputs: UInt8[Tensor, "B H W 3"]) -> Features:
+        """Class token and patch grid of raw frames, after the network's final normalisation."""
+        check_images(inputs, self.spec.name)
+        output: Tensor = cast("Any", self._model).forward_features(preprocess(inputs.to(self._device), self.spec))
+        pooled = cast("Any", self._model).forward_head(output) if "pooled" in self.spec.outputs else None
+        if output.ndim == 4:
+            is_last = getattr(self._model, "output_fmt", "NCHW") == "NHWC"
+            return Features(grid=output.permute(0, 3, 1, 2).contiguous() if is_last else output, pooled=pooled)
+        patches = output[:, self._num_prefix :]
+        side = round(patches.shape[1] ** 0.5)
+        grid = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
+        class_token = output[:, 0] if "class_token" in self.spec.outputs else None
+        return Features(class_token=class_token, grid=grid, pooled=pooled)
+
+    def to(self, device: str) -> TimmEncoder:
+        """The encoder with its network on `device`."""
+        self._model.to(device)
+        self._device = device
+        return self
+
+    @property
+    def network(self) -> nn.Module:
+        """The frozen network."""
+        return self._model
+
+
+def load(spec: EncoderSpec) -> TimmEncoder:
+    """The encoder of a row, with its weights or with some drawn from `options["seed"]`.
+
+    Raises:
+        WeightsError: the weights cannot be had or do not fit the architecture.
+    """
+    model = build(spec)
+    if "seed" in spec.options:
+        _draw(model, int(spec.options["seed"]))
+    else:
+        _fill(model, spec)
+    return TimmEncoder(_with_crop(spec), model)
+
+
+def _with_crop(spec: EncoderSpec) -> EncoderSpec:
+    """The row with the crop that timm knows for its weights, where it is asked for and the row names none."""
+    if spec.options.get("preprocessing") != "official" or spec.crop_fraction is not None or spec.weights is None:
+        return spec
+    published: Any = timm.get_pretrained_cfg(spec.weights.uri.removeprefix("timm:"), allow_unregistered=True)
+    return replace(spec, crop_fraction=published.crop_pct if published else None)
+
+
+def build(spec: EncoderSpec) -> nn.Module:
+    """The network of a row with timm's initial values; under `torch.device("meta")` without any.
+
+    Two options adapt a stock network to checkpoints of other code: `norm_eps` is the epsilon of every LayerNorm;
+    `rope_periods` is the precision to which the periods of the rotary embedding are rounded, as the published DINOv3
+    files hold them (timm computes them anew in float32).
+    """
+    options = spec.options
+    arguments: dict[str, Any] = {"num_classes": 0}
+    arguments |= {name: value for name, value in options.items() if name not in _OWN}
+    if "norm_eps" in options:
+        arguments["norm_layer"] = partial(nn.LayerNorm, eps=float(options["norm_eps"]))
+    model: Any = timm.create_model(str(options["model"]), pretrained=False, **arguments)
+    if "rope_periods" in options:
+        precision: torch.dtype = getattr(torch, str(options["rope_periods"]))
+        model.rope.periods = model.rope.periods.to(precision).float()
+    return model
+
+
+def _fill(model: nn.Module, spec: EncoderSpec) -> None:
+    weights, expected = _fitting(model, state_dict(spec)), model.state_dict()
+    # BatchNorm counts training batches for nothing that is run here, and files from before torch 0.4 lack the count.
+    counts = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
+    used = counts | {name: value for name, value in weights.items() if name in expected or not name.startswith(EXTRAS)}
+    check_fit(expected, used, spec)
+    model.load_state_dict(used, strict=True)
+
+
+def _fitting(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights as timm would load them: its own filter resamples position embeddings to another input size."""
+    module = __import__(type(model).__module__, fromlist=["checkpoint_filter_fn"])
+    filter_function = getattr(module, "checkpoint_filter_fn", None)
+    return weights if filter_function is None else filter_function(dict(weights), model)
+
+
+def _draw(model: nn.Module, seed: int) -> None:
+    """Fills an untrained network from one generator, module by module, as its kind is usually initialised.
+
+    timm's own initialisation draws from the global generator; this one is the same on every machine.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim >= 2:
+            fan_in = parameter[0].numel()
+            is_token = name.endswith(("pos_embed", "cls_token", "reg_token"))
+            std = 0.02 if is_token else (2.0 if parameter.ndim == 4 else 1.0) ** 0.5 / fan_in**0.5
+            with torch.no_grad():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+        elif name.endswith("bias"):
+            # torch draws some of them, those of convolutions, from the global generator.
+            parameter.detach().zero_()

@@ -1,0 +1,1 @@
+"""Readouts: what a head is given of an encoder's features."""

@@ -1,0 +1,1 @@
+"""Rows of the encoder catalog, by kind."""

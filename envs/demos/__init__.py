@@ -1,0 +1,1 @@
+"""Demonstrations: collected, stored, read and exchanged."""

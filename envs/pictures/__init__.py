@@ -1,0 +1,1 @@
+"""Pictures of a scene: rendering, lean meshes, frames, changed looks."""

@@ -1,0 +1,171 @@
+"""Images of demonstrations, rendered from their states for any view, and kept on disk."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import pkgutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import astuple
+from functools import cache
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from jaxtyping import UInt8
+
+from pvrbench.envs.base import Task, TaskEnv
+from pvrbench.envs.demos.demo_file import Demo, DemoError, DemoFile
+from pvrbench.envs.processes import serve_parent
+from pvrbench.envs.spec import LEAN_VERSION, TaskSpec, View
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, np.dtype[Any]]
+else:  # jaxtyping wants the bare class
+    Array = np.ndarray
+
+
+def render_demo(env: TaskEnv, demo: Demo) -> UInt8[Array, "T H W 3"]:
+    """The images of a demonstration, the same bits as a live rollout's, by an environment with a view."""
+    env.reset(demo.seed)
+    frames: list[UInt8[Array, "H W 3"]] = []
+    for state in demo.states:
+        env.set_state(state)
+        frames.append(env.observe()["image"])
+    return np.stack(frames)
+
+
+def load_frames(  # noqa: PLR0913 - what, whose, which, how, where; two settings with defaults
+    spec: TaskSpec,
+    file: DemoFile,
+    indices: Sequence[int],
+    view: View,
+    cache_dir: Path,
+    *,
+    num_workers: int = 1,
+    on_progress: Callable[[int], None] = lambda _count: None,
+) -> list[UInt8[Array, "T H W 3"]]:
+    """Images of some demonstrations, memory-mapped; those that are missing are rendered by several processes.
+
+    Args:
+        spec: the task.
+        file: its demonstrations.
+        indices: which of them.
+        view: camera, size and render mode.
+        cache_dir: where images are kept.
+        num_workers: processes to render with.
+        on_progress: called with the number of frames done.
+
+    Raises:
+        DemoError: the images cannot be written, or the processes are killed.
+    """
+    demos = {index: file.demo(index) for index in indices}
+    paths = {index: cache_dir / f"{_key(spec, demo, view)}.npy" for index, demo in demos.items()}
+    sizes = {index: len(demo.actions) for index, demo in demos.items()}
+    done = 0
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        on_progress(count)
+
+    # Where a process was killed, by the system for its memory most likely: on with one.
+    for processes in (num_workers, 1):
+        missing = {index: path for index, path in paths.items() if not _is_whole(path, demos[index], view)}
+        # What is there already, and what a pool finished before it broke.
+        report(sum(size for index, size in sizes.items() if index not in missing) - done)
+        try:
+            _render_all((spec, file, view), missing, processes, report)
+            break
+        except BrokenProcessPool:
+            continue
+    else:
+        raise DemoError(
+            f"A process that rendered demonstrations of {spec.name} was killed, and so was the one that went on alone: "
+            "memory is short, most likely. Set fewer engine.num_workers, or give the machine more memory."
+        )
+    return [np.load(paths[index], mmap_mode="r") for index in indices]
+
+
+def _render_all(
+    served: tuple[TaskSpec, DemoFile, View],
+    paths: Mapping[int, Path],
+    num_workers: int,
+    report: Callable[[int], None],
+) -> None:
+    """Renders demonstrations to their paths by several processes.
+
+    Raises:
+        BrokenProcessPool: one of them died; what was finished is kept.
+    """
+    if not paths:
+        return
+    # Spawned, since OpenGL contexts do not survive a fork.
+    pool = ProcessPoolExecutor(
+        min(num_workers, len(paths)), get_context("spawn"), initializer=_prepare, initargs=(served,)
+    )
+    try:
+        for task in as_completed([pool.submit(_render, index, path) for index, path in paths.items()]):
+            report(task.result())
+    finally:
+        # After a fault or an interruption, what has not begun never does.
+        pool.shutdown(cancel_futures=True)
+
+
+_served: Any = None
+
+
+def _prepare(served: tuple[TaskSpec, DemoFile, View]) -> None:
+    global _served  # noqa: PLW0603 - what one process renders is the same for all its jobs
+    _served = served
+    serve_parent()
+
+
+@cache
+def _environment() -> TaskEnv:
+    """The environment of a rendering process, made by its first job, so that a fault is told as that job's."""
+    spec, _, view = cast("tuple[TaskSpec, DemoFile, View]", _served)
+    task = cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
+    env = task.make_env(view)
+    atexit.register(env.close)
+    return env
+
+
+def _render(index: int, path: Path) -> int:
+    """Renders one demonstration; returns its number of frames."""
+    # Read here: a pool whose process dies while a large job is being handed to it may never notice.
+    demo = cast("tuple[TaskSpec, DemoFile, View]", _served)[1].demo(index)
+    _save(path, render_demo(_environment(), demo))
+    return len(demo.actions)
+
+
+def _save(path: Path, frames: UInt8[Array, "T H W 3"]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, frames)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise DemoError(
+            f"Cannot write {path}: {error.strerror}. Free space or set PVRBENCH_CACHE to another folder."
+        ) from error
+
+
+def _is_whole(path: Path, demo: Demo, view: View) -> bool:
+    try:
+        frames = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return frames.shape == (len(demo.actions), view.image_px, view.image_px, 3) and frames.dtype == np.uint8
+
+
+def _key(spec: TaskSpec, demo: Demo, view: View) -> str:
+    versions = [*(f"{name} {version(name)}" for name in spec.packages), f"lean {LEAN_VERSION}"]
+    return hashlib.sha256(repr([spec.name, demo.digest, astuple(view), versions]).encode()).hexdigest()

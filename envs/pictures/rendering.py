@@ -1,0 +1,316 @@
+"""Pictures of MuJoCo scenes, apart from physics: the renderer may use another model than the simulation.
+
+`full` is the simulator's own picture. `lean` is made for machines without a GPU: a copy of the model, used for
+pictures alone, has no shadows, multi-sampling or reflections, and its visual meshes keep a fraction of their faces.
+The physics model is never touched. The two are different observations and are never mixed in one comparison.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from pvrbench.envs.pictures.lean_meshes import simplify_meshes
+from pvrbench.envs.spec import View
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, np.dtype[Any]]
+else:  # jaxtyping wants the bare class
+    Array = np.ndarray
+
+# Vertical part of the viewing direction beyond which a camera looks down and the world has no "up" in its picture.
+LOOKS_DOWN = 0.97
+
+
+class RenderError(RuntimeError):
+    """No picture can be made on this machine; the text names the packages that are missing."""
+
+
+def configure_gl() -> None:
+    """Chooses off-screen OpenGL; to be called before mujoco is imported for the first time.
+
+    EGL serves machines with and without a GPU. One software renderer a process scales with the cores, many threads
+    in each do not.
+    """
+    if sys.platform.startswith("linux"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+
+
+def load_triton() -> None:
+    """Loads torch's compiler, if it is installed, before OpenGL.
+
+    Both bring an LLVM of their own. Mesa's bears the other beside it; the other, loaded second, ends the process, which
+    happened when timm was imported after the first picture.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
+
+
+configure_gl()
+
+import mujoco as untyped_mujoco  # noqa: E402  (the GL backend is chosen before the first import)
+
+mujoco: Any = untyped_mujoco
+
+_gl_renderer = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCamera:
+    """A camera of the model.
+
+    Attributes:
+        name: its name.
+        upside_down: whether its picture has to be turned by half a turn.
+    """
+
+    name: str
+    upside_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetCamera:
+    """A camera that the model lacks: at a place, looking at another, upright.
+
+    Attributes:
+        pos: where it stands, metres in the world.
+        target: what it looks at.
+    """
+
+    pos: tuple[float, float, float]
+    target: tuple[float, float, float]
+
+
+Camera = ModelCamera | TargetCamera
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A thing that is seen and that physics knows nothing of.
+
+    Attributes:
+        shape: `SPHERE`, `CAPSULE`, `ELLIPSOID`, `CYLINDER` or `BOX`.
+        size: half sizes as MuJoCo has them for the shape, metres.
+        pos: its centre, metres in the world.
+        turn: radians about the world's vertical.
+        rgb: colour, 0..1.
+        glow: light of its own, 0..1; a body that glows has no shine.
+    """
+
+    shape: str
+    size: tuple[float, float, float]
+    pos: tuple[float, float, float]
+    rgb: tuple[float, float, float]
+    turn: float = 0.0
+    glow: float = 0.0
+
+
+@dataclass(slots=True)
+class _Drawing:
+    """An OpenGL context with a scene's meshes and textures; environments of one scene and process share it.
+
+    Attributes:
+        renderer: MuJoCo's own.
+        num_users: how many view renderers draw with it.
+    """
+
+    renderer: Any
+    num_users: int = 0
+
+
+# By scene, size and mode: a context of a robosuite scene takes some 300 MB, and a process makes many environments.
+_drawings: dict[tuple[bytes, int, str], _Drawing] = {}
+
+
+class ViewRenderer:
+    """Renders one view of one model.
+
+    Args:
+        model: the physics model; it is copied where the view asks for changes.
+        view: camera, size and render mode.
+        camera: what the view's camera name means; by default the model's camera of that name.
+
+    Raises:
+        RenderError: OpenGL cannot be had.
+    """
+
+    def __init__(self, model: Any, view: View, camera: Camera | None = None) -> None:
+        global _gl_renderer  # noqa: PLW0603 - the name of the driver is a fact of the process
+        camera = camera or ModelCamera(view.camera)
+        self._upside_down = isinstance(camera, ModelCamera) and camera.upside_down
+        self._camera = camera.name if isinstance(camera, ModelCamera) else _free_camera(camera)
+        self._key = (_content(model), view.image_px, view.render)
+        if self._key not in _drawings:
+            _drawings[self._key] = _Drawing(_make_renderer(_picture_model(model, view), view))
+        drawing = _drawings[self._key]
+        drawing.num_users += 1
+        self._renderer = drawing.renderer
+        if not _gl_renderer:
+            _gl_renderer = _driver_name()
+
+    @property
+    def model(self) -> Any:
+        """The model of the pictures; shared by all views of one scene and process, so changes are to be taken back."""
+        return self._renderer.model
+
+    def look(self, camera: TargetCamera) -> None:
+        """Takes another camera from now on."""
+        self._camera, self._upside_down = _free_camera(camera), False
+
+    def project(self, points: Float64[Array, "K 3"]) -> Float64[Array, "K 2"]:
+        """Where points of the world lie in the last picture: x from the left, y from the top, 0..1; NaN outside it."""
+        eyes = self._renderer.scene.camera
+        eye = (np.array(eyes[0].pos, np.float64) + eyes[1].pos) / 2.0
+        forward, up = np.array(eyes[0].forward, np.float64), np.array(eyes[0].up, np.float64)
+        offsets = points - eye
+        depth = offsets @ forward
+        half = (float(eyes[0].frustum_top) - float(eyes[0].frustum_bottom)) / 2.0 / float(eyes[0].frustum_near)
+        across = np.stack([offsets @ np.cross(forward, up), -offsets @ up], axis=1)
+        place = 0.5 + 0.5 * across / (half * np.maximum(depth, 1e-9))[:, None]
+        place = 1.0 - place if self._upside_down else place
+        inside = (depth > 0) & (place >= 0).all(axis=1) & (place <= 1).all(axis=1)
+        return np.where(inside[:, None], place, np.nan)
+
+    def render(self, data: Any, bodies: Sequence[Body] = ()) -> UInt8[Array, "H W 3"]:
+        """The picture of a state of the physics model: upright RGB, a fresh array.
+
+        Args:
+            data: the state.
+            bodies: what else is seen in it.
+        """
+        self._renderer.update_scene(data, camera=self._camera)
+        for body in bodies:
+            self._add(body)
+        return self._picture()
+
+    def upload_textures(self, textures: Sequence[int]) -> None:
+        """Takes over textures that were changed in the model, by their numbers."""
+        self._renderer._gl_context.make_current()
+        for texture in textures:
+            mujoco.mjr_uploadTexture(self.model, self._renderer._mjr_context, texture)
+
+    def render_marks(self, data: Any) -> UInt8[Array, "H W 3"]:
+        """The picture with a red ball before the camera and a blue one straight below it in the world.
+
+        It shows whether pictures are upright and their colours in order, whatever the scene looks like
+        (`pvrbench.envs.checks`). For a camera that looks straight down, "below" is below in its own picture.
+        """
+        self._renderer.update_scene(data, camera=self._camera)
+        scene = self._renderer.scene
+        eye = scene.camera[0]
+        forward, up = np.array(eye.forward, np.float64), np.array(eye.up, np.float64)
+        # MuJoCo keeps two eyes for stereo; a plain picture is seen from between them.
+        position = (np.array(eye.pos, np.float64) + scene.camera[1].pos) / 2.0
+        if abs(forward[2]) < LOOKS_DOWN:
+            up = np.array([0.0, 0.0, 1.0])
+        elif self._upside_down:
+            up = -up
+        # Close to the camera, where nothing of the scene stands before them.
+        distance = 1.3 * float(eye.frustum_near)
+        for side, colour in ((0.25, (1.0, 0.0, 0.0)), (-0.25, (0.0, 0.0, 1.0))):
+            x, y, z = position + distance * (forward + side * up)
+            size = (0.12 * distance, 0.0, 0.0)
+            self._add(Body(shape="SPHERE", size=size, pos=(float(x), float(y), float(z)), rgb=colour, glow=1.0))
+        return self._picture()
+
+    def _add(self, body: Body) -> None:
+        scene = self._renderer.scene
+        drawn = scene.geoms[scene.ngeom]
+        cos, sin = np.cos(body.turn), np.sin(body.turn)
+        turned = np.array([cos, -sin, 0.0, sin, cos, 0.0, 0.0, 0.0, 1.0])
+        shape, colour = getattr(mujoco.mjtGeom, f"mjGEOM_{body.shape}"), np.array((*body.rgb, 1.0), np.float32)
+        mujoco.mjv_initGeom(drawn, shape, np.array(body.size), np.array(body.pos), turned, colour)
+        if body.glow:
+            drawn.emission, drawn.specular = body.glow, 0.0
+        scene.ngeom += 1
+
+    def _picture(self) -> UInt8[Array, "H W 3"]:
+        image: UInt8[Array, "H W 3"] = self._renderer.render()
+        return np.ascontiguousarray(image[::-1, ::-1]) if self._upside_down else image.copy()
+
+    def close(self) -> None:
+        """Frees the OpenGL context, if nobody else draws with it."""
+        drawing = _drawings.get(self._key)
+        if drawing is None or drawing.renderer is not self._renderer:
+            return  # closed before
+        drawing.num_users -= 1
+        if not drawing.num_users:
+            del _drawings[self._key]
+            drawing.renderer.close()
+
+
+def _make_renderer(model: Any, view: View) -> Any:
+    load_triton()
+    try:
+        renderer = mujoco.Renderer(model, view.image_px, view.image_px)
+    except Exception as error:
+        raise RenderError(
+            f"Off-screen OpenGL does not work here ({error}). Install software EGL (Debian: apt-get install "
+            "libegl1 libgl1 libgl1-mesa-dri) and set MUJOCO_GL=egl; `pvrbench doctor` checks it."
+        ) from error
+    if view.render == "lean":
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+    return renderer
+
+
+def _content(model: Any) -> bytes:
+    """Digest of a whole model."""
+    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return hashlib.sha256(buffer.tobytes()).digest()
+
+
+def gl_renderer() -> str:
+    """Name of the OpenGL renderer of this process; of a throw-away context where none was used yet."""
+    global _gl_renderer  # noqa: PLW0603
+    if not _gl_renderer:
+        load_triton()
+        model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/></worldbody></mujoco>")
+        renderer = mujoco.Renderer(model, 16, 16)
+        _gl_renderer = _driver_name()
+        renderer.close()
+    return _gl_renderer
+
+
+def _driver_name() -> str:
+    from OpenGL import GL as untyped_gl  # noqa: N811 - a module, not a constant
+
+    gl: Any = untyped_gl
+    name: object = gl.glGetString(gl.GL_RENDERER)
+    return name.decode() if isinstance(name, bytes) else "unknown"
+
+
+def _free_camera(camera: TargetCamera) -> Any:
+    offset = np.subtract(camera.target, camera.pos)
+    distance = float(np.linalg.norm(offset))
+    free = mujoco.MjvCamera()
+    free.type = mujoco.mjtCamera.mjCAMERA_FREE
+    free.lookat[:] = camera.target
+    free.distance = distance
+    free.azimuth = float(np.degrees(np.arctan2(offset[1], offset[0])))
+    free.elevation = float(np.degrees(np.arcsin(offset[2] / distance)))
+    return free
+
+
+def _picture_model(model: Any, view: View) -> Any:
+    """A copy of the model for pictures: large enough a frame buffer, and lean where that is asked for."""
+    picture = copy.copy(model)
+    picture.vis.global_.offwidth = max(int(model.vis.global_.offwidth), view.image_px)
+    picture.vis.global_.offheight = max(int(model.vis.global_.offheight), view.image_px)
+    if view.render == "lean":
+        picture.vis.quality.offsamples = 0
+        simplify_meshes(picture)
+    return picture

@@ -1,0 +1,1 @@
+"""How heads are trained: many stacked as one computation."""

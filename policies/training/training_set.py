@@ -1,0 +1,105 @@
+"""What one head learns from: rows of features that many heads share, scaled by the statistics of those rows alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pvrbench.policies.base import TrainJob
+from pvrbench.policies.spec import TrainSettings
+from pvrbench.policies.training.normalization import Scaling, action_scaling, input_scaling
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """The T transitions of one head.
+
+    Attributes:
+        features: of F frames, not scaled; shared by the heads that read them.
+        rows: the frames of the transitions.
+        proprio: of the transitions, scaled.
+        actions: of the transitions, scaled.
+        inputs: scaling of what enters the head, readout and proprioception one after the other.
+        action_scaling: scaling of actions.
+        feature_dim: width of the readout.
+        is_read: whether features are a readout's vectors, rather than what a trainable readout reads.
+    """
+
+    features: Float[Tensor, "F ..."]
+    rows: Int[Tensor, " T"]
+    proprio: Float[Tensor, "T P"]
+    actions: Float[Tensor, "T A"]
+    inputs: Scaling
+    action_scaling: Scaling
+    feature_dim: int
+    is_read: bool
+
+    def features_of(self, picked: Int[Tensor, " B"]) -> Float[Tensor, "B ..."]:
+        """Features of some transitions, scaled where they are a readout's."""
+        features = self.features[self.rows[picked]]
+        if not self.is_read:
+            return features
+        width = self.feature_dim
+        return (features - self.inputs.mean[:width]) / self.inputs.std[:width]
+
+
+def fault(job: TrainJob) -> str | None:
+    """Why a job cannot be trained on, None where it can.
+
+    Raises:
+        ValueError: its features, proprioception and actions are of different lengths, or there are none.
+    """
+    parts = {"features": job.features, "proprio": job.proprio, "actions": job.actions}
+    for name, values in parts.items():
+        if len(values) != len(job.features) or not len(values):
+            raise ValueError(
+                f"A head was given {len(job.features)} features and {len(values)} {name}; they must match."
+            )
+    for name, values in parts.items():
+        if not bool(torch.isfinite(values if job.rows is None else values[job.rows]).all()):
+            return f"The {name} of a training set hold NaN or infinity. Check the encoder or the demonstrations."
+    return None
+
+
+def training_set(job: TrainJob, settings: TrainSettings, *, is_trained: bool, is_bounded: bool) -> TrainingSet:
+    """The training set of a job.
+
+    Args:
+        job: the job, its tensors on one device.
+        settings: how to scale.
+        is_trained: whether its readout is trained with the head; else it is applied here, once.
+        is_bounded: whether the head's means lie in [-1, 1].
+    """
+    front = job.front
+    rows = torch.arange(len(job.features), device=job.features.device) if job.rows is None else job.rows
+    features, actions = job.features, job.actions[rows]
+    proprio = job.proprio[rows] if settings.use_proprio else job.proprio.new_zeros(len(rows), 0)
+    if front is not None and is_trained:
+        # The readout's output changes as it learns, so only proprioception is scaled beforehand.
+        with torch.no_grad():
+            feature_dim = front(features[:1]).shape[1]
+        inputs = input_scaling(proprio.new_zeros(len(rows), feature_dim), proprio, settings.input_norm)
+    else:
+        vectors = features[rows]
+        kind = settings.input_norm
+        if front is not None:
+            vectors = features = front(vectors)
+            rows = torch.arange(len(rows), device=rows.device)
+            # A fitted stage gives principal components: standardised one by one, the last are noise at full scale.
+            kind = "global" if kind == "standard" else kind
+        feature_dim = vectors.shape[1]
+        inputs = input_scaling(vectors, proprio, kind)
+    scaling = action_scaling(actions, settings.action_norm, is_bounded=is_bounded)
+    return TrainingSet(
+        features=features,
+        rows=rows,
+        proprio=(proprio - inputs.mean[feature_dim:]) / inputs.std[feature_dim:],
+        actions=scaling.apply(actions),
+        inputs=inputs,
+        action_scaling=scaling,
+        feature_dim=feature_dim,
+        is_read=front is None or not is_trained,
+    )

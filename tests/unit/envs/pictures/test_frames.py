@@ -1,0 +1,117 @@
+"""Rendering processes may be killed: what is missing is rendered by one, or the run ends with one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pvrbench.envs.demos.demo_file import Demo, DemoError, DemoFile, write_demos
+from pvrbench.envs.pictures.frames import load_frames
+from pvrbench.envs.spec import TaskSpec, View
+
+# An environment that shows its state, and whose process dies as often as a file of the task's options allows.
+MORTAL_TASK = """
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+class Env:
+    def __init__(self, deaths):
+        self.deaths = deaths
+
+    def reset(self, seed):
+        self.seed = seed
+
+    def set_state(self, state):
+        self.state = state
+
+    def observe(self):
+        if self.seed == 2 and self.deaths.stat().st_size:
+            os.truncate(self.deaths, self.deaths.stat().st_size - 1)
+            os._exit(1)
+        return {"image": np.full((8, 8, 3), self.state[0], np.uint8)}
+
+    def close(self):
+        pass
+
+
+class Task:
+    def __init__(self, spec):
+        self.deaths = Path(spec.options["deaths"])
+
+    def make_env(self, view):
+        if view.camera == "broken":
+            raise RuntimeError("This camera is broken: mend it.")
+        return Env(self.deaths)
+
+
+def load(spec):
+    return Task(spec)
+"""
+VIEW = View(camera="front", image_px=8, render="full")
+NUM_STEPS = 3
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskSpec:
+    (tmp_path / "mortal_task.py").write_text(MORTAL_TASK)
+    (tmp_path / "deaths").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    return TaskSpec(
+        name="test/mortal",
+        entry_point="mortal_task:load",
+        description="none",
+        horizon=NUM_STEPS,
+        control_hz=10,
+        cameras=("front", "broken"),
+        proprio_dim=1,
+        state_dim=1,
+        action_dim=1,
+        success_rule="none",
+        packages=("numpy",),
+        options={"deaths": str(tmp_path / "deaths")},
+    )
+
+
+@pytest.fixture
+def file(spec: TaskSpec, tmp_path: Path) -> DemoFile:
+    ones = np.ones((NUM_STEPS, 1), np.float32)
+    demos = [Demo(seed, ones, np.full((NUM_STEPS, 1), 10.0 + seed), ones, ones) for seed in range(4)]
+    write_demos(tmp_path / "demos.hdf5", spec, demos)
+    return DemoFile(tmp_path / "demos.hdf5", spec)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("num_deaths", [0, 1])
+def test_after_a_process_died_the_rest_is_rendered_by_one(
+    spec: TaskSpec, file: DemoFile, tmp_path: Path, num_deaths: int
+) -> None:
+    (tmp_path / "deaths").write_bytes(b"x" * num_deaths)
+    done: list[int] = []
+    frames = load_frames(spec, file, [3, 2, 1], VIEW, tmp_path / "frames", num_workers=2, on_progress=done.append)
+    assert [images[-1, 0, 0, 0] for images in frames] == [13, 12, 11]
+    assert sum(done) == 3 * NUM_STEPS
+    assert (tmp_path / "deaths").stat().st_size == 0
+
+
+@pytest.mark.timeout(60)
+def test_processes_that_always_die_end_the_run_with_a_remedy(spec: TaskSpec, file: DemoFile, tmp_path: Path) -> None:
+    (tmp_path / "deaths").write_bytes(b"x" * 10)
+    expected = r"rendered demonstrations of test/mortal was killed.*engine\.num_workers.*more memory"
+    with pytest.raises(DemoError, match=expected) as caught:
+        load_frames(spec, file, [0, 2], VIEW, tmp_path / "frames", num_workers=2)
+    assert "\n" not in str(caught.value)
+    # What was finished is kept.
+    (tmp_path / "deaths").write_bytes(b"")
+    assert len(load_frames(spec, file, [0, 2], VIEW, tmp_path / "frames")) == 2
+
+
+@pytest.mark.timeout(60)
+def test_what_a_simulator_says_is_passed_on(spec: TaskSpec, file: DemoFile, tmp_path: Path) -> None:
+    view = View(camera="broken", image_px=8, render="full")
+    with pytest.raises(RuntimeError, match="This camera is broken: mend it"):
+        load_frames(spec, file, [0, 1, 2, 3], view, tmp_path / "frames", num_workers=2)
