@@ -15,7 +15,7 @@ from pvrbench.benchmark.analysis.statistics import analyse
 from pvrbench.benchmark.cli import main
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.engine.training import demo_order, demo_path
-from pvrbench.benchmark.engine.workplace import load_task
+from pvrbench.benchmark.engine.context import load_task
 from pvrbench.benchmark.plan import make_plan
 from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.encoders.catalog import ALIASES, ENCODERS

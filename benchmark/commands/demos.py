@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pvrbench.benchmark.catalog import tasks
 from pvrbench.benchmark.commands.verb import AddVerb
-from pvrbench.benchmark.engine.machine import cache_root
+from pvrbench.benchmark.engine.hardware import cache_root
 
 
 def add_demos(verb: AddVerb) -> None:
@@ -24,7 +24,7 @@ def add_demos(verb: AddVerb) -> None:
 def demos_command(options: Namespace) -> int:
     """Collects, verifies or describes the demonstrations of a task."""
     from pvrbench.benchmark.engine.training import demo_path
-    from pvrbench.benchmark.engine.workplace import load_task
+    from pvrbench.benchmark.engine.context import load_task
     from pvrbench.envs.demos.demo_file import DemoFile, collect_demos, verify_demos
     from pvrbench.envs.demos.robomimic_file import export_demos, import_demos
 
