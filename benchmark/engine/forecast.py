@@ -109,10 +109,8 @@ def _step_s(group: CellGroup) -> float:
 def _update_s(plan: Plan, group: CellGroup, cell: Cell) -> float:
     """Seconds of one core for one update of one head: forward and backward take six operations for each weight."""
     readout, batch_size = plan.readouts[cell.readout], plan.config.train_of(cell.head).batch_size
-    pictures = batch_size if readout.kind == "cnn" else 0
-    options = readout.options
-    num_inputs = options.get("num_components") or options.get("num_outputs")
-    num_inputs = num_inputs or group.encoder.feature_dim * options.get("side", 1) ** 2
+    pictures = batch_size if readout.trains_on_pixels else 0
+    num_inputs = readout.output_dim(group.encoder, plan.config.budget_dim)
     num_inputs *= plan.config.history if plan.config.fusion == "concat" else 1
     hidden = cast("Sequence[int]", plan.heads[cell.head].options["hidden"])
     num_weights = sum(first * second for first, second in pairwise((num_inputs, *hidden)))
