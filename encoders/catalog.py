@@ -296,6 +296,7 @@ _ROWS = (
         objective="none: a small CNN on pixels, not frozen but trained end to end with each head",
         outputs=("grid",),
         default_readout="cnn",
+        only_readouts=("cnn",),
     ),
     _baseline(
         "constant",

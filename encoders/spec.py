@@ -54,6 +54,8 @@ class EncoderSpec:
         grid_side: side of the square patch grid, 0 without one.
         num_params: parameters of the frozen network.
         default_readout: readout used when none of those asked for applies.
+        only_readouts: names of the only readouts that apply, for an encoder that is nothing without them; empty where
+            all apply that its features allow.
         weights: where the weights are published; None for encoders that need none.
         licence: licence of the weights.
         non_commercial: True where the licence forbids commercial use.
@@ -76,6 +78,7 @@ class EncoderSpec:
     grid_side: int = 0
     num_params: int = 0
     default_readout: str = "class_token"
+    only_readouts: tuple[str, ...] = ()
     weights: WeightsSource | None = None
     licence: str = "none"
     non_commercial: bool = False

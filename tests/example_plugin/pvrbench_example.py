@@ -1,8 +1,9 @@
-"""A package of one's own: an encoder and a head for pvrbench. Specs are data, so listing them imports no torch."""
+"""A package of one's own: an encoder, a head and a readout. Specs are data, so listing them imports no torch."""
 
 from dataclasses import replace
 from typing import Any
 
+from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.policies.catalog import HEADS
 
@@ -18,3 +19,7 @@ COLOUR = EncoderSpec(
     options=reference, outputs=("pooled",), default_readout="pooled", feature_dim=3, licence="MIT",
 )  # fmt: skip
 WIDE = replace(HEADS["mlp"], name="example_wide", options={**HEADS["mlp"].options, "hidden": (512, 512)})
+MAX = ReadoutSpec(
+    name="example_max", entry_point="pvrbench_example_readout:MaxPooling", description="maximum over the patch grid",
+    reads=("grid",), raw_grid=True,
+)  # fmt: skip
