@@ -20,9 +20,9 @@ from pvrbench.encoders.readouts.catalog import ReadoutSpec
 from pvrbench.encoders.readouts.fusion import fuse, history_indices
 from pvrbench.encoders.readouts.reading import fit_readout, read
 from pvrbench.envs.base import Array, Task
-from pvrbench.envs.demos.demo_file import Demo, DemoFile, collect_demos
-from pvrbench.envs.pictures.frames import load_frames
-from pvrbench.envs.spec import TaskSpec
+from pvrbench.envs.demos.collection import collect_demos
+from pvrbench.envs.demos.demo_file import Demo
+from pvrbench.envs.demos.demo_set import DemoSet, demo_order, demo_path
 from pvrbench.policies.base import TrainedHead, TrainJob, UntrainedHead
 
 
@@ -34,11 +34,6 @@ class Demonstrations:
     demos: Mapping[int, Demo]
 
 
-def demo_order(pool_size: int, seed: int) -> list[int]:
-    """The order in which a seed takes demonstrations from the pool; its first N are its subset of size N."""
-    return [int(index) for index in np.random.default_rng([seed, pool_size]).permutation(pool_size)]
-
-
 def demonstrations(work: Workplace, group: CellGroup, task: Task) -> Demonstrations:
     """The demonstrations that the cells of a group train on, collected where they are missing."""
     path = demo_path(work.cache_dir, group.task)
@@ -47,17 +42,13 @@ def demonstrations(work: Workplace, group: CellGroup, task: Task) -> Demonstrati
     return Demonstrations(file.digest_of(work.config.demo_pool), {index: file.demo(index) for index in sorted(chosen)})
 
 
-def demo_path(cache_dir: Path, task: TaskSpec) -> Path:
-    """Where the demonstrations of a task are stored."""
-    return cache_dir / "demos" / f"{task.name}.hdf5"
-
-
-def ensure_demos(task: Task, num_demos: int, path: Path, listener: Listener) -> DemoFile:
+def ensure_demos(task: Task, num_demos: int, path: Path, listener: Listener) -> DemoSet:
     """Opens the demonstrations of a task, collecting those that are missing."""
-    if path.exists() and len(file := DemoFile(path)) >= num_demos:
-        return file
-    listener.stage(f"{task.spec.name}: collecting demonstrations", num_demos)
-    return collect_demos(task, num_demos, path, listener.advance, task.spec.demo_noise)
+    spec = task.spec
+    if not path.exists() or len(DemoSet.open(path, spec, spec.demo_noise, spec.demo_end)) < num_demos:
+        listener.stage(f"{spec.name}: collecting demonstrations", num_demos)
+        collect_demos(task, num_demos, path, listener.advance, spec.demo_noise, spec.demo_end)
+    return DemoSet.open(path, spec, spec.demo_noise, spec.demo_end, num_demos)
 
 
 def features_of(
@@ -69,13 +60,12 @@ def features_of(
     inputs: Sequence[Array]
     if group.view is not None:
         work.listener.stage(f"{group.task.name}: rendering demonstrations", num_frames)
-        file = DemoFile(demo_path(work.cache_dir, group.task))
-        inputs = load_frames(
-            group.task,
-            file,
-            indices,
+        spec = group.task
+        file = DemoSet.open(demo_path(work.cache_dir, spec), spec, spec.demo_noise, spec.demo_end)
+        inputs = file.frames(
             group.view,
             work.cache_dir / "frames",
+            indices,
             num_workers=work.config.engine.num_workers,
             on_progress=work.listener.advance,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,21 @@ _COLLISION_GROUP, _UNDRAWN_GROUP = 0, 5
 """robosuite's group of collision shapes, and one that MuJoCo's default visual options leave out."""
 
 
+SIMULATOR_ARGUMENTS: Mapping[str, Any] = {
+    "robots": "Panda",
+    "control_freq": 20,
+    "hard_reset": False,
+    "ignore_done": True,
+}
+"""What robosuite's environments are made with, besides the controller."""
+
+
+def controller_config() -> dict[str, Any]:
+    """Robosuite's ordinary configuration of the Panda's controllers."""
+    with _without_robosuite_chatter():
+        return dict(robosuite.load_composite_controller_config(robot="Panda"))
+
+
 def load_task(spec: TaskSpec) -> RobosuiteTask:
     """The task that a row of the catalog describes."""
     return RobosuiteTask(spec)
@@ -78,15 +93,12 @@ def make_simulator(name: str) -> Any:
     with _without_robosuite_chatter():
         simulator: Any = robosuite.make(
             name,
-            robots="Panda",
-            controller_configs=robosuite.load_composite_controller_config(robot="Panda"),
-            control_freq=20,
+            **SIMULATOR_ARGUMENTS,
+            controller_configs=controller_config(),
             has_renderer=False,
             has_offscreen_renderer=False,
             use_camera_obs=False,
             renderer="mujoco",  # the default starts an interactive viewer
-            hard_reset=False,
-            ignore_done=True,
             seed=_CONSTRUCTION_SEED,
         )
     return simulator
