@@ -13,6 +13,8 @@ EndRule = Literal["first_success", "hold", "full_horizon"]
 
 # Raised whenever `lean` pictures change: they are another observation then.
 LEAN_VERSION = 2
+# Raised whenever a shipped look changes.
+LOOKS_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ class TaskSpec:
         demo_noise: standard deviation of the noise that disturbs the executed actions while demonstrations are
             collected; what is recorded is the expert's own action.
         demo_end: where demonstrations end.
+        revision: raised when what the task shows or does is corrected; demonstrations of another revision are refused.
         expert_success: share of random starts that the expert solves, where it was measured to be less than 95 %.
         options: constructor data of the adapter.
     """
@@ -186,5 +189,6 @@ class TaskSpec:
     packages: tuple[str, ...]
     demo_noise: float = 0.0
     demo_end: DemoEnd = FIRST_SUCCESS
+    revision: int = 0
     expert_success: float | None = None
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])

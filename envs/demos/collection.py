@@ -34,7 +34,7 @@ MAX_UNEXPLAINED = 0.25
 STILL = 1e-7
 
 
-def collect_demos(  # noqa: PLR0913 - what, how many, where, and how, the last three with defaults
+def collect_demos(
     task: Task,
     num_demos: int,
     path: Path,

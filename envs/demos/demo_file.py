@@ -76,6 +76,7 @@ class Manifest:
         end: where its demonstrations end.
         horizon: the task's horizon when they were collected; None in files that do not say.
         source: name and SHA-256 of the file that they were imported from; None where the expert made them.
+        revision: the task's revision then.
         lengths: number of steps of each demonstration.
     """
 
@@ -85,6 +86,7 @@ class Manifest:
     end: DemoEnd
     horizon: int | None
     source: str | None
+    revision: int
     lengths: tuple[int, ...]
 
     @property
@@ -189,6 +191,7 @@ def _read_manifest(data: Any, num_demos: int) -> Manifest:
         end=DemoEnd.parse(str(attributes.get("end", "first_success"))),
         horizon=int(attributes["horizon"]) if "horizon" in attributes else None,
         source=source,
+        revision=int(attributes.get("revision", 0)),
         lengths=tuple(int(data[f"demo_{index}"].attrs["num_samples"]) for index in range(num_demos)),
     )
 
@@ -210,7 +213,7 @@ def read_array(group: Any, name: str) -> Array:
     return np.asarray(dataset)
 
 
-def write_demos(  # noqa: PLR0913 - what, where, and three facts about them with defaults
+def write_demos(
     path: Path,
     task: TaskSpec,
     demos: Sequence[Demo],
@@ -249,6 +252,7 @@ def write_demos(  # noqa: PLR0913 - what, where, and three facts about them with
             data.attrs["action_noise"] = action_noise
             data.attrs["end"] = str(end)
             data.attrs["horizon"] = task.horizon
+            data.attrs["revision"] = task.revision
             data.attrs["is_imported"] = source is not None
             if source is not None:
                 data.attrs["source"] = source

@@ -46,14 +46,12 @@ def check_identity(file: DemoFile, task: TaskSpec, noise: float, end: DemoEnd) -
     The noise of an imported file is not compared: its actions come from elsewhere.
 
     Raises:
-        DemoError: it is of another task, simulator version, action noise, end or horizon.
+        DemoError: it is of another task, simulator version, task revision, action noise, end or horizon.
     """
     found, path = file.manifest, file.path
     elsewhere = "set PVRBENCH_CACHE to another folder to collect anew"
     if found.task != task.name:
-        raise DemoError(
-            f"{path} holds demonstrations of {found.task!r}, not of {task.name!r}. Give the file of that task."
-        )
+        raise DemoError(f"{path} holds demonstrations of {found.task!r}, not of {task.name!r}. Give the right file.")
     differing = [
         f"{name} {found.packages.get(name)} there, {installed} here"
         for name in task.packages
@@ -63,6 +61,11 @@ def check_identity(file: DemoFile, task: TaskSpec, noise: float, end: DemoEnd) -
         raise DemoError(
             f"{path} was collected in another simulator ({'; '.join(differing)}). "
             f"Install those versions, or {elsewhere}."
+        )
+    if found.revision != task.revision:
+        raise DemoError(
+            f"{path} was collected before {task.name} was corrected (revision {found.revision} there, "
+            f"{task.revision} here). Move it away, or {elsewhere}."
         )
     if found.source is None and found.action_noise != noise:
         raise DemoError(

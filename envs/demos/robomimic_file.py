@@ -206,8 +206,8 @@ def _check_taken(task: Task, source: Path, taken: dict[str, _Taken]) -> None:
         raise DemoError(
             f"{source} cannot be imported as demonstrations of {task.spec.name}: tried from the recorded states, its "
             f"actions differ from the recorded motion by {median:.0%} of it, where at most {MAX_UNEXPLAINED:.0%} is "
-            "accepted. They may be absolute poses, of another scale, frame or controller (convert them first), or executed "
-            "with noise that the file does not state (attribute action_noise of `data`)."
+            "accepted. They may be absolute poses, of another scale, frame or controller (convert them first), or "
+            "executed with noise that the file does not state (attribute action_noise of `data`)."
         )
     if not any(item.demo is not None for item in taken.values()):
         reasons = sorted({item.reason for item in taken.values()}) or ["it has no demo_<i>"]

@@ -13,7 +13,8 @@ from jaxtyping import Float32, Float64, UInt8
 
 from pvrbench.envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from pvrbench.envs.initial_states import make_initial_states
-from pvrbench.envs.pictures.rendering import Camera, ModelCamera, TargetCamera, ViewRenderer, configure_gl
+from pvrbench.envs.pictures.gl import configure_gl
+from pvrbench.envs.pictures.rendering import Camera, ModelCamera, TargetCamera, ViewRenderer
 from pvrbench.envs.privileged import enlarge_near
 from pvrbench.envs.spec import Split, TaskSpec, View
 
@@ -114,6 +115,8 @@ class MetaworldEnv:
         self.was_solved = False
         # Some resets return what was seen before the objects were put in place.
         self._full = self._simulator._get_obs()
+        if self._renderer is not None:
+            self._renderer.take_over(self._model)
         return self.observe()
 
     def step(self, action: Float32[Array, " A"]) -> StepResult:

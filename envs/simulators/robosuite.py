@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from pvrbench.envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
-from pvrbench.envs.pictures.rendering import ViewRenderer, configure_gl
+from pvrbench.envs.pictures.gl import configure_gl
+from pvrbench.envs.pictures.rendering import ViewRenderer
 from pvrbench.envs.spec import Split, TaskSpec, View
 
 configure_gl()
@@ -146,6 +147,8 @@ class RobosuiteEnv:
         self._simulator.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
         self._simulator.reset()
         self._control = ArmControl(self._simulator)
+        if self._renderer is not None:
+            self._renderer.take_over(self._model)
         return self.observe()
 
     def step(self, action: Float32[Array, " A"]) -> StepResult:
