@@ -36,7 +36,7 @@ from pvrbench.encoders.base import Features
 from pvrbench.encoders.readouts.catalog import ReadoutSpec
 from pvrbench.encoders.readouts.reading import read
 from pvrbench.envs.base import Task
-from pvrbench.envs.demos.demo_file import collect_demos
+from pvrbench.envs.demos.collection import collect_demos
 from pvrbench.envs.pictures.frames import render_demo
 from pvrbench.envs.spec import View
 from pvrbench.policies.base import TrainJob
