@@ -148,6 +148,7 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
 class GroupPolicy(Policy, Protocol):
     """A policy that can act together with others of its class."""
 
@@ -222,6 +223,7 @@ class TrainedPolicy:
         del seed
 
 
+@runtime_checkable
 class Head(Protocol):
     """Trains policies. Its class is what the entry point of a `HeadSpec` names.
 

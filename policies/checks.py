@@ -77,7 +77,8 @@ def check_head(spec: HeadSpec) -> list[Verdict]:
         ("a row's actions do not depend on the other rows or policies", _independent_rows),
         ("saved and loaded, it acts the same to the last bit", _storable),
         ("pickled, it acts the same to the last bit", _picklable),
-        ("a training set that is not finite gives a failure and spares the others", _failing),
+        ("a training set that is not finite gives a failure and spares the others", _spared),
+        ("a training that diverges gives a failure, never actions that are not finite", _failing),
     )
     return [Verdict(name, _attempt(check, spec)) for name, check in promises]
 
@@ -90,13 +91,10 @@ def _attempt(check: Callable[[HeadSpec], str], spec: HeadSpec) -> str:
 
 
 def _job(seed: int, num_frames: int = NUM_FRAMES) -> TrainJob:
-    """Demonstrations of one constant action each time, so that heads that predict several are not at a loss."""
     generator = torch.Generator().manual_seed(1000 + seed)
     episodes = torch.arange(num_frames) // EPISODE_LENGTH
     features = torch.randn(num_frames, FEATURE_DIM, generator=generator)
-    features[:, :ACTION_DIM] = torch.randn(num_frames, ACTION_DIM, generator=generator)[episodes]
     proprio = torch.randn(num_frames, PROPRIO_DIM, generator=generator)
-    proprio[:, :ACTION_DIM] = torch.randn(num_frames, ACTION_DIM, generator=generator)[episodes]
     actions = torch.tanh(features[:, :ACTION_DIM] + 0.5 * proprio[:, :ACTION_DIM])
     return TrainJob(features=features, proprio=proprio, actions=actions, episodes=episodes, seed=seed)
 
@@ -220,10 +218,18 @@ def _described(policy: Policy) -> Mapping[str, object]:
     return {"num_params": dict(policy.num_params), "log": dict(policy.train_log), "chunk": policy.chunk}
 
 
-def _failing(spec: HeadSpec) -> str:
+def _spared(spec: HeadSpec) -> str:
     bad = _job(1)
     bad.features[3, 2] = torch.nan
     good, failed = train_heads(spec, [_job(0), bad], SETTINGS)
     if failed.failure is None:
         return "training on NaN gave no failure"
     return "" if _same(good, _train(spec, [_job(0)])[0]) else "a failed companion changed the weights"
+
+
+def _failing(spec: HeadSpec) -> str:
+    wild = replace(_job(0), actions=_job(0).actions * float(torch.finfo().max))
+    (policy,) = train_heads(spec, [wild], SETTINGS)
+    if policy.failure is None and not bool(torch.isfinite(_acts(policy, _job(9))).all()):
+        return "actions of 1e38 were trained on without a failure, and the policy's actions are not finite"
+    return ""

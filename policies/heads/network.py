@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from pvrbench.policies.base import State
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
 
 
+@runtime_checkable
 class NetworkOptions(Protocol):
     """The options that heads with such a network have in common."""
 
@@ -40,6 +41,7 @@ class NetworkOptions(Protocol):
         ...
 
 
+@runtime_checkable
 class Output(Protocol):
     """What the last layer's numbers mean: a loss to train by and a rule to act by. Equal ones act alike."""
 
