@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import pickle
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, distributions
+from numpy.typing import NDArray
+from torch import Tensor
 
-from pvrbench.policies.base import TrainJob
-from pvrbench.policies.heads.network import mixture_parameters
+from pvrbench.policies.base import Observation, Policy, State, TrainJob, act_together, train_heads
 from pvrbench.policies.spec import HeadSpec, Regularisation, TrainSettings
-from pvrbench.policies.storage import load_head, save_head
-from pvrbench.policies.training.behavior_cloning import train_heads
-from pvrbench.policies.training.cloned_head import ClonedHead, act_together, build_output
+from pvrbench.policies.storage import load_policy, save_policy
 
-NUM_SAMPLES = 32
+NUM_FRAMES, EPISODE_LENGTH = 32, 8
 FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 24, 4, 3
+
+# Calls of `act` in one episode, enough for a policy to act on what it remembers.
+NUM_CALLS = 3
 
 SETTINGS = TrainSettings(
     num_updates=20,
@@ -58,6 +61,8 @@ class Verdict:
 def check_head(spec: HeadSpec) -> list[Verdict]:
     """Checks a head by training it on made-up demonstrations, on the CPU, within seconds.
 
+    Nothing is assumed of its options.
+
     Args:
         spec: the head, options included.
 
@@ -65,13 +70,15 @@ def check_head(spec: HeadSpec) -> list[Verdict]:
         A verdict for every promise, in a fixed order; an error inside a check is its problem.
     """
     promises: Sequence[tuple[str, Callable[[HeadSpec], str]]] = (
-        (f"it overfits {NUM_SAMPLES} samples", _overfits),
+        (f"it overfits {NUM_FRAMES} frames", _overfits),
         ("actions are finite and in [-1, 1], far from the data too", _bounded),
-        ("the same seed gives the same weights, another seed others", _seeded),
-        ("trained alone or in company, its weights are the same bits", _independent_training),
-        ("a row's action does not depend on the other rows or heads", _independent_rows),
+        ("the same seed gives the same policy", _seeded),
+        ("trained alone or in company, a policy is the same to the last bit", _independent_training),
+        ("a row's actions do not depend on the other rows or policies", _independent_rows),
         ("saved and loaded, it acts the same to the last bit", _storable),
-        ("a mixture's loss is torch.distributions' negative log-likelihood", _likelihood),
+        ("pickled, it acts the same to the last bit", _picklable),
+        ("a training set that is not finite gives a failure and spares the others", _spared),
+        ("a training that diverges gives a failure, never actions that are not finite", _failing),
     )
     return [Verdict(name, _attempt(check, spec)) for name, check in promises]
 
@@ -83,38 +90,47 @@ def _attempt(check: Callable[[HeadSpec], str], spec: HeadSpec) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def _job(seed: int, num_steps: int = NUM_SAMPLES) -> TrainJob:
+def _job(seed: int, num_frames: int = NUM_FRAMES) -> TrainJob:
     generator = torch.Generator().manual_seed(1000 + seed)
-    features = torch.randn(num_steps, FEATURE_DIM, generator=generator)
-    proprio = torch.randn(num_steps, PROPRIO_DIM, generator=generator)
+    episodes = torch.arange(num_frames) // EPISODE_LENGTH
+    features = torch.randn(num_frames, FEATURE_DIM, generator=generator)
+    proprio = torch.randn(num_frames, PROPRIO_DIM, generator=generator)
     actions = torch.tanh(features[:, :ACTION_DIM] + 0.5 * proprio[:, :ACTION_DIM])
-    return TrainJob(features=features, proprio=proprio, actions=actions, seed=seed)
+    return TrainJob(features=features, proprio=proprio, actions=actions, episodes=episodes, seed=seed)
 
 
-def _train(spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings = SETTINGS) -> list[ClonedHead]:
-    heads = train_heads(spec, jobs, settings)
-    failures = [head.failure for head in heads if head.failure is not None]
+def _train(spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings = SETTINGS) -> list[Policy]:
+    policies = train_heads(spec, jobs, settings)
+    failures = [policy.failure for policy in policies if policy.failure is not None]
     if failures:
         raise ArithmeticError(failures[0])
-    return [cast("ClonedHead", head) for head in heads]
+    return policies
 
 
-def _noise(head: ClonedHead, num_rows: int) -> Tensor:
-    return torch.rand(num_rows, head.noise_dim, generator=torch.Generator().manual_seed(7))
+def _starts(policy: Policy, num_rows: int) -> list[State]:
+    return [policy.start([7, row]) for row in range(num_rows)]
 
 
-def _weights(head: ClonedHead) -> list[Tensor]:
-    return [part for layer in head.layers for part in (layer.weight, layer.bias)]
+def _acts(policy: Policy, job: TrainJob) -> Tensor:
+    """Actions of episodes that begin at every frame and see that frame `NUM_CALLS` times."""
+    states = _starts(policy, len(job.features))
+    observation = Observation(job.features, job.proprio)
+    return torch.cat([policy.act(observation, states) for _ in range(NUM_CALLS)], dim=1)
 
 
-def _same(first: ClonedHead, second: ClonedHead) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(_weights(first), _weights(second), strict=True))
+def _same(first: Policy, second: Policy) -> bool:
+    """Whether two policies are made of the same numbers."""
+    (tensors, description), (others, other_description) = first.export(), second.export()
+    if description != other_description or tensors.keys() != others.keys():
+        return False
+    return all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
 def _overfits(spec: HeadSpec) -> str:
     few = _job(0)
-    head = _train(spec, [few], replace(SETTINGS, num_updates=500))[0]
-    error = float((head.act(few.features, few.proprio, _noise(head, NUM_SAMPLES)) - few.actions).abs().mean())
+    policy = _train(spec, [few], replace(SETTINGS, num_updates=500))[0]
+    actions = policy.act(Observation(few.features, few.proprio), _starts(policy, NUM_FRAMES))
+    error = float((actions[:, 0] - few.actions).abs().mean())
     constant = float((few.actions - few.actions.median(dim=0).values).abs().mean())
     if error < OVERFIT_RATIO * constant:
         return ""
@@ -122,75 +138,98 @@ def _overfits(spec: HeadSpec) -> str:
 
 
 def _bounded(spec: HeadSpec) -> str:
-    head = _train(spec, [_job(0)])[0]
+    policy = _train(spec, [_job(0)])[0]
     far = torch.randn(40, FEATURE_DIM, generator=torch.Generator().manual_seed(3)) * 100
-    actions = head.act(far, torch.zeros(40, PROPRIO_DIM), _noise(head, 40))
-    if tuple(actions.shape) != (40, ACTION_DIM):
-        return f"40 observations gave actions of shape {tuple(actions.shape)}, expected (40, {ACTION_DIM})"
+    actions = policy.act(Observation(far, torch.zeros(40, PROPRIO_DIM)), _starts(policy, 40))
+    shape = (40, policy.chunk, ACTION_DIM)
+    if tuple(actions.shape) != shape:
+        return f"40 observations gave actions of shape {tuple(actions.shape)}, expected {shape}"
     if not bool(torch.isfinite(actions).all()):
         return "some actions are NaN or infinite"
     return "" if float(actions.abs().max()) <= 1 else f"an action of size {float(actions.abs().max()):.3f}"
 
 
 def _seeded(spec: HeadSpec) -> str:
-    first, again, other = (_train(spec, [replace(_job(0), seed=seed)])[0] for seed in (0, 0, 1))
-    if not _same(first, again):
-        return "the same seed gave other weights"
-    return "two seeds gave the same weights" if _same(first, other) else ""
+    torch.manual_seed(0)
+    first = _train(spec, [_job(0)])[0]
+    torch.manual_seed(1)  # the job's seed counts, not that of the process
+    return "" if _same(first, _train(spec, [_job(0)])[0]) else "the same seed gave other weights"
 
 
 def _independent_training(spec: HeadSpec) -> str:
     jobs = [
-        replace(_job(seed, num_steps), regularisation=Regularisation(dropout=dropout, weight_decay=dropout / 10))
-        for seed, num_steps, dropout in ((0, 20, 0.1), (1, 50, 0.0), (2, 35, 0.3))
+        replace(_job(seed, num_frames), regularisation=Regularisation(dropout=dropout, weight_decay=dropout / 10))
+        for seed, num_frames, dropout in ((0, 20, 0.1), (1, 50, 0.0), (2, 35, 0.3))
     ]
     together = _train(spec, jobs)
     for position, job in enumerate(jobs):
         alone = _train(spec, [job])[0]
         if not _same(alone, together[position]):
-            return f"head {position} of {len(jobs)} has other weights than when trained alone"
+            return f"policy {position} of {len(jobs)} has other weights than when trained alone"
         if alone.train_log != together[position].train_log:
-            return f"head {position} of {len(jobs)} logged other losses than when trained alone"
+            return f"policy {position} of {len(jobs)} logged other losses than when trained alone"
     return ""
 
 
 def _independent_rows(spec: HeadSpec) -> str:
-    heads = _train(spec, [_job(seed) for seed in range(3)])
-    probe = _job(9, num_steps=41)
-    noise, index = _noise(heads[0], 41), torch.arange(41) % 3
-    together = act_together(heads, index, probe.features, probe.proprio, noise)
-    for row in range(41):
-        one = slice(row, row + 1)
-        alone = heads[int(index[row])].act(probe.features[one], probe.proprio[one], noise[one])
-        if not torch.equal(alone[0], together[row]):
-            return f"row {row} of 41 got another action than alone"
+    policies, probe, num_rows = _train(spec, [_job(seed) for seed in range(3)]), _job(9, num_frames=41), 41
+    generator = np.random.default_rng(0)
+    owners = [row % 3 for row in range(num_rows)]
+    alone = [_episode(policies[owners[row]], probe, row) for row in range(num_rows)]
+    for size in (num_rows, 8, 5):
+        # Companions, their number and positions are others at every call.
+        states = [policies[owners[row]].start([7, row]) for row in range(num_rows)]
+        for call in range(NUM_CALLS):
+            order = [int(row) for row in generator.permutation(num_rows)]
+            for start in range(0, num_rows, size):
+                rows = order[start : start + size]
+                given = Observation(probe.features, probe.proprio).pick(rows)
+                found = act_together(policies, [owners[row] for row in rows], given, [states[row] for row in rows])
+                for row, actions in zip(rows, found, strict=True):
+                    if not np.array_equal(actions, alone[row][call]):
+                        return f"row {row} of {num_rows} got other actions in call {call} than alone"
     return ""
 
 
+def _episode(policy: Policy, probe: TrainJob, row: int) -> list[NDArray[Any]]:
+    """What a policy does alone when it sees one frame again and again."""
+    states = [policy.start([7, row])]
+    one = Observation(probe.features, probe.proprio).pick([row])
+    return [policy.act(one, states)[0].numpy() for _ in range(NUM_CALLS)]
+
+
 def _storable(spec: HeadSpec) -> str:
-    head = _train(spec, [_job(0)])[0]
+    policy = _train(spec, [_job(0)])[0]
     with TemporaryDirectory() as folder:
-        save_head(head, Path(folder) / "head.safetensors")
-        loaded = load_head(Path(folder) / "head.safetensors")
-    probe = _job(9)
-    noise = _noise(head, NUM_SAMPLES)
-    same = torch.equal(head.act(probe.features, probe.proprio, noise), loaded.act(probe.features, probe.proprio, noise))
-    return "" if same else "the loaded head acts differently"
+        save_policy(policy, Path(folder), "policy")
+        loaded = load_policy(Path(folder), "policy", spec)
+    if not torch.equal(_acts(policy, _job(9)), _acts(loaded, _job(9))):
+        return "the loaded policy acts differently"
+    return "" if _described(policy) == _described(loaded) else "the loaded policy has another log or other sizes"
 
 
-def _likelihood(spec: HeadSpec) -> str:
-    """Heads without modes have no likelihood to compare."""
-    if "num_modes" not in spec.options:
-        return ""
-    num_modes, min_std = cast("int", spec.options["num_modes"]), cast("float", spec.options["min_std"])
-    output, generator = build_output(spec), torch.Generator().manual_seed(5)
-    outputs = torch.randn(2, 50, output.width(ACTION_DIM), generator=generator)
-    actions = torch.rand(2, 50, ACTION_DIM, generator=generator) * 2 - 1
-    means, stds, log_weights = mixture_parameters(outputs, num_modes, min_std)
-    mixture = distributions.MixtureSameFamily(
-        distributions.Categorical(logits=log_weights),
-        distributions.Independent(distributions.Normal(means, stds), 1),
-    )
-    expected = -mixture.log_prob(actions).mean(dim=1)
-    gap = float((output.loss(outputs, actions) - expected).abs().max())
-    return "" if gap < 1e-4 else f"the losses differ by {gap:.2g}"
+def _picklable(spec: HeadSpec) -> str:
+    policy = _train(spec, [_job(0)])[0]
+    sent = pickle.loads(pickle.dumps(policy))  # noqa: S301 - made here
+    return "" if torch.equal(_acts(policy, _job(9)), _acts(sent, _job(9))) else "the pickled policy acts differently"
+
+
+def _described(policy: Policy) -> Mapping[str, object]:
+    return {"num_params": dict(policy.num_params), "log": dict(policy.train_log), "chunk": policy.chunk}
+
+
+def _spared(spec: HeadSpec) -> str:
+    bad = _job(1)
+    bad.features[3, 2] = torch.nan
+    good, failed = train_heads(spec, [_job(0), bad], SETTINGS)
+    if failed.failure is None:
+        return "training on NaN gave no failure"
+    return "" if _same(good, _train(spec, [_job(0)])[0]) else "a failed companion changed the weights"
+
+
+def _failing(spec: HeadSpec) -> str:
+    wild = replace(_job(0), actions=_job(0).actions * float(torch.finfo().max))
+    (policy,) = train_heads(spec, [wild], SETTINGS)
+    if policy.failure is None and not bool(torch.isfinite(_acts(policy, _job(9))).all()):
+        return "actions of 1e38 were trained on without a failure, and the policy's actions are not finite"
+    return ""

@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+# Width of the two hidden layers that a head of unknown size is taken to have.
+TYPICAL_WIDTH = 256
+
+
+class HeadOptionError(ValueError):
+    """An option that a head does not have, or a value that it does not take."""
+
+
+class HeadOptions(BaseModel):
+    """Base class of a head's own options. Each head adds typed fields with defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def num_weights(self, num_inputs: int, action_dim: int) -> int:
+        """Roughly how many weights the network has; the forecast of training time uses it.
+
+        The default is that of two hidden layers of 256 units. Heads of another size should override it.
+
+        Args:
+            num_inputs: width of the readout and proprioception together.
+            action_dim: width of the action.
+        """
+        return num_inputs * TYPICAL_WIDTH + TYPICAL_WIDTH**2 + TYPICAL_WIDTH * action_dim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,17 +41,58 @@ class HeadSpec:
 
     Attributes:
         name: catalog name.
-        entry_point: `module:function` that builds the head's network.
+        entry_point: `module:Class` of the head, see `pvrbench.policies.base.Head`.
         description: one line for `pvrbench list heads`.
-        options: defaults of the head's own options (hidden widths, activation, number of modes, ...).
+        options: the head's own options (hidden widths, number of modes, ...). The instance holds their defaults, its
+            class validates other values.
         paper: where the head is described.
+        fit_together: whether the head has a `fit_many` that trains many policies faster than one after the other.
     """
 
     name: str
     entry_point: str
     description: str
-    options: Mapping[str, object] = field(default_factory=dict[str, object])
+    options: HeadOptions = field(default_factory=HeadOptions)
     paper: str = ""
+    fit_together: bool = False
+
+    def with_options(self, given: Mapping[str, JsonValue]) -> HeadSpec:
+        """This head with some options changed.
+
+        Args:
+            given: option values by name, as JSON has them; all others stay as they are.
+
+        Raises:
+            HeadOptionError: the head has no such option, or the value is not valid.
+        """
+        kind = type(self.options)
+        known = list(kind.model_fields)
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                hint = f"Did you mean {near[0]!r}? " if near else ""
+                have = f"Its options: {', '.join(known)}." if known else "It has no options."
+                raise HeadOptionError(f"Head {self.name!r} has no option {name!r}. {hint}{have}")
+        merged = {**self.options.model_dump(mode="json"), **given}
+        try:
+            # JSON's strict rules: a list is a tuple and 1 is a float, but "1" is no number.
+            options = kind.model_validate_json(json.dumps(merged), strict=True)
+        except (ValidationError, TypeError) as error:
+            raise HeadOptionError(f"Head {self.name!r}: {_problem(error, given)}") from error
+        return replace(self, options=options)
+
+
+def _problem(error: ValidationError | TypeError, given: Mapping[str, JsonValue]) -> str:
+    """The first problem that pydantic found, on one line."""
+    if isinstance(error, TypeError):
+        return f"options {dict(given)} are not JSON: {error}."
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    message = first["msg"].replace("\n", " ")
+    if not name:
+        return f"options {dict(given)} are not valid. {message}."
+    position = f" at position {first['loc'][1]}" if len(first["loc"]) > 1 else ""
+    return f"option {name}={json.dumps(given.get(name))} is not valid{position}. {message}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,133 +1,169 @@
-"""Trained heads on disk, exact to the bit: tensors and what describes them in one safetensors file."""
+"""Trained policies on disk, exact to the bit: tensors in a safetensors file, what describes them in JSON beside it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from pvrbench.policies.heads.network import Layer
+from pvrbench.policies.base import Policy, Training, build_head
 from pvrbench.policies.spec import HeadSpec
-from pvrbench.policies.training.cloned_head import BatchNorm, ClonedHead, build_output
-from pvrbench.policies.training.normalization import Scaling
 
-# The key under which the description lies in the file's metadata; the number rises when its meaning changes.
-DESCRIPTION_KEY = "pvrbench_head_1"
+# Rises when the meaning of the files changes.
+FORMAT_VERSION = 1
+
+HEAD, READOUT = "head.", "trained_readout."
 
 
-def save_head(head: ClonedHead, path: Path) -> None:
-    """Writes a head to a file, all at once: a reader never sees half of it.
+class PolicyFileError(ValueError):
+    """A stored policy that is absent, damaged or not the one that was asked for."""
+
+
+def save_policy(policy: Policy, folder: Path, digest: str) -> None:
+    """Writes a policy as `<digest>.safetensors` and `<digest>.json`; a reader never sees half of a file.
+
+    The JSON file is written last, so a policy without it is not there yet. Checkpoints are not stored.
 
     Args:
-        head: the head; of a readout in front, parameters and buffers are written, not its code.
-        path: the file, customarily `*.safetensors`; one that exists is replaced.
+        policy: the policy; of a trained readout, parameters and buffers are written, not its code.
+        folder: the folder, which must exist; files of the same digest are replaced.
+        digest: names the policy.
     """
-    description = {
-        "spec": asdict(head.spec),
-        "num_params": dict(head.num_params),
-        "train_log": dict(head.train_log),
-        "failure": head.failure,
-        "use_proprio": head.use_proprio,
-        "noise_dim": head.noise_dim,
-        "has_front": head.front is not None,
+    exported, description = policy.export()
+    readout = {} if policy.trained_readout is None else policy.trained_readout.state_dict()
+    tensors = {
+        **{HEAD + name: value for name, value in exported.items()},
+        **{READOUT + name: value for name, value in readout.items()},
     }
+    # Copied, for tensors that share memory cannot be written.
+    data = serialize({name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()})
+    content = {
+        "format_version": FORMAT_VERSION,
+        "digest": digest,
+        "head": _identity(policy.spec),
+        "has_trained_readout": policy.trained_readout is not None,
+        "tensors": {name: [str(value.dtype).removeprefix("torch."), *value.shape] for name, value in tensors.items()},
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "num_params": dict(policy.num_params),
+        "train_log": dict(policy.train_log),
+        "failure": policy.failure,
+        "description": dict(description),
+    }
+    _write(folder / f"{digest}.safetensors", data)
+    _write(folder / f"{digest}.json", json.dumps({**content, "seal": _seal(content)}, indent=1).encode())
+
+
+def load_policy(folder: Path, digest: str, spec: HeadSpec, trained_readout: nn.Module | None = None) -> Policy:
+    """Reads a policy, which acts as the saved one to the last bit.
+
+    Args:
+        folder: where `save_policy` wrote it.
+        digest: its name.
+        spec: its head, with the options that it was trained with.
+        trained_readout: where the policy has one, a module of the same architecture; its parameters are overwritten.
+
+    Raises:
+        PolicyFileError: a file is missing, truncated, edited or of another version, it holds another head, or the
+            readout does not fit.
+    """
+    path = folder / f"{digest}.json"
+    content = _content(path)
+    found, expected = content["head"], _identity(spec)
+    if found != expected:
+        name = next(name for name in expected if found.get(name) != expected[name])
+        raise PolicyFileError(
+            f"{path} holds head {found['name']!r} with {name} {json.dumps(found.get(name))}; expected "
+            f"{json.dumps(expected[name])} of head {spec.name!r}. Load it with the head that it was trained with."
+        )
+    tensors = _tensors(folder / f"{digest}.safetensors", content["sha256"])
+    training = Training(
+        spec=spec,
+        num_params=content["num_params"],
+        train_log=content["train_log"],
+        failure=content["failure"],
+        trained_readout=_readout(path, content["has_trained_readout"], trained_readout, _under(READOUT, tensors)),
+    )
+    return build_head(spec).restore(_under(HEAD, tensors), content["description"], training)
+
+
+def _identity(spec: HeadSpec) -> dict[str, Any]:
+    return {"name": spec.name, "entry_point": spec.entry_point, "options": spec.options.model_dump(mode="json")}
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    tensors = {name: value.detach().cpu().contiguous() for name, value in _tensors(head).items()}
-    save_file(tensors, partial, metadata={DESCRIPTION_KEY: json.dumps(description)})
+    partial.write_bytes(data)
     partial.replace(path)
 
 
-def load_head(path: Path, front: nn.Module | None = None) -> ClonedHead:
-    """Reads a head, which acts as the saved one to the last bit.
-
-    Args:
-        path: a file that `save_head` wrote.
-        front: where the head has a readout in front, one of the same architecture; its parameters are overwritten.
-
-    Raises:
-        ValueError: the file holds no head, or `front` does not fit it.
-    """
-    description, tensors = _read(path)
-    if description["has_front"] != (front is not None):
-        wanted = "has a readout in front; give one of the same architecture" if front is None else "reads vectors"
-        raise ValueError(f"The head in {path} {wanted}: load_head(path, front={'...' if front is None else 'None'}).")
-    if front is not None:
-        state = _under("front.", tensors)
-        try:
-            front.load_state_dict(state)
-        except RuntimeError as error:
-            raise ValueError(f"The readout given for {path} is not of the saved architecture. {error}") from error
-        front = front.eval().requires_grad_(requires_grad=False)
-    spec = _spec(description["spec"])
-    depth = sum(name.startswith("layers.") for name in tensors) // 2
-    norm = _under("batch_norm.", tensors)
-    return ClonedHead(
-        spec=spec,
-        layers=tuple(Layer(**_under(f"layers.{position}.", tensors)) for position in range(depth)),
-        output=build_output(spec),
-        inputs=Scaling(**_under("inputs.", tensors)),
-        actions=Scaling(**_under("actions.", tensors)),
-        batch_norm=BatchNorm(**norm) if norm else None,
-        front=front,
-        num_params=description["num_params"],
-        train_log=description["train_log"],
-        failure=description["failure"],
-        use_proprio=description["use_proprio"],
-        noise_dim=description["noise_dim"],
-    )
-
-
-def _tensors(head: ClonedHead) -> dict[str, Tensor]:
-    tensors = {
-        "inputs.mean": head.inputs.mean,
-        "inputs.std": head.inputs.std,
-        "actions.mean": head.actions.mean,
-        "actions.std": head.actions.std,
-    }
-    for position, layer in enumerate(head.layers):
-        tensors[f"layers.{position}.weight"] = layer.weight
-        tensors[f"layers.{position}.bias"] = layer.bias
-    if head.batch_norm is not None:
-        tensors |= {"batch_norm.scale": head.batch_norm.scale, "batch_norm.shift": head.batch_norm.shift}
-    if head.front is not None:
-        tensors |= {f"front.{name}": value for name, value in head.front.state_dict().items()}
-    return tensors
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path) -> bytes:
     try:
-        # The reader has no types: what it gives is strings by name and tensors by name.
-        with cast("Any", safe_open)(path, framework="pt") as file:
-            metadata = cast("dict[str, str]", file.metadata() or {})
-            tensors = {name: cast("Tensor", file.get_tensor(name)) for name in cast("list[str]", file.keys())}
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise PolicyFileError(f"{path} does not exist. Train the policy again.") from error
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """The JSON file, once it is known to be what was written."""
+    try:
+        content = json.loads(_read(path))
+    except ValueError as error:
+        if isinstance(error, PolicyFileError):
+            raise
+        raise PolicyFileError(f"{path} is not a whole JSON file ({error}). Train the policy again.") from error
+    version = cast("dict[str, Any]", content).get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise PolicyFileError(
+            f"{path} has format version {version!r}; this version reads {FORMAT_VERSION}. Train the policy again."
+        )
+    content = cast("dict[str, Any]", content)
+    if content.pop("seal", None) != _seal(content):
+        raise PolicyFileError(f"{path} was edited after it was written. Train the policy again.")
+    return content
+
+
+def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    data = _read(path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise PolicyFileError(
+            f"{path} is truncated or was edited: its SHA-256 is not the one in its JSON file. Train the policy again."
+        )
+    try:
+        return parse(data)
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}). Train and save the head again.") from error
-    if DESCRIPTION_KEY not in metadata:
-        raise ValueError(f"{path} holds no head that save_head of this version wrote. Train and save the head again.")
-    return json.loads(metadata[DESCRIPTION_KEY]), tensors
+        raise PolicyFileError(f"{path} is not a safetensors file ({error}). Train the policy again.") from error
 
 
-def _spec(fields: Mapping[str, Any]) -> HeadSpec:
-    """The spec; JSON knows no tuples, so lists become them again."""
-    options = cast("Mapping[str, object]", fields["options"])
-    kept = {
-        name: tuple(cast("list[object]", value)) if isinstance(value, list) else value
-        for name, value in options.items()
-    }
-    return HeadSpec(
-        name=fields["name"],
-        entry_point=fields["entry_point"],
-        description=fields["description"],
-        options=kept,
-        paper=fields["paper"],
-    )
+def _readout(
+    path: Path, is_expected: bool, readout: nn.Module | None, state: Mapping[str, Tensor]  # noqa: FBT001 - from JSON
+) -> nn.Module | None:
+    """The caller's module with the stored parameters."""
+    if is_expected != (readout is not None):
+        have = "has a trained readout; give a module of its architecture" if is_expected else "has no trained readout"
+        raise PolicyFileError(f"The policy in {path} {have}: trained_readout={'...' if is_expected else 'None'}.")
+    if readout is None:
+        return None
+    try:
+        readout.load_state_dict(state)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())
+        raise PolicyFileError(
+            f"The trained readout given for {path} is not of the saved architecture. {problem}"
+        ) from error
+    return readout.eval().requires_grad_(requires_grad=False)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -46,24 +46,6 @@ class TrainingSet:
         return (features - self.inputs.mean[:width]) / self.inputs.std[:width]
 
 
-def fault(job: TrainJob) -> str | None:
-    """Why a job cannot be trained on, None where it can.
-
-    Raises:
-        ValueError: its features, proprioception and actions are of different lengths, or there are none.
-    """
-    parts = {"features": job.features, "proprio": job.proprio, "actions": job.actions}
-    for name, values in parts.items():
-        if len(values) != len(job.features) or not len(values):
-            raise ValueError(
-                f"A head was given {len(job.features)} features and {len(values)} {name}; they must match."
-            )
-    for name, values in parts.items():
-        if not bool(torch.isfinite(values if job.rows is None else values[job.rows]).all()):
-            return f"The {name} of a training set hold NaN or infinity. Check the encoder or the demonstrations."
-    return None
-
-
 def training_set(job: TrainJob, settings: TrainSettings, *, is_trained: bool, is_bounded: bool) -> TrainingSet:
     """The training set of a job.
 
@@ -73,20 +55,20 @@ def training_set(job: TrainJob, settings: TrainSettings, *, is_trained: bool, is
         is_trained: whether its readout is trained with the head; else it is applied here, once.
         is_bounded: whether the head's means lie in [-1, 1].
     """
-    front = job.front
+    readout = job.trained_readout
     rows = torch.arange(len(job.features), device=job.features.device) if job.rows is None else job.rows
     features, actions = job.features, job.actions[rows]
     proprio = job.proprio[rows] if settings.use_proprio else job.proprio.new_zeros(len(rows), 0)
-    if front is not None and is_trained:
+    if readout is not None and is_trained:
         # The readout's output changes as it learns, so only proprioception is scaled beforehand.
         with torch.no_grad():
-            feature_dim = front(features[:1]).shape[1]
+            feature_dim = readout(features[:1]).shape[1]
         inputs = input_scaling(proprio.new_zeros(len(rows), feature_dim), proprio, settings.input_norm)
     else:
         vectors = features[rows]
         kind = settings.input_norm
-        if front is not None:
-            vectors = features = front(vectors)
+        if readout is not None:
+            vectors = features = readout(vectors)
             rows = torch.arange(len(rows), device=rows.device)
             # A fitted stage gives principal components: standardised one by one, the last are noise at full scale.
             kind = "global" if kind == "standard" else kind
@@ -101,5 +83,5 @@ def training_set(job: TrainJob, settings: TrainSettings, *, is_trained: bool, is
         inputs=inputs,
         action_scaling=scaling,
         feature_dim=feature_dim,
-        is_read=front is None or not is_trained,
+        is_read=readout is None or not is_trained,
     )

@@ -1,4 +1,4 @@
-"""Behaviour cloning of many heads at once, each as if it were trained alone.
+"""Behaviour cloning of many networks at once, each as if it were trained alone.
 
 Heads with inputs and outputs of one shape are stacked: one batched product a layer serves all, whatever their
 demonstrations, seeds and regularisation. Initialisation, batches and dropout of each head come from generators seeded
@@ -11,100 +11,96 @@ out a product otherwise than one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import cast
 
 import torch
 from jaxtyping import Float
+from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from pvrbench.policies.base import TrainedHead, TrainJob, UntrainedHead
-from pvrbench.policies.heads.network import ACTIVATIONS, Layer, forward, initial_layers
+from pvrbench.policies.base import Policy, Training, TrainJob
+from pvrbench.policies.heads.network import ACTIVATIONS, Layer, NetworkOptions, Output, forward, initial_layers
+from pvrbench.policies.rows import ALIGNED_FLOATS
 from pvrbench.policies.spec import HeadSpec, TrainSettings
-from pvrbench.policies.training.cloned_head import BatchNorm, ClonedHead, build_output
-from pvrbench.policies.training.training_set import fault, training_set
-
-NUM_LOGGED = 50
-
-# A matrix product takes other instructions, and rounds otherwise, where its operands do not start at 64 bytes.
-ALIGNED_FLOATS = 16
+from pvrbench.policies.training.log import checkpoint_updates, failure_of, loss_log
+from pvrbench.policies.training.network_policy import BatchNorm, NetworkPolicy, restore_network
+from pvrbench.policies.training.training_set import training_set
 
 BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
 
 
-def train_heads(
-    spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings, device: str = "cpu", num_checkpoints: int = 0
-) -> list[TrainedHead]:
-    """Trains one head for each job, those of one shape in one batched computation.
+class StackedHead:
+    """A head that is one small network: `fit_many` trains those of one shape in one batched computation.
 
     Args:
-        spec: the head, its options included.
-        jobs: demonstrations, regularisation and seed of each head.
-        settings: optimisation; the parameters after the last update are returned.
-        device: where to train.
-        num_checkpoints: evenly spaced parameter sets to keep, the last of which is that of the last update.
-
-    Returns:
-        The heads in the order of the jobs. One whose training set, loss or parameters are not finite has its
-        `failure` set.
-
-    Raises:
-        ValueError: a job's features, proprioception and actions are of different lengths.
+        spec: the head.
+        options: its options.
+        output: what the last layer's numbers mean.
     """
-    jobs = _on(jobs, device)
-    groups: dict[object, list[int]] = {}
-    trained: dict[int, TrainedHead] = {}
-    for index, job in enumerate(jobs):
-        found = fault(job)
-        if found is not None:
-            trained[index] = UntrainedHead(found)
-            continue
-        alone = None if _can_be_stacked(spec, job, settings) else index
-        groups.setdefault((_shape(job), alone), []).append(index)
-    for members in groups.values():
-        stack = _Stack(spec, [jobs[index] for index in members], settings, device)
-        stack.kept_updates = checkpoint_updates(settings.num_updates, num_checkpoints)
-        stack.train()
-        trained.update(zip(members, stack.heads(), strict=True))
-    return [trained[index] for index in range(len(jobs))]
 
+    def __init__(self, spec: HeadSpec, options: NetworkOptions, output: Output) -> None:
+        self.spec, self.options, self.output = spec, options, output
 
-def checkpoint_updates(num_updates: int, num_checkpoints: int) -> tuple[int, ...]:
-    """After which updates parameters are kept, each once; the last one is left to the head itself."""
-    updates = {round(num_updates * position / num_checkpoints) for position in range(1, num_checkpoints)}
-    return tuple(sorted(updates - {0, num_updates}))
+    def fit(self, job: TrainJob, settings: TrainSettings, device: str = "cpu", num_checkpoints: int = 0) -> Policy:
+        """Trains one policy, see `pvrbench.policies.base.Head`."""
+        return self.fit_many([job], settings, device, num_checkpoints)[0]
 
+    def fit_many(
+        self, jobs: Sequence[TrainJob], settings: TrainSettings, device: str = "cpu", num_checkpoints: int = 0
+    ) -> list[Policy]:
+        """Trains one policy for each job; each has the same bits as from `fit`."""
+        jobs = _on(jobs, device)
+        groups: dict[object, list[int]] = {}
+        for index, job in enumerate(jobs):
+            alone = None if self._can_be_stacked(job, settings) else index
+            groups.setdefault((_shape(job), alone), []).append(index)
+        trained: dict[int, Policy] = {}
+        for members in groups.values():
+            stack = _Stack(self, [jobs[index] for index in members], settings, device)
+            stack.kept_updates = checkpoint_updates(settings.num_updates, num_checkpoints)
+            stack.train()
+            trained.update(zip(members, stack.policies(), strict=True))
+        return [trained[index] for index in range(len(jobs))]
 
-def _can_be_stacked(spec: HeadSpec, job: TrainJob, settings: TrainSettings) -> bool:
-    """Whether a head's last bits stay what they are alone when others lie beside it.
+    def restore(
+        self, tensors: Mapping[str, Tensor], description: Mapping[str, JsonValue], training: Training
+    ) -> Policy:
+        """A policy from what its `export` gave."""
+        return restore_network(tensors, description, training, self.options.activation, self.output)
 
-    Each member of a stack must start where it would start alone. Of trainable readouts, linear maps of vectors can be
-    stacked; convolutions and attention take other paths in company, and gain nothing by it (`docs/performance.md`).
-    """
-    vectors, front_sizes = job.features[:1], list[int]()
-    if job.front is not None:
-        parts = list(job.front.parameters())
-        if parts and (job.features.ndim > 2 or any(part.ndim != 2 for part in parts)):
-            return False
-        front_sizes = [settings.batch_size * vectors.shape[1], *(part.numel() for part in parts)] if parts else []
-        vectors = cast("Tensor", job.front(vectors))
-    num_inputs = vectors.shape[1] + (job.proprio.shape[1] if settings.use_proprio else 0)
-    hidden = cast("Sequence[int]", spec.options["hidden"])
-    widths = [num_inputs, *hidden, build_output(spec).width(job.actions.shape[1])]
-    members = [settings.batch_size * width for width in widths] + [first * second for first, second in pairwise(widths)]
-    # With a single column, a product alone becomes that of a matrix and a vector, which rounds otherwise.
-    return min(widths) > 1 and all(size % ALIGNED_FLOATS == 0 for size in (*members, *front_sizes))
+    def _can_be_stacked(self, job: TrainJob, settings: TrainSettings) -> bool:
+        """Whether a policy's last bits stay what they are alone when others lie beside it.
+
+        Each member of a stack must start where it would start alone. Of trainable readouts, linear maps of vectors can
+        be stacked; convolutions and attention take other paths in company, and gain nothing by it
+        (`docs/performance.md`).
+        """
+        vectors, readout_sizes = job.features[:1], list[int]()
+        if job.trained_readout is not None:
+            parts = list(job.trained_readout.parameters())
+            if parts and (job.features.ndim > 2 or any(part.ndim != 2 for part in parts)):
+                return False
+            sizes = [settings.batch_size * vectors.shape[1], *(part.numel() for part in parts)]
+            readout_sizes = sizes if parts else []
+            vectors = cast("Tensor", job.trained_readout(vectors))
+        num_inputs = vectors.shape[1] + (job.proprio.shape[1] if settings.use_proprio else 0)
+        widths = [num_inputs, *self.options.hidden, self.output.width(job.actions.shape[1])]
+        members = [settings.batch_size * width for width in widths]
+        members += [first * second for first, second in pairwise(widths)]
+        # With a single column, a product alone becomes that of a matrix and a vector, which rounds otherwise.
+        return min(widths) > 1 and all(size % ALIGNED_FLOATS == 0 for size in (*members, *readout_sizes))
 
 
 def _shape(job: TrainJob) -> object:
-    front = None
-    if job.front is not None:
-        front = (type(job.front), tuple((name, tuple(value.shape)) for name, value in job.front.state_dict().items()))
-    return tuple(job.features.shape[1:]), job.proprio.shape[1], job.actions.shape[1], front
+    readout = None
+    if job.trained_readout is not None:
+        readout = (type(job.trained_readout), tuple((name, tuple(value.shape)) for name, value in job.trained_readout.state_dict().items()))
+    return tuple(job.features.shape[1:]), job.proprio.shape[1], job.actions.shape[1], readout
 
 
 def _on(jobs: Sequence[TrainJob], device: str) -> list[TrainJob]:
@@ -124,7 +120,7 @@ def _on(jobs: Sequence[TrainJob], device: str) -> list[TrainJob]:
             proprio=there[id(job.proprio)],
             actions=there[id(job.actions)],
             rows=None if job.rows is None else there[id(job.rows)],
-            front=None if job.front is None else copy.deepcopy(job.front).to(device),
+            trained_readout=None if job.trained_readout is None else copy.deepcopy(job.trained_readout).to(device),
         )
         for job in jobs
     ]
@@ -133,48 +129,45 @@ def _on(jobs: Sequence[TrainJob], device: str) -> list[TrainJob]:
 class _Stack:
     """Heads of one shape in training."""
 
-    def __init__(self, spec: HeadSpec, jobs: Sequence[TrainJob], settings: TrainSettings, device: str) -> None:
-        self.spec, self.settings, self.device = spec, settings, device
-        self.jobs = jobs
-        self.output = build_output(spec)
-        self.activation = cast("str", spec.options["activation"])
+    def __init__(self, head: StackedHead, jobs: Sequence[TrainJob], settings: TrainSettings, device: str) -> None:
+        self.spec, self.settings, self.device = head.spec, settings, device
+        self.jobs, self.output, self.activation = jobs, head.output, head.options.activation
         self.generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
         self.action_dim = jobs[0].actions.shape[1]
-        self._prepare_fronts()
+        self._prepare_readouts()
         self._prepare_inputs()
-        hidden = cast("Sequence[int]", spec.options["hidden"])
-        widths = [self.input_dim, *hidden, self.output.width(self.action_dim)]
-        scale = cast("float", spec.options["last_layer_scale"])
+        widths = [self.input_dim, *head.options.hidden, self.output.width(self.action_dim)]
+        scale = head.options.last_layer_scale
         self.layers = [
             Layer(*(part.to(device).requires_grad_() for part in (layer.weight, layer.bias)))
             for layer in initial_layers(widths, scale, self.generators)
         ]
         self.losses = torch.zeros(settings.num_updates, len(jobs), device=device)
         self.kept_updates: tuple[int, ...] = ()
-        self.checkpoints: list[dict[int, TrainedHead]] = [{} for _ in jobs]
+        self.checkpoints: list[dict[int, Policy]] = [{} for _ in jobs]
 
-    def _prepare_fronts(self) -> None:
+    def _prepare_readouts(self) -> None:
         """A readout without parameters is applied once; one with parameters is trained with the head."""
-        fronts = [job.front for job in self.jobs]
-        self.front_params: dict[str, Tensor] = {}
-        self.front_buffers: dict[str, Tensor] = {}
-        self.front_model: nn.Module | None = None
-        if fronts[0] is None:
+        readouts = [job.trained_readout for job in self.jobs]
+        self.readout_params: dict[str, Tensor] = {}
+        self.readout_buffers: dict[str, Tensor] = {}
+        self.readout_model: nn.Module | None = None
+        if readouts[0] is None:
             return
-        modules = [cast("nn.Module", front) for front in fronts]
+        modules = [cast("nn.Module", readout) for readout in readouts]
         if not any(True for _ in modules[0].parameters()):
             return
         params, buffers = stack_module_state(modules)  # pyright: ignore[reportArgumentType]
-        self.front_model = modules[0]
-        self.front_params = {name: value.detach().clone().requires_grad_() for name, value in params.items()}
-        self.front_buffers = dict(buffers)
+        self.readout_model = modules[0]
+        self.readout_params = {name: value.detach().clone().requires_grad_() for name, value in params.items()}
+        self.readout_buffers = dict(buffers)
 
     def _prepare_inputs(self) -> None:
         self.sets = [
             training_set(
                 job,
                 self.settings,
-                is_trained=self.front_model is not None,
+                is_trained=self.readout_model is not None,
                 is_bounded=self.output.is_bounded,
             )
             for job in self.jobs
@@ -192,7 +185,7 @@ class _Stack:
         """All updates."""
         settings = self.settings
         trainable = [part for layer in self.layers for part in (layer.weight, layer.bias)]
-        trainable += list(self.front_params.values())
+        trainable += list(self.readout_params.values())
         if settings.input_norm == "batch":
             trainable += [self.norm_scale, self.norm_shift]
         kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
@@ -234,17 +227,17 @@ class _Stack:
                 schedule.step()
             if update + 1 in self.kept_updates:
                 for index, kept in enumerate(self.checkpoints):
-                    kept[update + 1] = self._head(index)
+                    kept[update + 1] = self._policy(index)
 
     def _inputs(self, rows: Sequence[Tensor]) -> Float[Tensor, "K B I"]:
         features = torch.stack([each.features_of(row) for each, row in zip(self.sets, rows, strict=True)])
         proprio = torch.stack([each.proprio[row] for each, row in zip(self.sets, rows, strict=True)])
-        if self.front_model is not None:
-            features = torch.vmap(self._front)(self.front_params, self.front_buffers, features)
+        if self.readout_model is not None:
+            features = torch.vmap(self._read)(self.readout_params, self.readout_buffers, features)
         return torch.cat([features, proprio], dim=2)
 
-    def _front(self, params: dict[str, Tensor], buffers: dict[str, Tensor], features: Tensor) -> Tensor:
-        return functional_call(cast("nn.Module", self.front_model), (params, buffers), (features,))
+    def _read(self, params: dict[str, Tensor], buffers: dict[str, Tensor], features: Tensor) -> Tensor:
+        return functional_call(cast("nn.Module", self.readout_model), (params, buffers), (features,))
 
     def _normalise(self, inputs: Float[Tensor, "K B I"]) -> Float[Tensor, "K B I"]:
         if self.settings.input_norm != "batch":
@@ -283,49 +276,46 @@ class _Stack:
         """A number for each head, to be broadcast over what the heads have."""
         return torch.tensor(values, device=self.device).view(-1, *(1,) * (like.ndim - 1))
 
-    def heads(self) -> list[TrainedHead]:
-        """The trained heads, taken apart."""
-        return [replace(self._head(index), checkpoints=self.checkpoints[index]) for index in range(len(self.jobs))]
+    def policies(self) -> list[Policy]:
+        """The trained policies, taken apart."""
+        return [replace(self._policy(index), checkpoints=self.checkpoints[index]) for index in range(len(self.jobs))]
 
-    def _head(self, index: int) -> ClonedHead:
+    def _policy(self, index: int) -> NetworkPolicy:
         layers = tuple(
             Layer(layer.weight[index : index + 1].detach().clone(), layer.bias[index : index + 1].detach().clone())
             for layer in self.layers
         )
-        front, batch_norm = self._trained_front(index), self._batch_norm(index)
-        # Copied, so that sums over a head's losses do not depend on how many heads lie beside it.
+        readout, batch_norm = self._trained_readout(index), self._batch_norm(index)
+        # Copied, so that sums over a network's losses do not depend on how many lie beside it.
         losses = self.losses[:, index].cpu().contiguous()
-        diverged = (~torch.isfinite(losses)).nonzero()[:, 0]
-        failure = None
-        if len(diverged):
-            failure = f"the loss was not finite at update {int(diverged[0])} of {self.settings.num_updates}"
-        elif not _are_finite(layers, front, batch_norm):
-            failure = "the parameters were not finite after the last update, though the losses were"
+        failure = failure_of(losses, _parameters(layers, readout, batch_norm))
         num_params = {
             "head": sum(part.numel() for layer in layers for part in (layer.weight, layer.bias))
             + (2 * self.input_dim if self.settings.input_norm == "batch" else 0),
-            "front": sum(part[index].numel() for part in self.front_params.values()),
+            "trained_readout": sum(part[index].numel() for part in self.readout_params.values()),
         }
-        return ClonedHead(
-            spec=self.spec,
+        return NetworkPolicy(
+            training=Training(
+                spec=self.spec,
+                num_params=num_params,
+                train_log=loss_log(losses, self.feature_dim, failure),
+                failure=failure,
+                trained_readout=readout,
+            ),
             layers=layers,
+            activation=self.activation,
             output=self.output,
             inputs=self.sets[index].inputs,
             actions=self.sets[index].action_scaling,
             batch_norm=batch_norm,
-            front=front,
-            num_params=num_params,
-            train_log=_log(losses, self.feature_dim, failure),
-            failure=failure,
-            noise_dim=self.output.noise_dim(self.action_dim),
             use_proprio=self.settings.use_proprio,
         )
 
-    def _trained_front(self, index: int) -> nn.Module | None:
-        if self.front_model is None:
-            return self.jobs[index].front
-        module = copy.deepcopy(cast("nn.Module", self.jobs[index].front))
-        state = {name: value[index].detach() for name, value in {**self.front_params, **self.front_buffers}.items()}
+    def _trained_readout(self, index: int) -> nn.Module | None:
+        if self.readout_model is None:
+            return self.jobs[index].trained_readout
+        module = copy.deepcopy(cast("nn.Module", self.jobs[index].trained_readout))
+        state = {name: value[index].detach() for name, value in {**self.readout_params, **self.readout_buffers}.items()}
         module.load_state_dict(state, strict=False)
         return module.eval().requires_grad_(requires_grad=False)
 
@@ -336,21 +326,7 @@ class _Stack:
         return BatchNorm(scale, self.norm_shift[index, 0].detach() - self.running_mean[index, 0] * scale)
 
 
-def _are_finite(layers: Sequence[Layer], front: nn.Module | None, batch_norm: BatchNorm | None) -> bool:
-    """Whether the last update, after which no loss was computed, left numbers to act by."""
+def _parameters(layers: Sequence[Layer], readout: nn.Module | None, batch_norm: BatchNorm | None) -> list[Tensor]:
     parts = [part for layer in layers for part in (layer.weight, layer.bias)]
-    parts += [] if front is None else list(front.parameters())
-    parts += [] if batch_norm is None else [batch_norm.scale, batch_norm.shift]
-    return all(bool(torch.isfinite(part).all()) for part in parts)
-
-
-def _log(losses: Float[Tensor, " U"], feature_dim: int, failure: str | None) -> dict[str, object]:
-    """Losses over the updates, JSON-ready; without them where they are not finite."""
-    num_updates = len(losses)
-    log: dict[str, object] = {"num_updates": num_updates, "feature_dim": feature_dim}
-    if failure is None:
-        at = sorted({round(position * (num_updates - 1) / (NUM_LOGGED - 1)) for position in range(NUM_LOGGED)})
-        log["updates"] = [int(update) for update in at]
-        log["losses"] = [float(losses[update]) for update in at]
-        log["final_loss"] = float(losses[-100:].mean())
-    return log
+    parts += [] if readout is None else list(readout.parameters())
+    return parts + ([] if batch_norm is None else [batch_norm.scale, batch_norm.shift])
