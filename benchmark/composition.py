@@ -19,7 +19,19 @@ def preset_names() -> list[str]:
 
 # What an evaluation of stored policies may change; everything else made the policies.
 EVALUATION_KEYS = (
-    *("name", "run_dir", "tasks", "cameras", "encoders", "baselines", "readouts", "heads", "num_demos", "seeds", "looks"),
+    *(
+        "name",
+        "run_dir",
+        "tasks",
+        "cameras",
+        "encoders",
+        "baselines",
+        "readouts",
+        "heads",
+        "num_demos",
+        "seeds",
+        "looks",
+    ),
     *("num_episodes", "split", "schedule", "horizon", "success_rule", "render", "image_px"),
 )
 

@@ -16,7 +16,17 @@ from pvrbench.policies.spec import Regularisation, TrainSettings
 
 # Overrides of these are other protocols, of those others choices among its cells; the rest is no matter of numbers.
 PROTOCOL_KEYS = (
-    *("render", "image_px", "preprocessing", "split", "num_episodes", "horizon", "success_rule", "demo_pool", "demo_end"),
+    *(
+        "render",
+        "image_px",
+        "preprocessing",
+        "split",
+        "num_episodes",
+        "horizon",
+        "success_rule",
+        "demo_pool",
+        "demo_end",
+    ),
     *("history", "fusion", "budget_dim", "head_options", "train", "engine.precision"),
 )
 AXES = ("tasks", "cameras", "looks", "adaptations", "readouts", "heads")

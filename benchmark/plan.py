@@ -157,7 +157,7 @@ class _Expansion:
                             for adaptation in self.adaptations:
                                 yield self._job(task, settings, train_camera, place, spec, adaptation)
 
-    def _job(  # noqa: PLR0913 - what a job is made of
+    def _job(
         self,
         task: TaskSpec,
         settings: Mapping[str, Settings],
@@ -262,7 +262,9 @@ def _look(text: str) -> str:
     if look.level > 0:
         row = looks()[look.axis]
         if look.level > row.num_levels:
-            raise ConfigError(f"looks: {text!r} asks for level {look.level} of {look.axis}, which has {row.num_levels}.")
+            raise ConfigError(
+                f"looks: {text!r} asks for level {look.level} of {look.axis}, which has {row.num_levels}."
+            )
     return str(look)
 
 

@@ -54,7 +54,5 @@ def affine(
     rows, outputs = inputs.unsqueeze(1), padded[..., :num_outputs]
     for start, end, weight, bias in members:
         size = end - start
-        torch.baddbmm(
-            bias.expand(size, -1, -1), rows[start:end], weight.expand(size, -1, -1), out=outputs[start:end]
-        )
+        torch.baddbmm(bias.expand(size, -1, -1), rows[start:end], weight.expand(size, -1, -1), out=outputs[start:end])
     return padded.squeeze(1)

@@ -86,7 +86,7 @@ class RunContext:
         return self.config.engine
 
 
-def open_context(  # noqa: PLR0913 - where everything lies
+def open_context(
     config: BenchmarkConfig,
     run_dir: Path,
     cache_dir: Path,
@@ -109,7 +109,7 @@ def open_context(  # noqa: PLR0913 - where everything lies
         config=config,
         cache_dir=cache_dir,
         records=RecordStore(run_dir),
-        policies=PolicyStore(policy_dir / "policies"),
+        policies=PolicyStore(policy_dir / "policies", listener.say),
         trained=trained,
         features=FeatureCache(cache_dir / "features", int(engine.cache_gib * 2**30)),
         encoders=EncoderPool(engine),

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import cast
 
 import torch
+from pydantic import JsonValue
 
 from pvrbench.benchmark.catalog import schedules
-from pvrbench.common.reference import resolve
 from pvrbench.benchmark.engine.context import RunContext
 from pvrbench.benchmark.engine.encoder_pool import EncoderFacts
 from pvrbench.benchmark.engine.features import TileEncoder
@@ -23,6 +23,7 @@ from pvrbench.benchmark.engine.schedules.base import Round, Schedule
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import Cell
 from pvrbench.benchmark.records.schema import CellRecord, CheckpointScore, Cost, Digests, Episode
+from pvrbench.common.reference import resolve
 from pvrbench.encoders.readouts.base import load_readout
 from pvrbench.envs.base import InitialStates
 from pvrbench.envs.pictures.rendering import gl_renderer
@@ -58,7 +59,7 @@ def evaluate_cells(job: Job, context: RunContext, states: InitialStates, recorde
             recorder.record(cell, sorted(episodes, key=_index), None, stopped=found.reason)
 
 
-def _run_round(  # noqa: PLR0913 - what is evaluated, where, and what takes the outcomes
+def _run_round(
     job: Job,
     context: RunContext,
     states: InitialStates,
@@ -71,9 +72,7 @@ def _run_round(  # noqa: PLR0913 - what is evaluated, where, and what takes the 
     entries = [(cell, update, policy) for cell in wanted.episodes for update, policy in _stages(policies[cell])]
     readouts = {name: load_readout(spec) for name, spec in job.readouts.items()}
     contenders = [Contender(readouts[cell.readout], policy, cell.seed) for cell, _, policy in entries]
-    rule = EvaluationRule(
-        job.horizon, job.config.success_rule == "last_step", job.config.history, job.config.fusion
-    )
+    rule = EvaluationRule(job.horizon, job.config.success_rule == "last_step", job.config.history, job.config.fusion)
     jobs = [
         EpisodeJob(contender, index, states.seeds[index])
         for contender, (cell, _, _) in enumerate(entries)
@@ -163,7 +162,7 @@ class Recorder:
     facts: EncoderFacts
     digests: Mapping[Cell, Digests]
     policies: Mapping[Cell, Policy]
-    demos: Mapping[str, str | int | float | bool]
+    demos: Mapping[str, JsonValue]
     timing: Mapping[Cell, Mapping[str, float]]
     written: set[Cell] = field(default_factory=set[Cell])
     given_up: dict[str, str] = field(default_factory=dict[str, str])

@@ -76,7 +76,7 @@ class TileEncoder:
         content: digest of everything that determines the features on this machine; None takes the encoder's own.
     """
 
-    def __init__(  # noqa: PLR0913 - one setting for each thing that moves the bits
+    def __init__(
         self,
         encoder: Encoder,
         device: str,

@@ -12,11 +12,12 @@ from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import NOMINAL, Cell, TrainKey, digest_of
 from pvrbench.benchmark.records.schema import CellRecord, Digests
 from pvrbench.benchmark.records.store import RecordError
-from pvrbench.encoders.identity import code_digest, probes_agree
+from pvrbench.common.code import code_digest
+from pvrbench.encoders.identity import EncoderIdentity
 from pvrbench.envs.base import InitialStates, Task
 from pvrbench.envs.demos.collection import collect_demos
 from pvrbench.envs.demos.demo_set import DemoSet, demo_path
-from pvrbench.envs.pictures.rendering import renderer_kind
+from pvrbench.envs.pictures.rendering import gl_renderer
 from pvrbench.envs.spec import Look
 
 NAMES: Mapping[str, str] = {
@@ -31,6 +32,9 @@ NAMES: Mapping[str, str] = {
     "renderer": "the OpenGL renderer",
 }
 """How the inputs of a cell are named to the user."""
+
+# Features of the probe picture move in the last digits from machine to machine, and no further.
+PROBE_TOLERANCE = 1e-3
 
 OF_POLICY = ("demos", "encoder", "adaptation", "readout", "head")
 """Inputs of the training alone."""
@@ -63,20 +67,30 @@ def digests_of(
     common = Digests(
         initial_states=states.digest if states else "",
         demos=demos.digest if demos else "",
-        encoder=digest_of(dict(identity.parts)),
-        encoder_parts=identity.parts,
+        encoder=digest_of(_parts(identity)),
+        encoder_parts=_parts(identity),
         encoder_probe=identity.probe,
-        adaptation=code_digest(job.adaptation.entry_point, job.adaptation.options),
-        look="" if row is None else code_digest(row.entry_point, row.options),
+        adaptation=_component(job.adaptation.entry_point, job.adaptation.options),
+        look="" if row is None else _component(row.entry_point, row.options),
         simulator=simulator_versions(job.task, job.config.render),
-        renderer=renderer_kind() if job.view is not None else "",
+        renderer=gl_renderer().partition(" (")[0] if job.view is not None else "",
     )
-    readouts = {name: code_digest(spec.entry_point, spec.options) for name, spec in job.readouts.items()}
-    heads = {name: code_digest(spec.entry_point, {}) for name, spec in job.heads.items()}
+    readouts = {name: _component(spec.entry_point, spec.options) for name, spec in job.readouts.items()}
+    heads = {name: _component(spec.entry_point, {}) for name, spec in job.heads.items()}
     return {
         cell: common.model_copy(update={"readout": readouts[cell.readout], "head": heads[cell.head]})
         for cell in job.cells
     }
+
+
+def _parts(identity: EncoderIdentity) -> dict[str, str]:
+    return {"weights": identity.weights, "preprocessing": identity.preprocessing, "code": identity.code}
+
+
+def _component(entry_point: str, options: Mapping[str, object]) -> str:
+    """Digest of a part that is code: its function or class, its options, and its source where it is not of pvrbench."""
+    module, _, name = entry_point.partition(":")
+    return digest_of([name, {key: str(value) for key, value in options.items()}, code_digest([module])])
 
 
 def policy_digest(job: Job, cell: Cell, digests: Digests, encoder: TileEncoder) -> str:
@@ -160,7 +174,17 @@ def changed_inputs(there: Digests, here: Digests) -> list[str]:
         and one != other
     ]  # fmt: skip
     is_other = bool(there.encoder_parts) and dict(there.encoder_parts) != dict(here.encoder_parts)
-    return ["encoder", *found] if is_other or not probes_agree(there.encoder_probe, here.encoder_probe) else found
+    return ["encoder", *found] if is_other or not _probes_agree(there.encoder_probe, here.encoder_probe) else found
+
+
+def _probes_agree(there: Sequence[float], here: Sequence[float]) -> bool:
+    """Whether two summaries of the probe picture's features differ by no more than another processor's rounding."""
+    if not there or not here:
+        return True
+    scale = max(abs(value) for value in (*there, *here))
+    return len(there) == len(here) and all(
+        abs(one - other) <= PROBE_TOLERANCE * scale for one, other in zip(there, here, strict=True)
+    )
 
 
 def _detail(name: str, there: Digests, here: Digests) -> str:

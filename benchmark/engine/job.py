@@ -107,7 +107,7 @@ def _run(job: Job, context: RunContext, parts: list[JobResult]) -> None:
         parts.append(JobResult(num_recorded=len(recorder.written), failed=dict(recorder.given_up)))
 
 
-def _policies(  # noqa: PLR0913 - what is trained, on what, and under which names it is kept
+def _policies(
     job: Job,
     context: RunContext,
     encoder: TileEncoder,
@@ -121,7 +121,8 @@ def _policies(  # noqa: PLR0913 - what is trained, on what, and under which name
     # Checkpoints are not stored, so who evaluates them trains again.
     if job.needs_policies or not job.config.checkpoint_evaluations:
         for cell in job.cells:
-            policy = context.policies.load(names[cell], job.heads[cell.head], job.readouts[cell.readout])
+            head, readout = job.heads[cell.head], job.readouts[cell.readout]
+            policy = context.policies.load(names[cell], head, readout, is_needed=job.needs_policies)
             if policy is not None:
                 policies[cell] = policy
     parts.append(JobResult(policies_loaded=len(policies)))
@@ -139,9 +140,8 @@ def _policies(  # noqa: PLR0913 - what is trained, on what, and under which name
     parts.append(JobResult(frames_encoded=encoder.num_encoded, frames_cached=num_frames - encoder.num_encoded))
     shared = {"job_prepare_s": time.monotonic() - started, "job_frames_encoded": float(encoder.num_encoded)}
     timing: dict[Cell, dict[str, float]] = {}
-    for cell, (policy, seconds) in train(left, context, demos, features).items():
-        policies[cell], timing[cell] = policy, {**shared, "train_s": seconds}
-        if job.config.engine.keep_policies and policy.failure is None:
-            budget_dim = job.config.budget_dim
-            context.policies.save(names[cell], policy, cell, budget_dim)
+    for cell, found in train(left, context, demos, features).items():
+        policies[cell], timing[cell] = found.policy, {**shared, "train_s": found.seconds}
+        if job.config.engine.keep_policies and found.policy.failure is None:
+            context.policies.save(names[cell], found.policy, cell, found.feature_shape, job.config.budget_dim)
     return policies, timing

@@ -129,4 +129,3 @@ def _prepare(run_dir: Path, config: BenchmarkConfig) -> None:
         raise RecordError(
             f"Cannot write to {run_dir}: {error.strerror}. Choose another folder with run_dir=..."
         ) from error
-

@@ -310,7 +310,9 @@ def _answer(envs: dict[int, TaskEnv], slot: int, command: object, frames: UInt8[
 
 
 def _step(
-    env: TaskEnv, actions: Float32[Array, "K A"], until_success: bool  # noqa: FBT001 - as it comes from the pipe
+    env: TaskEnv,
+    actions: Float32[Array, "K A"],
+    until_success: bool,  # noqa: FBT001 - as it comes from the pipe
 ) -> tuple[Observation, bool, int]:
     """Observation, success and number of steps after some actions."""
     result, num_steps = env.step(actions[0]), 1

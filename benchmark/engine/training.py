@@ -21,8 +21,20 @@ from pvrbench.envs.base import Array
 from pvrbench.envs.demos.demo_set import DemoSet
 from pvrbench.policies.base import Policy, TrainJob, UntrainedPolicy
 
-Trained = tuple[Policy, float]
-"""A policy and the seconds that its training took, shared out evenly among those trained in one computation."""
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A policy after training.
+
+    Attributes:
+        policy: the policy.
+        seconds: what its training took; shared out evenly among those that were trained in one computation.
+        feature_shape: shape of one row of what it was trained on.
+    """
+
+    policy: Policy
+    seconds: float = 0.0
+    feature_shape: tuple[int, ...] = ()
 
 
 def features_of(
@@ -58,7 +70,7 @@ def train(
     A cell that was to learn from a demonstration whose features are not finite has a policy that failed.
     """
     sound = {index: found for index, found in features.items() if isinstance(found, FrameFeatures)}
-    trained: dict[Cell, Trained] = {cell: (policy, 0.0) for cell, policy in _untrained(job, demos, features).items()}
+    trained = {cell: Trained(policy) for cell, policy in _untrained(job, demos, features).items()}
     context.listener.stage(f"{job.task.name}: {job.encoder.name}: training {len(job.cells)} heads", len(job.cells))
     for name, members in groupby(job.cells, key=lambda cell: cell.readout):
         cells = [cell for cell in members if cell not in trained]
@@ -89,7 +101,8 @@ def train(
                 job.heads[names[0]], jobs, settings, num_checkpoints, context.listener.advance
             )
             seconds = (time.monotonic() - started) / max(1, len(chosen))
-            trained.update((cell, (policy, seconds)) for cell, policy in zip(chosen, policies, strict=True))
+            shape = tuple(table.features.shape[1:])
+            trained |= {cell: Trained(policy, seconds, shape) for cell, policy in zip(chosen, policies, strict=True)}
     return trained
 
 

@@ -54,4 +54,3 @@ def _clip(frames: Sequence[UInt8[Array, "H W 3"]]) -> UInt8[Array, "T H W 3"]:
     scale = -(-MIN_SIDE_PX // frames[0].shape[0])
     clip = np.stack(frames).repeat(scale, axis=1).repeat(scale, axis=2)
     return clip[:, : clip.shape[1] // 2 * 2, : clip.shape[2] // 2 * 2]
-

@@ -94,6 +94,15 @@ class Manifest:
         """`scripted` or `imported`."""
         return "scripted" if self.source is None else "imported"
 
+    def summary(self) -> dict[str, str | float | None]:
+        """Where the demonstrations come from, for records."""
+        return {
+            "origin": self.origin,
+            "source": self.source,
+            "action_noise": self.action_noise,
+            "end": str(self.end),
+        }
+
     def __str__(self) -> str:
         count = len(self.lengths)
         steps = f"{sum(self.lengths)} steps, {min(self.lengths)} to {max(self.lengths)} each" if count else "no steps"

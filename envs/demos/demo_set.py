@@ -130,6 +130,10 @@ class DemoSet:
     def __len__(self) -> int:
         return len(self.digests)
 
+    def length(self, index: int) -> int:
+        """Number of steps of a demonstration."""
+        return self._file.manifest.lengths[index]
+
     def demo(self, index: int) -> Demo:
         """Reads one demonstration and checks its content hash.
 
