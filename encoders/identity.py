@@ -1,8 +1,9 @@
 """TEMP"""
 from __future__ import annotations
-from dataclasses import dataclass
+
 import hashlib
-import torch
+from dataclasses import dataclass
+
 
 @dataclass(frozen=True)
 class EncoderIdentity:

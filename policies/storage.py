@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from pydantic import JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialize
@@ -29,7 +28,7 @@ class PolicyFileError(ValueError):
     """A stored policy that is absent, damaged or not the one that was asked for."""
 
 
-def save_policy(policy: Policy, folder: Path, digest: str, about: Mapping[str, JsonValue] | None = None) -> None:
+def save_policy(policy: Policy, folder: Path, digest: str, about: Mapping[str, object] | None = None) -> None:
     """Writes a policy as `<digest>.safetensors` and `<digest>.json`; a reader never sees half of a file.
 
     The JSON file is written last, so a policy without it is not there yet. Checkpoints are not stored.
@@ -100,7 +99,7 @@ def load_policy(folder: Path, digest: str, spec: HeadSpec, trained_readout: nn.M
     return build_head(spec).restore(_under(HEAD, tensors), content["description"], training)
 
 
-def read_about(folder: Path, digest: str) -> Mapping[str, JsonValue]:
+def read_about(folder: Path, digest: str) -> Mapping[str, object]:
     """What was said about a policy when it was saved.
 
     Raises:
@@ -165,7 +164,7 @@ def _readout(
     path: Path,
     is_expected: bool,
     readout: nn.Module | None,
-    state: Mapping[str, Tensor],  # noqa: FBT001 - from JSON
+    state: Mapping[str, Tensor],
 ) -> nn.Module | None:
     """The caller's module with the stored parameters."""
     if is_expected != (readout is not None):

@@ -61,7 +61,7 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_protocol_of_r3m_is_planned_without_weights(no_weights: Path) -> None:
     plan = make_plan(compose_config([*R3M, "tasks=metaworld5", "num_demos=[5,10,25]", "baselines=[]"]))
-    assert {group.encoder.name for group in plan.groups} == {"r3m_resnet50", "clip_resnet50"}
+    assert {group.encoder.name for group in plan.jobs} == {"r3m_resnet50", "clip_resnet50"}
     assert len(plan.cells) == 5 * 3 * 3 * 3 * 3  # tasks, cameras, encoders and readouts, N, seeds
     readouts = {(cell.encoder, cell.readout) for cell in plan.cells}
     # CLIP's authors use its attention pool, so that must be among them.
@@ -71,7 +71,7 @@ def test_the_protocol_of_r3m_is_planned_without_weights(no_weights: Path) -> Non
 @pytest.mark.parametrize(("other", "name"), [("clip_rn50", "clip_resnet50"), ("zoo_voltron", "zoo_vcond")])
 def test_two_names_of_one_encoder_are_one_encoder(other: str, name: str) -> None:
     plan = make_plan(compose_config([f"encoders=[{other},{name}]", "baselines=[]"]))
-    assert {group.encoder.name for group in plan.groups} == {name}
+    assert {group.encoder.name for group in plan.jobs} == {name}
     assert len(set(plan.cells)) == len(plan.cells)
 
 
@@ -168,8 +168,7 @@ def test_a_coarser_precision_of_encoders_is_a_deviation_and_another_protocol() -
     (found,) = rough.deviations
     assert (found.of, found.here, found.original) == ("engine.precision", "bfloat16", "float32")
     first, second = (
-        next(iter(make_plan(config).groups[0].settings.values()))
-        for config in (compose_config(["baselines=[]"]), rough)
+        next(iter(make_plan(config).jobs[0].settings.values())) for config in (compose_config(["baselines=[]"]), rough)
     )
     assert first.differences(second) == ["precision"]
     # Records of before the key was there are still whole.
@@ -342,7 +341,7 @@ def test_a_published_protocol_has_its_published_constants(preset: str) -> None:
 
 def test_heads_of_published_protocols_have_their_published_shape() -> None:
     tanh, three, squashed, mixture = (
-        HEADS[name].options for name in ("mlp_tanh", "mlp3", "mlp_squashed", "gmm_sampled")
+        HEADS[name].options.model_dump() for name in ("mlp_tanh", "mlp3", "mlp_squashed", "gmm_sampled")
     )
     assert (tanh["hidden"], tanh["activation"], tanh["last_layer_scale"]) == ((256, 256), "tanh", 0.01)
     assert (three["hidden"], three["activation"], three["last_layer_scale"]) == ((256, 256, 256), "relu", 0.01)

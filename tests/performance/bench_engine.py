@@ -25,13 +25,14 @@ import torch
 from pvrbench.benchmark.catalog import encoders, heads, readouts, tasks
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.config import EngineConfig
+from pvrbench.benchmark.engine.context import load_task
+from pvrbench.benchmark.engine.encoder_pool import load_encoder
 from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.hardware import available_mib, num_cores, sized
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor
 from pvrbench.benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
 from pvrbench.benchmark.engine.simulator import SimulatorPool
-from pvrbench.benchmark.engine.context import load_encoder, load_task
 from pvrbench.encoders.base import Features
 from pvrbench.encoders.readouts.catalog import ReadoutSpec
 from pvrbench.encoders.readouts.reading import read

@@ -36,15 +36,15 @@ def make_run(
         ]
     )
     store = RecordStore(run_dir)
-    for group in make_plan(config).groups:
-        name = group.encoder.name
-        for cell in group.cells:
+    for job in make_plan(config).jobs:
+        name = job.encoder.name
+        for cell in job.cells:
             generator = np.random.default_rng(int(cell.key, 16))
             wins = generator.uniform(size=config.num_episodes) < rates.get(name, 0.5) * (1 - 1 / cell.num_demos)
             store.write(
                 CellRecord(
                     cell=cell,
-                    settings=group.settings[cell.head],
+                    settings=job.settings[cell.head],
                     digests=Digests(
                         initial_states=given["initial_states"],
                         demos="d",

@@ -82,13 +82,13 @@ def test_a_task_without_simulator_state_has_no_oracle(monkeypatch: pytest.Monkey
     with pytest.raises(ConfigError, match="reads the simulator's state, and task 'metaworld/stateless' offers none"):
         make_plan(compose_config([*SMALL, "tasks=[metaworld/stateless]"]))
     plan = make_plan(compose_config([*SMALL, "tasks=[metaworld/stateless]", "encoders=[pixels_14]"]))
-    assert "oracle" not in {group.encoder.name for group in plan.groups}
+    assert "oracle" not in {job.encoder.name for job in plan.jobs}
     assert "metaworld/stateless offers no simulator state; oracle is left out there." in plan.notes
 
 
 def test_the_baselines_of_the_standard_protocol_hold_one_that_is_not_frozen() -> None:
     plan = make_plan(compose_config(["encoders=[pixels_7]"]))
-    names = {group.encoder.name for group in plan.groups}
+    names = {job.encoder.name for job in plan.jobs}
     assert {"expert", "oracle", "proprio", "constant", "pixels_14", "random_resnet18", "end_to_end_cnn"} < names
     assert {cell.readout for cell in plan.cells if cell.encoder == "end_to_end_cnn"} == {"cnn"}
     assert "not frozen" in encoders()["end_to_end_cnn"].objective
@@ -96,7 +96,7 @@ def test_the_baselines_of_the_standard_protocol_hold_one_that_is_not_frozen() ->
 
 def test_the_plan_is_the_product_of_the_axes_and_drops_what_does_not_apply() -> None:
     plan = make_plan(compose_config([*SMALL, "readouts=[class_token,grid4]", "seeds=[0,1]", "baselines=[]"]))
-    by_encoder = {group.encoder.name: group.cells for group in plan.groups}
+    by_encoder = {job.encoder.name: job.cells for job in plan.jobs}
     assert len(by_encoder["pixels_14"]) == 4  # 2 N x 2 seeds, grid4 only
     assert {cell.readout for cell in by_encoder["oracle"]} == {"pooled"}
     assert any("pixels_14 has no features for class_token" in note for note in plan.notes)
@@ -119,36 +119,45 @@ VARIANTS = "head_variants={mlp_dropout:{head:mlp,train:{dropout:0.1}},mlp_small:
 
 def test_variants_of_a_head_stand_beside_it_with_settings_of_their_own() -> None:
     plan = make_plan(compose_config([*SMALL, "heads=[mlp,mlp_dropout,mlp_small]", VARIANTS, "train.batch_size=64"]))
-    group = plan.groups[0]
-    assert {cell.head for cell in group.cells} == {"mlp", "mlp_dropout", "mlp_small"}
-    assert {name: found.train["dropout"] for name, found in group.settings.items()} == {
+    job = plan.jobs[0]
+    assert {cell.head for cell in job.cells} == {"mlp", "mlp_dropout", "mlp_small"}
+    assert {name: found.train["dropout"] for name, found in job.settings.items()} == {
         "mlp": 0.0,
         "mlp_dropout": 0.1,
         "mlp_small": 0.0,
     }
-    assert all(found.train["batch_size"] == 64 for found in group.settings.values())
-    assert group.settings["mlp_small"].head_options["hidden"] == [32]
-    assert group.settings["mlp"].head_options["hidden"] == [256, 256]
-    (said,) = [found for found in group.settings["mlp"].deviations if found.of == "heads"]
+    assert all(found.train["batch_size"] == 64 for found in job.settings.values())
+    assert job.settings["mlp_small"].head_options["hidden"] == [32]
+    assert job.settings["mlp"].head_options["hidden"] == [256, 256]
+    (said,) = [found for found in job.settings["mlp"].deviations if found.of == "heads"]
     assert said.here == "mlp_dropout (mlp with dropout=0.1), mlp_small (mlp with hidden=[32])"
 
 
 @pytest.mark.parametrize(
     ("variants", "complaint"),
     [
-        ("{mlp:{head:gmm,train:{dropout:0.1}}}", "bears the name of a head of the catalog"),
+        ("{mlp:{head:gmm,train:{dropout:0.1}}}", "has the name of a head of the catalog"),
         ("{other:{head:mlp,train:{dropout:0.1}}}", "head_variants.other is not among heads=[mlp,wide]"),
         ("{wide:{head:mpl,train:{dropout:0.1}}}", "Unknown head 'mpl'. Did you mean 'mlp'?"),
         ("{wide:{head:mlp,train:{dropuot:0.1}}}", "head_variants.wide.train.dropuot=0.1 is not valid"),
         ("{wide:{head:mlp,train:{dropout:1.5}}}", "head_variants.wide.train.dropout=1.5 is not valid"),
-        ("{wide:{head:mlp,options:{hiden:[8]}}}", "Unknown option of head 'wide': 'hiden'. Did you mean 'hidden'?"),
+        (
+            "{wide:{head:mlp,options:{hiden:[8]}}}",
+            "head_variants.wide.options: Head 'wide' has no option 'hiden'. Did you mean 'hidden'?",
+        ),
         ("{wide:{head:mlp}}", "head_variants.wide differs from mlp in nothing"),
         ("{wide:{head:mlp,train:{dropout:0.0},options:{hidden:[256,256]}}}", "wide differs from mlp in nothing"),
-        ("{wide:{head:mlp,options:{hidden:64}}}", "head_variants.wide.options.hidden=64 is not valid"),
-        ("{wide:{head:mlp,options:{hidden:[64,0]}}}", "head_variants.wide.options.hidden=[64, 0] is not valid"),
-        ("{wide:{head:mlp,options:{activation:gelu}}}", "activation='gelu' is not valid: input should be 'relu' or"),
-        ("{wide:{head:gmm,options:{num_modes:0}}}", "head_variants.wide.options.num_modes=0 is not valid"),
-        ("{wide:{head:gmm,options:{min_std:-1}}}", "head_variants.wide.options.min_std=-1 is not valid"),
+        (
+            "{wide:{head:mlp,options:{hidden:64}}}",
+            "head_variants.wide.options: Head 'wide': option hidden=64 is not valid",
+        ),
+        ("{wide:{head:mlp,options:{hidden:[64,0]}}}", "option hidden=[64, 0] is not valid at position 1"),
+        (
+            "{wide:{head:mlp,options:{activation:gelu}}}",
+            "option activation=\"gelu\" is not valid. Input should be 'relu' or",
+        ),
+        ("{wide:{head:gmm,options:{num_modes:0}}}", "option num_modes=0 is not valid"),
+        ("{wide:{head:gmm,options:{min_std:-1}}}", "option min_std=-1 is not valid"),
         ("{wide:{train:{dropout:0.1}}}", "head_variants.wide.head is missing"),
     ],
 )
@@ -162,10 +171,10 @@ def test_a_faulty_variant_is_refused_in_one_line(variants: str, complaint: str) 
 def test_a_cell_group_can_be_sent_to_another_machine(preset: str) -> None:
     plan = make_plan(compose_config([f"preset={preset}"]))
     sent = pickle.loads(pickle.dumps(plan))  # noqa: S301 - our own
-    assert sent.groups == plan.groups
+    assert sent.jobs == plan.jobs
     assert sent.cells == plan.cells
-    for group in plan.groups:
-        assert pickle.loads(pickle.dumps(group)) == group  # noqa: S301
+    for job in plan.jobs:
+        assert pickle.loads(pickle.dumps(job)) == job  # noqa: S301
 
 
 def test_of_several_heads_the_one_trained_least_bounds_the_checkpoints() -> None:
@@ -194,7 +203,7 @@ def test_configurations_from_before_variants_are_read() -> None:
 def test_variants_of_different_heads_under_one_name_are_not_compared() -> None:
     def settings(head: str) -> Settings:
         variant = f"head_variants={{x:{{head:{head},train:{{dropout:0.1}}}}}}"
-        return make_plan(compose_config([*SMALL, "heads=[x]", variant])).groups[0].settings["x"]
+        return make_plan(compose_config([*SMALL, "heads=[x]", variant])).jobs[0].settings["x"]
 
     assert settings("mlp").differences(settings("gaussian")) == ["variant_of", "head_options"]
     assert settings("mlp").variant_of == "mlp"

@@ -79,10 +79,10 @@ def test_weights_that_timm_hosts_have_timms_crop() -> None:
 def test_a_run_says_which_preprocessing_and_plans_it() -> None:
     names = "encoders=[pixels_7,random_resnet18_64,oracle]"
     plan = make_plan(compose_config([names, "baselines=[]", "preprocessing=official"]))
-    options = {group.encoder.name: group.encoder.options.get("preprocessing") for group in plan.groups}
+    options = {job.encoder.name: job.encoder.options.get("preprocessing") for job in plan.jobs}
     assert options == {"pixels_7": None, "random_resnet18_64": "official", "oracle": None}
-    assert {settings.preprocessing for group in plan.groups for settings in group.settings.values()} == {"official"}
+    assert {settings.preprocessing for job in plan.jobs for settings in job.settings.values()} == {"official"}
     assert "pixels_7 see the whole frame: no preprocessing is published for them." in plan.notes
     default = make_plan(compose_config([names, "baselines=[]"]))
-    assert all("preprocessing" not in group.encoder.options for group in default.groups)
+    assert all("preprocessing" not in job.encoder.options for job in default.jobs)
     assert "preprocessing" not in ENCODERS["random_resnet18_64"].options

@@ -30,7 +30,6 @@ def made_record(cell: Cell, successes: list[bool], *, image_px: int = 112, failu
         render="lean",
         image_px=image_px,
         preprocessing="full_frame",
-        split="test",
         num_episodes=max(1, len(successes)),
         horizon=100,
         success_rule="any_step",
@@ -78,7 +77,7 @@ def made_run(rates: dict[str, float], num_seeds: int = 2, num_states: int = 40) 
             for number, factor in ((5, 0.8), (25, 1.0)):
                 for seed in range(num_seeds):
                     wins = generator.uniform(size=num_states) < np.clip(rate * factor + difficulty, 0, 1)
-                    cell = Cell(
+                    cell = Cell.at(
                         task=task,
                         camera="front",
                         encoder=encoder,

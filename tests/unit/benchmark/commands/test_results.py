@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import pvrbench
 from pvrbench.benchmark.cli import main
 from pvrbench.benchmark.records.store import RecordError, read_record
 from pvrbench.benchmark.reporting.leaderboard import BEGIN, END

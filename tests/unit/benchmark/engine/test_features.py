@@ -11,9 +11,9 @@ import torch
 
 from pvrbench.benchmark.catalog import encoders, readouts
 from pvrbench.benchmark.engine.cache import FeatureCache
+from pvrbench.benchmark.engine.encoder_pool import load_encoder
 from pvrbench.benchmark.engine.features import FrameFeatures, TileEncoder, demo_features
-from pvrbench.benchmark.engine.context import load_encoder
-from pvrbench.encoders.readouts.reading import read
+from pvrbench.encoders.readouts.base import load_readout
 
 
 @pytest.mark.parametrize("name", [name for name in encoders() if name.startswith(("random_", "zoo_"))])
@@ -36,7 +36,8 @@ def test_a_warm_cache_changes_no_bit_of_a_readout(name: str, tmp_path: Path) -> 
     assert isinstance(cold, FrameFeatures)
     assert isinstance(warm, FrameFeatures)
     for readout in (readouts()["mean"], readouts()["grid2"]):
-        assert torch.equal(read(readout, cold.of(readout)), read(readout, warm.of(readout)))
+        read = load_readout(readout).read
+        assert torch.equal(read(cold.of(readout)), read(warm.of(readout)))
 
 
 def test_features_of_demonstrations_lie_in_the_cache_and_not_in_memory(tmp_path: Path) -> None:
@@ -81,12 +82,12 @@ def test_bfloat16_rounds_and_changes_nothing_else(name: str, tmp_path: Path) -> 
     rough = TileEncoder(load_encoder(encoders()[name]), "cpu", 8, keep_raw=False, precision="bfloat16")
     assert rough.key("frames") != exact.key("frames")
     found = [demo_features(encoder, cache, [images])[0] for encoder in (exact, rough)]
-    first, second = (read(readouts()["mean"], cast("FrameFeatures", part).compact) for part in found)
+    read = load_readout(readouts()["mean"]).read
+    first, second = (read(cast("FrameFeatures", part).compact) for part in found)
     assert second.dtype == torch.float32
     assert not torch.equal(first, second)
     assert torch.allclose(first, second, rtol=0.05, atol=0.05 * float(first.abs().max()))
     # A frame's features do not depend on its companions.
     alone = rough.encode_tile(images[8:9]).compact
     among = rough.encode_tile(images[3:11]).compact
-    mean = readouts()["mean"]
-    assert torch.equal(read(mean, alone)[0], read(mean, among)[5])
+    assert torch.equal(read(alone)[0], read(among)[5])

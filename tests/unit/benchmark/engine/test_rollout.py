@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from pvrbench.benchmark.catalog import encoders, readouts, tasks
+from pvrbench.benchmark.catalog import encoders, heads, readouts, tasks
+from pvrbench.benchmark.engine.encoder_pool import load_encoder
 from pvrbench.benchmark.engine.features import TileEncoder
-from pvrbench.benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
+from pvrbench.benchmark.engine.rollout import Contender, EpisodeJob, Evaluation, EvaluationRule, Outcome, evaluate
 from pvrbench.benchmark.engine.simulator import SimulatorPool, SimulatorStartError
-from pvrbench.benchmark.engine.context import load_encoder
 from pvrbench.benchmark.records.schema import Episode
+from pvrbench.encoders.readouts.base import load_readout
 from pvrbench.envs.spec import TaskSpec
-from pvrbench.policies.base import TrainedHead
+from pvrbench.policies.base import Observation
 
 # Solved after 5 to 7 steps, by the seed. At its third step 666 ends the process, 667 too but only once, 668 raises.
 COUNTING = """
@@ -66,16 +67,26 @@ RULE = EvaluationRule(horizon=10, last_step=False, history=1, fusion="none")
 
 
 class _Still:
-    """A head that stands still."""
+    """A policy that stands still, for some steps at a time."""
 
+    spec = heads()["mlp"]
     num_params: Mapping[str, int] = {}
     train_log: Mapping[str, object] = {}
     failure: str | None = None
-    checkpoints: Mapping[int, TrainedHead] = {}
-    noise_dim = 0
+    checkpoints: Mapping[int, Any] = {}
+    trained_readout = None
 
-    def act(self, features: Tensor, proprio: Tensor, noise: Tensor) -> Tensor:  # noqa: ARG002
-        return torch.zeros(len(features), 1)
+    def __init__(self, chunk: int) -> None:
+        self.chunk = chunk
+
+    def start(self, seed: Sequence[int]) -> None:
+        """It remembers nothing."""
+
+    def act(self, observation: Observation, states: Sequence[Any]) -> Tensor:  # noqa: ARG002
+        return torch.zeros(len(states), self.chunk, 1)
+
+    def export(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        return {}, {}
 
 
 @pytest.fixture
@@ -90,7 +101,11 @@ def pool_of(spec: TaskSpec, num_workers: int = 1, envs_per_worker: int = 4) -> S
 
 
 def outcomes(
-    pool: SimulatorPool, seeds: list[int], check: Callable[[Outcome], None] = lambda _: None
+    pool: SimulatorPool,
+    seeds: list[int],
+    check: Callable[[Outcome], None] = lambda _: None,
+    rule: EvaluationRule = RULE,
+    chunk: int = 1,
 ) -> dict[int, Episode]:
     encoder = TileEncoder(load_encoder(encoders()["oracle"]), "cpu", 2, keep_raw=False)
     found: dict[int, Episode] = {}
@@ -100,8 +115,9 @@ def outcomes(
         assert outcome.episode.seed not in found
         found[outcome.episode.seed] = outcome.episode
 
-    jobs = [(0, index, seed) for index, seed in enumerate(seeds)]
-    evaluate(pool, encoder, Evaluation([Policy(readouts()["pooled"], _Still(), 0)], jobs, RULE), take)
+    jobs = [EpisodeJob(0, index, seed) for index, seed in enumerate(seeds)]
+    contender = Contender(load_readout(readouts()["pooled"]), _Still(chunk), 0)
+    evaluate(pool, encoder, Evaluation([contender], jobs, rule), take)
     return found
 
 
@@ -133,6 +149,24 @@ def test_an_error_in_a_step_fails_that_episode_alone(counting: TaskSpec) -> None
         found = outcomes(pool, [1, 2, 668, 3, 4, 5])
     assert_solved(found, [1, 2, 3, 4, 5])
     assert found[668].failure == "ValueError: singular matrix"
+
+
+@pytest.mark.parametrize("chunk", [2, 4, 50])
+def test_a_chunk_of_actions_ends_with_the_success_and_with_the_horizon(counting: TaskSpec, chunk: int) -> None:
+    with pool_of(counting) as pool:
+        assert_solved(outcomes(pool, [1, 2, 3, 4, 5], chunk=chunk), [1, 2, 3, 4, 5])
+        short = outcomes(pool, [1, 2, 3], rule=replace(RULE, horizon=5), chunk=chunk)
+        assert {seed: (found.success, found.num_steps) for seed, found in short.items()} == {
+            1: (False, 5),
+            2: (False, 5),
+            3: (True, 5),
+        }
+        last = outcomes(pool, [1, 2, 3], rule=replace(RULE, horizon=7, last_step=True), chunk=chunk)
+        assert {seed: (found.success, found.num_steps) for seed, found in last.items()} == {
+            1: (False, 7),
+            2: (True, 7),
+            3: (False, 7),
+        }
 
 
 def test_what_a_broken_off_evaluation_left_under_way_reaches_no_other(counting: TaskSpec) -> None:

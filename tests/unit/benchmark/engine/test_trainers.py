@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from pvrbench.benchmark.engine.trainers import Trainers, _own_rows  # pyright: ignore[reportPrivateUsage]
-from pvrbench.policies.base import TrainJob
+from pvrbench.policies.base import Observation, TrainJob
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.spec import TrainSettings
 
@@ -20,7 +20,9 @@ from pvrbench.policies.spec import TrainSettings
 def _job(seed: int, num_steps: int) -> TrainJob:
     generator = torch.Generator().manual_seed(seed)
     features, proprio = torch.randn(num_steps, 30, generator=generator), torch.randn(num_steps, 4, generator=generator)
-    return TrainJob(features=features, proprio=proprio, actions=torch.tanh(features[:, :4]), seed=seed, front=None)
+    episodes = torch.arange(num_steps) // 10
+    actions = torch.tanh(features[:, :4])
+    return TrainJob(features=features, proprio=proprio, actions=actions, episodes=episodes, seed=seed)
 
 
 def test_the_number_of_processes_changes_no_bit() -> None:
@@ -42,9 +44,10 @@ def test_the_number_of_processes_changes_no_bit() -> None:
             shared = two.train(HEADS[name], jobs, settings, 0, counts.append)
             for first, second, job in zip(alone, shared, jobs, strict=True):
                 assert first.train_log == second.train_log
+                observation = Observation(job.features, job.proprio)
                 acted = [
-                    head.act(job.features, job.proprio, torch.zeros(len(job.features), head.noise_dim))
-                    for head in (first, second)
+                    policy.act(observation, [policy.start([0, row]) for row in range(len(job.features))])
+                    for policy in (first, second)
                 ]
                 assert torch.equal(*acted)
     assert sorted(counts) == [1, 1, 2, 2]
@@ -59,7 +62,7 @@ def test_a_process_is_sent_the_rows_that_its_heads_learn_from() -> None:
     for job, small in zip(jobs, cut, strict=True):
         assert job.rows is not None
         assert small.rows is not None
-        for name in ("features", "proprio", "actions"):
+        for name in ("features", "proprio", "actions", "episodes"):
             assert torch.equal(getattr(job, name)[job.rows], getattr(small, name)[small.rows])
     assert _own_rows([table]) == [table]
 
@@ -67,12 +70,13 @@ def test_a_process_is_sent_the_rows_that_its_heads_learn_from() -> None:
 KILLED = """
 import multiprocessing, time, torch
 from pvrbench.benchmark.engine.trainers import Trainers
-from pvrbench.policies.base import TrainJob
+from pvrbench.policies.base import Observation, TrainJob
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.spec import TrainSettings
 
 zeros = torch.zeros(8, 4)
-jobs = [TrainJob(features=zeros, proprio=zeros, actions=zeros, seed=seed) for seed in range(2)]
+episodes = torch.zeros(8, dtype=torch.int64)
+jobs = [TrainJob(features=zeros, proprio=zeros, actions=zeros, episodes=episodes, seed=seed) for seed in range(2)]
 settings = TrainSettings(
     num_updates=1, batch_size=4, learning_rate=1e-3, optimizer="adam", schedule="constant",
     input_norm="none", action_norm="none", use_proprio=True,

@@ -14,7 +14,7 @@ from pvrbench.benchmark.records.store import RecordError, RecordStore, read_reco
 
 def record(num_demos: int = 5, *, success: bool = True) -> CellRecord:
     return CellRecord(
-        cell=Cell(
+        cell=Cell.at(
             task="metaworld/assembly-v3",
             camera="corner2",
             encoder="pixels_14",
@@ -28,7 +28,6 @@ def record(num_demos: int = 5, *, success: bool = True) -> CellRecord:
             render="lean",
             image_px=112,
             preprocessing="full_frame",
-            split="test",
             num_episodes=2,
             horizon=150,
             success_rule="any_step",
@@ -92,7 +91,7 @@ def test_timing_alone_may_differ_between_repetitions(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ({"failure": "made up"}, "was changed after it was written"),
-        ({"schema_version": 99}, "has schema version 99; this program reads 2"),
+        ({"schema_version": 99}, "has schema version 99; this program reads 2, 3"),
         ({"extra": 1}, "does not follow the schema at extra"),
         ({"episodes": "many"}, "does not follow the schema at episodes"),
     ],
@@ -194,7 +193,7 @@ def test_a_record_that_claims_billions_of_episodes_is_refused_at_once(tmp_path: 
     [
         ("[" * 100_000, "cannot be read"),
         ('{"schema_version": ' + "9" * 5000 + "}", "cannot be read"),
-        ("[]", "has schema version None"),
+        ("[]", "is not a JSON object"),
         ('{"schema_version": 1e999}', "has schema version inf"),
         ("", "is not whole JSON"),
         ('{"schema_version": -Infinity}', "non-finite number -Infinity"),

@@ -382,7 +382,7 @@ def film(folder: Path, *episodes: tuple[str, int, bool], size: int = 1000) -> Pa
     folder.mkdir(parents=True)
     entries: list[dict[str, object]] = []
     for name, state, success in episodes:
-        cell = Cell(task="t", camera="c", encoder=name, readout="mean", head="mlp", num_demos=5, seed=0)
+        cell = Cell.at(task="t", camera="c", encoder=name, readout="mean", head="mlp", num_demos=5, seed=0)
         path = folder / f"{name} {state}.mp4"
         path.write_bytes(bytes(size))
         entries.append({**cell.model_dump(), "episode_index": state, "success": success, "file": path.name})

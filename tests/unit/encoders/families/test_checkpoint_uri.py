@@ -77,19 +77,19 @@ def test_a_local_file_is_loaded_with_the_preprocessing_of_its_architecture(offli
     # As typed: Hydra's grammar has no bare `?model=`.
     config = compose_config([f"encoders=[pixels_7,{uri},timm:resnet18]", "readouts=[class_token,mean]"])
     assert config.encoders == ("pixels_7", uri, "timm:resnet18")
-    group = next(group for group in make_plan(config).groups if group.encoder.name == uri)
-    assert group.encoder.mean == (0.5, 0.5, 0.5)
-    assert {cell.readout for cell in group.cells} == {"class_token", "mean"}
-    encoder = load(group.encoder)
+    job = next(job for job in make_plan(config).jobs if job.encoder.name == uri)
+    assert job.encoder.mean == (0.5, 0.5, 0.5)
+    assert {cell.readout for cell in job.cells} == {"class_token", "mean"}
+    encoder = load(job.encoder)
     assert torch.equal(encoder.network.state_dict()["cls_token"], weights["cls_token"])
     features = encoder.encode(torch.zeros(2, 20, 30, 3, dtype=torch.uint8))
     assert features.class_token is not None
     assert features.class_token.shape == (2, 192)
-    recorded = provenance("cpu", "", compose_config([]).engine, encoder.spec).encoder
+    recorded = provenance("cpu", "", compose_config([]).engine, encoder.spec, {}).encoder
     assert recorded["weights"] == "file:mine.safetensors"
     weights["cls_token"] += 1
     save_file(weights, file)
-    assert load(group.encoder).digest != encoder.digest
+    assert load(job.encoder).digest != encoder.digest
 
 
 def test_a_hub_repository_in_timms_layout_is_read_from_the_cache(offline: Path) -> None:

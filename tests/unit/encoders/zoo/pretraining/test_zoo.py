@@ -234,7 +234,7 @@ def test_retrieval_shows_queries_and_neighbours(frames: PretrainingFrames, make_
 
 @pytest.mark.parametrize("name", SHIPPED_NAMES)
 def test_the_record_of_a_shipped_encoder_names_its_weights_alike_on_every_machine(name: str) -> None:
-    recorded = provenance("cpu", "", compose_config([]).engine, ZOO_ENCODERS[name]).encoder
+    recorded = provenance("cpu", "", compose_config([]).engine, ZOO_ENCODERS[name], {}).encoder
     assert recorded["weights"] == f"shipped:{name.removeprefix('zoo_')}.safetensors"
     assert recorded["weights_sha256"] == sha256_of(SHIPPED / f"{name.removeprefix('zoo_')}.safetensors")
 
@@ -242,6 +242,6 @@ def test_the_record_of_a_shipped_encoder_names_its_weights_alike_on_every_machin
 def test_the_record_of_weights_of_ones_own_names_the_file_and_not_its_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.safetensors").write_bytes(b"")
     recorded = provenance(
-        "cpu", "", compose_config([]).engine, zoo_row(OBJECTIVES["mae"], f"file:{tmp_path}/mine.safetensors")
+        "cpu", "", compose_config([]).engine, zoo_row(OBJECTIVES["mae"], f"file:{tmp_path}/mine.safetensors"), {}
     ).encoder
     assert recorded["weights"] == "file:mine.safetensors"
