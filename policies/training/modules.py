@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 import torch
-from diffusers.training_utils import EMAModel
 from jaxtyping import Bool, Float, Int
 from pydantic import JsonValue
 from torch import Tensor, nn
@@ -23,8 +22,8 @@ from pvrbench.policies.training.log import checkpoint_updates, failure_of, loss_
 from pvrbench.policies.training.normalization import Scaling
 from pvrbench.policies.training.training_set import TrainingSet, jobs_on, training_set
 
-# Of the average's decay over the updates, 1 - (1 + update) ** -power: Chi et al. 2023, their configuration.
-EMA_POWER = 0.75
+# The decay of the average is 1 - (1 + update) ** -power, bounded: the settings of Chi et al. 2023.
+EMA_POWER, MAX_EMA_DECAY = 0.75, 0.9999
 
 
 class Normalized(nn.Module):
@@ -159,7 +158,7 @@ class ModuleHead(ABC):
         module = module.to(job.actions.device)
         trained = [*module.parameters(), *data.readout_parameters]
         optimizer, schedule = _optimizer(trained, job, settings)
-        average = EMAModel(trained, use_ema_warmup=True, power=EMA_POWER) if self.is_averaged else None
+        average = [part.detach().clone() for part in trained] if self.is_averaged else None
         losses = torch.zeros(settings.num_updates)
         kept: dict[int, Policy] = {}
         for update in range(settings.num_updates):
@@ -172,13 +171,13 @@ class ModuleHead(ABC):
             schedule.step()
             losses[update] = loss.detach()
             if average is not None:
-                average.step(trained)
+                _follow(average, trained, update)
             if update + 1 in kept_updates:
                 kept[update + 1] = self._policy(module, data, average, losses[: update + 1])
         return replace(self._policy(module, data, average, losses), checkpoints=kept)
 
     def _policy(
-        self, module: Normalized, data: _Data, average: EMAModel | None, losses: Float[Tensor, " U"]
+        self, module: Normalized, data: _Data, average: Sequence[Tensor] | None, losses: Float[Tensor, " U"]
     ) -> ModulePolicy:
         """The policy after some updates, with parameters of its own."""
         own, readout = copy.deepcopy((module, data.readout))
@@ -187,8 +186,8 @@ class ModuleHead(ABC):
         if data.readout_parameters:
             parts += cast("nn.Module", readout).parameters()
         num_params["trained_readout"] = sum(part.numel() for part in parts) - num_params["head"]
-        if average is not None:
-            average.copy_to(parts)
+        for part, mean in zip(parts, average or (), strict=average is not None):
+            part.data.copy_(mean)
         for part in (own, readout):
             if part is not None:
                 part.eval().requires_grad_(requires_grad=False)
@@ -254,6 +253,14 @@ class _Data:
         if not self.prepared.is_read:
             features = cast("Tensor", cast("nn.Module", self.readout)(features))
         return torch.cat([features, self.proprio[picked]], dim=1)
+
+
+@torch.no_grad()
+def _follow(average: Sequence[Tensor], parameters: Sequence[Tensor], update: int) -> None:
+    """One step of the exponential moving average, which weighs old parameters more as training goes on."""
+    decay = min(1 - (1 + update) ** -EMA_POWER, MAX_EMA_DECAY)
+    for mean, part in zip(average, parameters, strict=True):
+        mean.lerp_(part, 1 - decay)
 
 
 def action_chunks(
