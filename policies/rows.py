@@ -64,14 +64,14 @@ def affine(
         num_outputs: O, columns that are not padding.
     """
     outputs = inputs.new_zeros(len(inputs), 1, weights[0].shape[2])
-    targets = outputs.split(list(sizes))
+    sources, targets = [inputs.unsqueeze(1)], [outputs]
+    if len(sizes) > 1:
+        sources, targets = sources[0].split(list(sizes)), outputs.split(list(sizes))
     if inputs.shape[1] * num_outputs < SMALL_PRODUCT:
         targets = [target[..., :num_outputs] for target in targets]
         weights = [weight[..., :num_outputs] for weight in weights]
         biases = [bias[..., :num_outputs] for bias in biases]
-    for rows, size, weight, bias, target in zip(
-        inputs.unsqueeze(1).split(list(sizes)), sizes, weights, biases, targets, strict=True
-    ):
+    for rows, size, weight, bias, target in zip(sources, sizes, weights, biases, targets, strict=True):
         if size == 1:
             torch.baddbmm(bias, rows, weight, out=target)
         else:

@@ -55,7 +55,7 @@ class NetworkPolicy(TrainedPolicy):
 
     def act(self, observation: Observation, states: Sequence[State]) -> Float[Tensor, "B K A"]:
         """Actions in [-1, 1]; a row's action does not depend on the other rows, to the last bit."""
-        return self.act_many([self], [0] * len(states), observation, states)
+        return _act_sorted([(self, 0, len(states))], observation, states)
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone, without what was computed from them to act."""
@@ -69,7 +69,6 @@ class NetworkPolicy(TrainedPolicy):
         return shapes, self.activation, self.output, flags, self.inputs.mean.device
 
     @classmethod
-    @torch.no_grad()
     def act_many(
         cls,
         policies: Sequence[NetworkPolicy],
@@ -128,6 +127,7 @@ class NetworkPolicy(TrainedPolicy):
         return tensors, {"num_layers": len(self.layers), "use_proprio": self.use_proprio}
 
 
+@torch.inference_mode()
 def _act_sorted(
     members: Sequence[tuple[NetworkPolicy, int, int]], observation: Observation, states: Sequence[State]
 ) -> Float[Tensor, "B 1 A"]:
