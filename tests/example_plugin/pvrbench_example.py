@@ -1,10 +1,9 @@
 """A package of one's own: an encoder and a head for pvrbench. Specs are data, so listing them imports no torch."""
 
-from dataclasses import replace
 from typing import Any
 
 from pvrbench.encoders.spec import EncoderSpec
-from pvrbench.policies.catalog import HEADS
+from pvrbench.policies.spec import HeadOptions, HeadSpec
 
 
 def mean_colour(images: Any) -> Any:
@@ -17,4 +16,15 @@ COLOUR = EncoderSpec(
     name="example_colour", entry_point="pvrbench.encoders.families.custom:load", objective="none", image_size=0,
     options=reference, outputs=("pooled",), default_readout="pooled", feature_dim=3, licence="MIT",
 )  # fmt: skip
-WIDE = replace(HEADS["mlp"], name="example_wide", options={**HEADS["mlp"].options, "hidden": (512, 512)})
+
+
+class NearestOptions(HeadOptions):
+    """How many training frames are asked."""
+
+    num_neighbours: int = 1
+
+
+NEAREST = HeadSpec(
+    name="example_nearest", entry_point="pvrbench_example_head:NearestHead",
+    description="acts as the demonstrations did at the nearest frames", options=NearestOptions(),
+)  # fmt: skip
