@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Generic, TypeVar
 
+from pvrbench.encoders.adaptation.catalog import ADAPTATIONS
+from pvrbench.encoders.adaptation.spec import AdaptationSpec
 from pvrbench.encoders.catalog import ALIASES, ENCODERS
-from pvrbench.encoders.readouts.catalog import READOUTS, ReadoutSpec
+from pvrbench.encoders.readouts.catalog import READOUTS
+from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.reference import spec_for as encoder_spec_for
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.envs.catalog import TASK_SETS, TASKS
-from pvrbench.envs.spec import TaskSpec
+from pvrbench.envs.looks import LOOKS
+from pvrbench.envs.spec import LookSpec, TaskSpec
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.spec import HeadSpec
 
@@ -20,24 +29,62 @@ S = TypeVar("S")
 
 
 class UnknownNameError(ValueError):
-    """A name stands in no catalog; the text offers the nearest one."""
+    """A name is in no catalog; the text offers the nearest one."""
 
 
 class PluginError(ValueError):
-    """An installed plugin cannot be used; the text names it and its package."""
+    """An installed plug-in cannot be used; the text names it and its package."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentSpec:
+    """One row of a catalog of the engine's own parts.
+
+    Attributes:
+        name: catalog name.
+        entry_point: `module:Class`.
+        description: one line for `pvrbench list`.
+    """
+
+    name: str
+    entry_point: str
+    description: str
+
+
+SCHEDULES: Mapping[str, ComponentSpec] = {
+    row.name: row
+    for row in (
+        ComponentSpec(
+            name="fixed",
+            entry_point="pvrbench.benchmark.engine.schedules.fixed:Fixed",
+            description="every planned episode of every cell",
+        ),
+    )
+}
+EXECUTORS: Mapping[str, ComponentSpec] = {
+    row.name: row
+    for row in (
+        ComponentSpec(
+            name="local",
+            entry_point="pvrbench.benchmark.engine.executors.local:Local",
+            description="this machine, one job after another, each on all cores",
+        ),
+    )
+}
 
 
 class Catalog(Mapping[str, S], Generic[S]):
     """Read-only mapping from name to spec.
 
-    Rows of installed plugins (entry points whose name is the catalog name and whose object is a spec)
-    stand beside the shipped ones and cannot replace them.
+    Rows of installed plug-ins (entry points of the group `pvrbench.<kind>s`, whose name is the catalog name and whose
+    object is a spec) are listed with the shipped ones and cannot replace them. `module:attribute` names a spec that is
+    installed or lies in the current folder.
 
     Args:
         kind: what is listed, for error texts: `encoder`, `task`, ...
         rows: the shipped specs.
         resolve: makes a spec from a reference that is no name (`my_package.module:MyEncoder`); raises
-            ValueError where it cannot.
+            ValueError where it cannot. None takes the attribute itself, which must be a spec then.
         aliases: other names of rows, which are not listed.
     """
 
@@ -50,41 +97,29 @@ class Catalog(Mapping[str, S], Generic[S]):
     ) -> None:
         self.kind = kind
         self._rows = rows
-        self._resolve = resolve
+        self._resolve = resolve or self._attribute
         self._aliases = aliases or {}
         self._plugins = {point.name: point for point in entry_points(group=f"pvrbench.{kind}s")}
+        self._type = type(next(iter(rows.values())))
 
     def __getitem__(self, name: str) -> S:
         """The spec of a name or reference.
 
         Raises:
             UnknownNameError: there is none.
-            PluginError: it is the name of a plugin that cannot be used.
+            PluginError: it is the name of a plug-in that cannot be used.
         """
         name = self._aliases.get(name, name)
+        if name in self._plugins:
+            return self._plugin(name)
         if name in self._rows:
             return self._rows[name]
-        if name in self._plugins:
-            return self._load(name)
-        if self._resolve is not None and ":" in name:
+        if ":" in name:
             return self._resolve(name)
         raise UnknownNameError(unknown(self.kind, name, self))
 
-    def _load(self, name: str) -> S:
-        point = self._plugins[name]
-        kind = type(next(iter(self._rows.values())))
-        where = f"Plugin {self.kind} {name!r} ({point.value} of package {point.dist.name if point.dist else '?'})"
-        try:
-            spec = point.load()
-        except Exception as error:
-            # Whatever another package raises on import: the user has to know which one it is.
-            raise PluginError(
-                f"{where} cannot be imported: {type(error).__name__}: {error}. Mend or uninstall it."
-            ) from error
-        if not isinstance(spec, kind) or getattr(spec, "name", None) != name:
-            found = f"the {kind.__name__} {getattr(spec, 'name', None)!r}" if isinstance(spec, kind) else repr(spec)
-            raise PluginError(f"{where} is {found}; expected the {kind.__name__} {name!r}, as its entry point.")
-        return spec
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows or name in self._plugins or name in self._aliases
 
     def __iter__(self) -> Iterator[str]:
         yield from self._rows
@@ -92,6 +127,62 @@ class Catalog(Mapping[str, S], Generic[S]):
 
     def __len__(self) -> int:
         return len({*self._rows, *self._plugins})
+
+    def usable(self) -> tuple[dict[str, S], dict[str, str]]:
+        """All specs by name, and why those of some plug-ins cannot be used: one of them does not hide the rest."""
+        specs: dict[str, S] = {}
+        broken: dict[str, str] = {}
+        for name in self:
+            try:
+                specs[name] = self[name]
+            except PluginError as error:
+                broken[name] = str(error)
+        return specs, broken
+
+    def _plugin(self, name: str) -> S:
+        point = self._plugins[name]
+        where = f"Plug-in {self.kind} {name!r} ({point.value} of package {point.dist.name if point.dist else '?'})"
+        if name in self._rows:
+            raise PluginError(f"{where} has the name of a shipped {self.kind}. Give it another name, or uninstall it.")
+        try:
+            spec = point.load()
+        except Exception as error:
+            # Whatever another package raises on import: the user has to know which one it is.
+            raise PluginError(
+                f"{where} cannot be imported: {type(error).__name__}: {error}. Mend or uninstall it."
+            ) from error
+        if not isinstance(spec, self._type) or getattr(spec, "name", None) != name:
+            raise PluginError(
+                f"{where} is {self._told(spec)}; expected the {self._type.__name__} {name!r}, as its entry point."
+            )
+        return spec
+
+    def _attribute(self, reference: str) -> S:
+        see_current_folder()
+        try:
+            found: object = pkgutil.resolve_name(reference)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UnknownNameError(
+                f"{self.kind.capitalize()} {reference!r} cannot be imported: {error}. Write it as module:attribute; the "
+                "module must lie in this folder or be installed."
+            ) from error
+        if not isinstance(found, self._type):
+            raise UnknownNameError(
+                f"{self.kind.capitalize()} {reference!r} is {self._told(found)}; expected a {self._type.__name__}."
+            )
+        return found
+
+    def _told(self, found: object) -> str:
+        if isinstance(found, self._type):
+            return f"the {self._type.__name__} {getattr(found, 'name', None)!r}"
+        return f"a {type(found).__name__}"
+
+
+def see_current_folder() -> None:
+    """Modules of the current folder can be imported, behind all that is installed: they shadow nothing."""
+    # A console script does not look into the folder it is started in, as `python -m` would.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
 
 
 def unknown(kind: str, name: str, names: Iterable[str]) -> str:
@@ -102,21 +193,49 @@ def unknown(kind: str, name: str, names: Iterable[str]) -> str:
     return f"Unknown {kind} {name!r}. {hint}"
 
 
+@cache
 def encoders() -> Catalog[EncoderSpec]:
     """All encoders, plugins among them; also takes `module:attribute` and checkpoint URIs."""
     return Catalog("encoder", ENCODERS, encoder_spec_for, ALIASES)
 
 
+@cache
 def tasks() -> Catalog[TaskSpec]:
     """All tasks."""
     return Catalog("task", TASKS)
 
 
+@cache
+def adaptations() -> Catalog[AdaptationSpec]:
+    """What may happen to an encoder besides being read."""
+    return Catalog("adaptation", ADAPTATIONS)
+
+
+@cache
+def looks() -> Catalog[LookSpec]:
+    """How a scene may look; a level is written behind the name, see `pvrbench.envs.spec.Look`."""
+    return Catalog("look", LOOKS)
+
+
+@cache
+def schedules() -> Catalog[ComponentSpec]:
+    """Which episodes are run; the class takes the number of planned episodes."""
+    return Catalog("schedule", SCHEDULES)
+
+
+@cache
+def executors() -> Catalog[ComponentSpec]:
+    """Where jobs run; the class takes nothing."""
+    return Catalog("executor", EXECUTORS)
+
+
+@cache
 def heads() -> Catalog[HeadSpec]:
     """All behaviour-cloning heads."""
     return Catalog("head", HEADS)
 
 
+@cache
 def readouts() -> Catalog[ReadoutSpec]:
     """All readouts."""
     return Catalog("readout", READOUTS)

@@ -17,41 +17,114 @@ def preset_names() -> list[str]:
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
-def compose_config(overrides: Sequence[str]) -> BenchmarkConfig:
+# What an evaluation of stored policies may change; everything else made the policies.
+EVALUATION_KEYS = (
+    *(
+        "name",
+        "run_dir",
+        "tasks",
+        "cameras",
+        "encoders",
+        "baselines",
+        "readouts",
+        "heads",
+        "num_demos",
+        "seeds",
+        "looks",
+    ),
+    *("num_episodes", "split", "schedule", "horizon", "success_rule", "render", "image_px"),
+)
+
+
+def compose_config(overrides: Sequence[str], values: Mapping[str, object] | None = None) -> BenchmarkConfig:
     """Composes preset and overrides into a checked configuration.
 
     Args:
         overrides: `key=value` texts in Hydra's grammar.
+        values: further settings as Python values, nested as in `benchmark/conf/config.yaml`; they win.
 
     Raises:
         ConfigError: a key, preset or value is not valid.
     """
+    values = dict(values or {})
+    if (preset := values.pop("preset", None)) is not None:
+        overrides = [*overrides, f"preset={preset}"]
+    _check_keys([*overrides, *(f"{key}=" for key in _dotted(values))])
+    chosen = [text for text in overrides if text.startswith("preset=")]
+    given = validate_config(_merged(_composed(overrides), values))
+    preset_config = validate_config(_composed(chosen))
+    return given.model_copy(update={"deviations": (*given.deviations, *departures(preset_config, given))})
+
+
+def compose_evaluation(trained: BenchmarkConfig, overrides: Sequence[str]) -> BenchmarkConfig:
+    """The configuration of a run with other settings of evaluation.
+
+    Args:
+        trained: the configuration of the run whose policies are evaluated.
+        overrides: `key=value` texts in Hydra's grammar, of what an evaluation may change.
+
+    Raises:
+        ConfigError: a key is not one of an evaluation, or a value is not valid.
+    """
+    _check_keys(overrides)
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key not in EVALUATION_KEYS and not key.startswith("engine."):
+            raise ConfigError(
+                f"{key} made the policies of this run and cannot be changed for their evaluation. "
+                f"An evaluation may change {', '.join(EVALUATION_KEYS)} and engine.*; "
+                "train anew with `pvrbench run` for other settings."
+            )
+    named = {"name": None, "run_dir": None}
+    changes = _composed(["preset=" + preset_names()[0], *overrides])
+    keys = [override.partition("=")[0] for override in overrides]
+    picked: dict[str, object] = {key: changes[key] for key in keys if "." not in key}
+    engine = cast("Mapping[str, object]", changes["engine"])
+    picked["engine"] = {key.partition(".")[2]: engine[key.partition(".")[2]] for key in keys if "." in key}
+    given = validate_config(_merged({**trained.model_dump(), **named}, picked))
+    kept = tuple(item for item in trained.deviations if item.of not in keys)
+    return given.model_copy(update={"deviations": (*kept, *departures(trained, given))})
+
+
+def _composed(overrides: Sequence[str]) -> dict[str, object]:
+    """The values of a preset with overrides, as plain Python."""
     from hydra import compose, initialize_config_module
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    _check_keys(overrides)
     # Hydra's grammar wants quotes around the `?model=...` of a checkpoint URI; who types it should not have to know.
-    overrides = [
-        re.sub(r"(?<![\w'\"])((?:file|timm|hf|torchvision):[^,\]\s'\"]+)", r"'\1'", text) for text in overrides
-    ]
+    texts = [re.sub(r"(?<![\w'\"])((?:file|timm|hf|torchvision):[^,\]\s'\"]+)", r"'\1'", text) for text in overrides]
     # Which options a head has is its own matter, and which variants the user's, so Hydra is told to take any.
-    overrides = [re.sub(r"^\+*(?=(head_options|head_variants)\b)", "++", text) for text in overrides]
-    chosen = [text for text in overrides if text.startswith("preset=")]
+    texts = [re.sub(r"^\+*(?=(head_options|head_variants)\b)", "++", text) for text in texts]
     try:
         with initialize_config_module("pvrbench.benchmark.conf", version_base="1.3"):
-            given, preset = (
-                validate_config(
-                    cast(
-                        "Mapping[str, object]", OmegaConf.to_container(compose("config", overrides=texts), resolve=True)
-                    )
-                )
-                for texts in (overrides, chosen)
-            )
+            found = OmegaConf.to_container(compose("config", overrides=texts), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"Cannot read the settings: {error}. Write them as key=value, lists as [a,b].") from error
-    return given.model_copy(update={"deviations": (*given.deviations, *departures(preset, given))})
+    return cast("dict[str, object]", found)
+
+
+def _merged(values: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    """Values with changes, which may be nested."""
+    merged = dict(values)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            merged[key] = _merged(cast("Mapping[str, object]", old), cast("Mapping[str, object]", value))
+        else:
+            merged[key] = value
+    return merged
+
+
+def _dotted(values: Mapping[str, object]) -> list[str]:
+    """Keys of nested values, `group.key`."""
+    keys: list[str] = []
+    for key, value in values.items():
+        is_group = isinstance(value, Mapping) and key not in ("head_options", "head_variants")
+        inner = cast("Mapping[str, object]", value) if is_group else {}
+        keys += [f"{key}.{name}" for name in inner] if is_group else [key]
+    return keys
 
 
 def _check_keys(overrides: Iterable[str]) -> None:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from pvrbench.benchmark.records.schema import Deviation, Precision
 from pvrbench.envs.catalog import TASK_SETS
+from pvrbench.envs.spec import DemoEnd
 from pvrbench.policies.spec import Regularisation, TrainSettings
 
 # Overrides of these are other protocols, of those others choices among its cells; the rest is no matter of numbers.
 PROTOCOL_KEYS = (
-    *("render", "image_px", "preprocessing", "split", "num_episodes", "horizon", "success_rule", "demo_pool"),
+    *(
+        "render",
+        "image_px",
+        "preprocessing",
+        "split",
+        "num_episodes",
+        "horizon",
+        "success_rule",
+        "demo_pool",
+        "demo_end",
+    ),
     *("history", "fusion", "budget_dim", "head_options", "train", "engine.precision"),
 )
-AXES = ("tasks", "cameras", "readouts", "heads")
+AXES = ("tasks", "cameras", "looks", "adaptations", "readouts", "heads")
 
 
 # pydantic's text for a field that is not there; what it gives as input then is all that is.
@@ -29,6 +42,10 @@ class ConfigError(ValueError):
 
 def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str | int) else value
+
+
+def _demo_end(value: str) -> str:
+    return str(DemoEnd.parse(value))
 
 
 Positive = Annotated[int, Field(ge=1)]
@@ -52,6 +69,8 @@ class EngineConfig(_Frozen):
         precision: numbers that the encoder computes with. `bfloat16` is faster where the hardware multiplies it and
             changes features in the third digit, so it is recorded with them and never chosen by itself.
         hang_s: seconds after which a silent simulator process is taken to hang.
+        executor: where jobs run; `local` is this machine.
+        keep_policies: keep every trained policy under the run, so that `pvrbench evaluate` can try it elsewhere.
         videos: write one episode's video for each task, encoder and readout.
         cache_dir: demonstrations, frames and features; null takes `PVRBENCH_CACHE` or `~/.cache/pvrbench`.
         cache_gib: size above which the feature cache drops what was used longest ago.
@@ -63,6 +82,8 @@ class EngineConfig(_Frozen):
     tile: Annotated[int, Field(ge=0, le=1024)]
     precision: Precision
     hang_s: Annotated[float, Field(gt=0)]
+    executor: str = "local"
+    keep_policies: bool = True
     videos: bool
     cache_dir: str | None
     cache_gib: Annotated[float, Field(gt=0)]
@@ -123,13 +144,18 @@ class BenchmarkConfig(_Frozen):
         cameras: cameras of the tasks; `default` is each task's first.
         encoders: catalog names, plugin names or `module:attribute` references.
         baselines: further encoders that every ranking of the preset shows; none twice.
+        adaptations: what happens to the encoders besides being read; `frozen` leaves them as they are.
+        looks: how the scene looks in the rollouts; `nominal` is the simulator's own look. Demonstrations are always
+            nominal.
         readouts: readouts; those that an encoder has no features for are left out for it.
         heads: behaviour-cloning heads, of the catalog or of `head_variants`.
         num_demos: numbers of demonstrations.
         seeds: one policy is trained for each.
         num_episodes: held-out initial states on which each policy is evaluated.
         split: `test`, or `selection` for choosing settings.
+        schedule: which episodes are run; `fixed` runs all that are planned.
         demo_pool: demonstrations collected for each task; a seed draws nested subsets from them.
+        demo_end: where demonstrations end: `first_success`, `hold_<steps>` or `full_horizon`.
         render: `full` or `lean`.
         image_px: side of the rendered image.
         preprocessing: `full_frame` shows every encoder the whole image at its input size; `official` crops the centre
@@ -155,13 +181,17 @@ class BenchmarkConfig(_Frozen):
     cameras: Names
     encoders: Names
     baselines: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+    adaptations: Names = ("frozen",)
+    looks: Names = ("nominal",)
     readouts: Names
     heads: Names
     num_demos: Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     num_episodes: Positive
     split: Literal["selection", "test"]
+    schedule: str = "fixed"
     demo_pool: Positive
+    demo_end: Annotated[str, AfterValidator(_demo_end)] = "first_success"
     render: Literal["full", "lean"]
     image_px: Annotated[int, Field(ge=16, le=1024)]
     preprocessing: Literal["full_frame", "official"]
@@ -176,6 +206,13 @@ class BenchmarkConfig(_Frozen):
     checkpoint_evaluations: Annotated[int, Field(ge=0)]
     deviations: tuple[Deviation, ...]
     engine: EngineConfig
+
+    @property
+    def output_dir(self) -> Path:
+        """Where the run is written: `run_dir`, or `results/runs/<name>`."""
+        if self.run_dir is not None:
+            return Path(self.run_dir).expanduser()
+        return Path("results") / "runs" / (self.name or self.preset)
 
     def told_head(self, name: str) -> str:
         """A head's name for readers: with what it differs in, where it is a variant."""
@@ -222,6 +259,21 @@ def validate_config(values: Mapping[str, object]) -> BenchmarkConfig:
             "Several frames need fusion=concat or fusion=flare; one frame needs fusion=none."
         )
     return config
+
+
+def read_config(run_dir: Path) -> BenchmarkConfig:
+    """The configuration that a run was last started with.
+
+    Raises:
+        ConfigError: there is none, or this program does not understand it.
+    """
+    path = run_dir / "config.json"
+    try:
+        return validate_config(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Give the folder of a run.") from error
+    except (json.JSONDecodeError, ConfigError) as error:
+        raise ConfigError(f"{path} is no configuration of this program: {error}") from error
 
 
 def _check_variants(config: BenchmarkConfig) -> None:

@@ -1,55 +1,82 @@
-"""Configuration -> cells, grouped by what they share; pure, and checked whole before anything runs."""
+"""Configuration -> jobs: the cells that share what is expensive; pure, and checked whole before anything runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
 
-from pydantic import JsonValue, PositiveFloat, StrictBool, TypeAdapter, ValidationError
+from pydantic import JsonValue
 
-from pvrbench.benchmark.catalog import encoders, expand_tasks, heads, readouts, tasks, unknown
-from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, Positive
-from pvrbench.benchmark.records.schema import Cell, Settings
-from pvrbench.encoders.readouts.catalog import ReadoutSpec, applies
-from pvrbench.encoders.spec import EncoderSpec
-from pvrbench.envs.spec import TaskSpec, View
-from pvrbench.policies.spec import HeadSpec
-
-# What an option of a head may be: by its name, else by the type of the catalog's value; the first that fits.
-CHOICES: Mapping[str, Any] = {
-    "activation": Literal["relu", "tanh"],
-    "act_rule": Literal["likeliest_mode", "sampled_mode"],
-}
-OPTION_KINDS: Sequence[tuple[type | tuple[type, ...], Any]] = (
-    (bool, StrictBool),
-    (int, Positive),
-    (float, PositiveFloat),
-    ((tuple, list), tuple[Positive, ...]),
+from pvrbench.benchmark.catalog import (
+    adaptations,
+    encoders,
+    executors,
+    expand_tasks,
+    heads,
+    looks,
+    readouts,
+    schedules,
+    tasks,
 )
+from pvrbench.benchmark.config import BenchmarkConfig, ConfigError
+from pvrbench.benchmark.records.keys import NOMINAL, Cell, EvalKey, TrainKey
+from pvrbench.benchmark.records.schema import Settings
+from pvrbench.encoders.adaptation.spec import AdaptationSpec
+from pvrbench.encoders.readouts.spec import ReadoutSpec, applies
+from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.envs.spec import DemoEnd, Look, TaskSpec, View
+from pvrbench.policies.spec import HeadOptionError, HeadSpec
 
 
-@dataclass(frozen=True, slots=True)
-class CellGroup:
-    """The cells that share task, camera and encoder: they share demonstrations, features and rollouts.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The cells that share task, place and encoder: they share demonstrations, features and rollouts.
+
+    A job is plain data and can be sent to another process or machine.
 
     Attributes:
-        task: the task.
+        config: how demonstrations, training and evaluation are done, and how the machine is used.
+        task: the evaluated task, whose demonstrations the policies learn from.
         horizon: control steps of an evaluation episode; demonstrations keep the task's own.
-        view: how its images are made; None where the encoder sees none.
-        camera: the camera of the cells, whether or not it is looked through.
+        demo_view: how pictures of the demonstrations are made; None where the encoder reads none.
+        view: how pictures of the rollouts are made; None where the encoder reads none.
         encoder: the encoder.
+        adaptation: what happens to it besides being read.
+        readouts: specs of the readouts of the cells, by name.
+        heads: specs of the heads of the cells, by name.
         settings: protocol of each cell, by head name.
         cells: the cells, sorted by readout, head, number of demonstrations and seed.
+        needs_policies: whether the policies must be stored already, as for `pvrbench evaluate`.
     """
 
+    config: BenchmarkConfig
     task: TaskSpec
     horizon: int
+    demo_view: View | None
     view: View | None
-    camera: str
     encoder: EncoderSpec
+    adaptation: AdaptationSpec
+    readouts: Mapping[str, ReadoutSpec]
+    heads: Mapping[str, HeadSpec]
     settings: Mapping[str, Settings]
     cells: tuple[Cell, ...]
+    needs_policies: bool = False
+
+    @property
+    def name(self) -> str:
+        """Task, camera, look where it is not nominal, and encoder, for readers."""
+        place = self.cells[0].evaluation
+        look = "" if place.look == NOMINAL else f", {place.look}"
+        return f"{self.task.name} ({place.camera}{look}) {self.encoder.name}"
+
+    def fitted(self, config: BenchmarkConfig) -> Job:
+        """The job under a configuration whose engine was fitted to a machine."""
+        return replace(self, config=config)
+
+    def only(self, cells: Iterable[Cell]) -> Job:
+        """The job with some of its cells alone."""
+        wanted = set(cells)
+        return replace(self, cells=tuple(cell for cell in self.cells if cell in wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,104 +85,190 @@ class Plan:
 
     Attributes:
         config: what was asked for.
-        groups: the work, one encoder on one task each; groups of one task and view are neighbours.
-        readouts: specs of the readouts in use, by name.
-        heads: specs of the heads in use, by name.
+        jobs: the work; jobs of one task and view are neighbours.
         notes: what was left out or replaced, and why; shown to the user.
     """
 
     config: BenchmarkConfig
-    groups: tuple[CellGroup, ...]
-    readouts: Mapping[str, ReadoutSpec]
-    heads: Mapping[str, HeadSpec]
+    jobs: tuple[Job, ...]
     notes: tuple[str, ...]
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """All cells, in the order of the groups."""
-        return tuple(cell for group in self.groups for cell in group.cells)
+        """All cells, in the order of the jobs."""
+        return tuple(cell for job in self.jobs for cell in job.cells)
 
 
-def make_plan(config: BenchmarkConfig) -> Plan:
-    """Expands a configuration into cell groups.
+def make_plan(config: BenchmarkConfig, trained: BenchmarkConfig | None = None) -> Plan:
+    """Expands a configuration into jobs.
+
+    Args:
+        config: what to run.
+        trained: the configuration of a run whose stored policies are evaluated; `config` then says where they are
+            tried. None trains the policies of `config` itself.
 
     Raises:
-        UnknownNameError: an encoder, task, head or readout is in no catalog.
-        ConfigError: a camera or a combination is not to be had, or a head's variant bears a name of the catalog.
+        UnknownNameError: a name is in no catalog.
+        ConfigError: a camera or a combination cannot be had, or a variant of a head bears a name of the catalog.
     """
-    for name in {*heads()} & {*config.head_variants}:
-        raise ConfigError(f"head_variants.{name} bears the name of a head of the catalog. Give it a name of its own.")
-    task_specs = [tasks()[name] for name in expand_tasks(config.tasks)]
-    # By the name of the row: two names may stand for one.
-    named = {spec.name: spec for spec in (encoders()[name] for name in (*config.encoders, *config.baselines))}
-    encoder_specs = [_shown(spec, config) for spec in named.values()]
-    readout_specs = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
-    head_specs = {name: _head(config, name) for name in dict.fromkeys(config.heads)}
-    notes: list[str] = []
-    uncropped = [spec.name for spec in encoder_specs if spec.modality == "image" and spec.image_size == 0]
-    if config.preprocessing == "official" and uncropped:
-        notes.append(f"{', '.join(uncropped)} see the whole frame: no preprocessing is published for them.")
-    notes += [
-        f"The expert of {task.name} solves {100 * task.expert_success:.0f} % of starts; only solved ones demonstrate."
-        for task in task_specs
-        if task.expert_success is not None
-    ]
-    chosen = {spec.name: _readouts_for(spec, readout_specs, notes) for spec in encoder_specs}
-    groups: list[CellGroup] = []
-    for task in task_specs:
-        settings = {name: _settings(config, task, head) for name, head in head_specs.items()}
-        for camera in _cameras(config, task):
-            # Groups that look through the camera come first, those that render nothing last, so that
-            # one set of environments serves neighbours.
-            for spec in sorted(encoder_specs, key=lambda spec: spec.modality != "image"):
-                if spec.modality == "state" and task.state_dim == 0:
-                    if spec.name not in config.encoders:
-                        # A baseline of the preset that this task cannot have is no reason to refuse the task.
-                        notes.append(f"{task.name} offers no simulator state; {spec.name} is left out there.")
-                        continue
-                    raise ConfigError(
-                        f"Encoder {spec.name!r} reads the simulator's state, and task {task.name!r} offers none. "
-                        "Leave the one or the other out."
-                    )
-                view = View(camera=camera, image_px=config.image_px, render=config.render)
-                cells = tuple(
-                    Cell(
-                        task=task.name,
-                        camera=camera,
-                        encoder=spec.name,
-                        readout=readout,
-                        head=head,
-                        num_demos=num_demos,
-                        seed=seed,
-                    )
-                    for readout in chosen[spec.name]
-                    for head in head_specs
-                    for num_demos in sorted(set(config.num_demos))
-                    for seed in dict.fromkeys(config.seeds)
-                )
-                seen = view if spec.modality == "image" else None
-                groups.append(
-                    CellGroup(
-                        task=task,
-                        horizon=_horizon(task, config),
-                        view=seen,
-                        camera=camera,
-                        encoder=spec,
-                        settings=settings,
-                        cells=cells,
-                    )
-                )
-    used = {name for names in chosen.values() for name in names}
-    return Plan(
-        config=config,
-        groups=tuple(groups),
-        readouts={name: readouts()[name] for name in sorted(used)},
-        heads=head_specs,
-        notes=tuple(notes),
-    )
+    expansion = _Expansion(config, trained)
+    jobs = tuple(expansion.jobs())
+    if len({job.cells[0].evaluation.look for job in jobs}) > 1 and not config.engine.keep_policies:
+        raise ConfigError(
+            "Several looks share one trained policy, which engine.keep_policies=false does not keep. "
+            "Leave engine.keep_policies=true, or ask for one look."
+        )
+    return Plan(config=config, jobs=jobs, notes=tuple(dict.fromkeys(expansion.notes)))
 
 
-def _shown(spec: EncoderSpec, config: BenchmarkConfig) -> EncoderSpec:
+class _Expansion:
+    """The names of a configuration resolved, and the jobs that they make."""
+
+    def __init__(self, config: BenchmarkConfig, trained: BenchmarkConfig | None) -> None:
+        self.config, self.trained = config, trained or config
+        self.is_evaluation = trained is not None
+        for name in {*heads()} & {*config.head_variants}:
+            raise ConfigError(f"head_variants.{name} has the name of a head of the catalog. Give it another name.")
+        for catalog, name in ((schedules(), config.schedule), (executors(), config.engine.executor)):
+            catalog[name]  # refuses a name that is not there
+        self.notes: list[str] = []
+        end = DemoEnd.parse(self.trained.demo_end)
+        self.tasks = [replace(tasks()[name], demo_end=end) for name in expand_tasks(config.tasks)]
+        # By the name of the row: two names may stand for one.
+        named = {spec.name: spec for spec in (encoders()[name] for name in (*config.encoders, *config.baselines))}
+        self.encoders = [_with_preprocessing(spec, config) for spec in named.values()]
+        self.adaptations = [adaptations()[name] for name in dict.fromkeys(config.adaptations)]
+        self.looks = list(dict.fromkeys(_look(name) for name in config.looks))
+        self.heads = {name: _head(config, name) for name in dict.fromkeys(config.heads)}
+        asked = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
+        self.readouts = {spec.name: self._readouts_for(spec, asked) for spec in self.encoders}
+        self._note_peculiarities()
+
+    def jobs(self) -> Iterator[Job]:
+        for task in self.tasks:
+            settings = {name: _settings(self.config, self.trained, task, head) for name, head in self.heads.items()}
+            for train_camera, camera in self._cameras(task):
+                for look in self.looks:
+                    # Jobs that look through the camera come first, those that render nothing last, so that
+                    # one set of environments serves neighbours.
+                    for spec in sorted(self.encoders, key=lambda spec: spec.modality != "image"):
+                        if self._is_offered(spec, task):
+                            place = EvalKey(task=task.name, camera=camera, look=look, split=self.config.split)
+                            for adaptation in self.adaptations:
+                                yield self._job(task, settings, train_camera, place, spec, adaptation)
+
+    def _job(
+        self,
+        task: TaskSpec,
+        settings: Mapping[str, Settings],
+        train_camera: str,
+        place: EvalKey,
+        spec: EncoderSpec,
+        adaptation: AdaptationSpec,
+    ) -> Job:
+        config, trained = self.config, self.trained
+        cells = tuple(
+            Cell(
+                train=TrainKey(
+                    tasks=(task.name,),
+                    camera=train_camera,
+                    encoder=spec.name,
+                    adaptation=adaptation.name,
+                    readout=readout,
+                    head=head,
+                    num_demos=num_demos,
+                    seed=seed,
+                ),
+                evaluation=place,
+            )
+            for readout in self.readouts[spec.name]
+            for head in self.heads
+            for num_demos in sorted(set(config.num_demos))
+            for seed in dict.fromkeys(config.seeds)
+        )
+        sees = spec.modality == "image"
+        view = View(camera=place.camera, image_px=config.image_px, render=config.render, look=place.look)
+        demo_view = View(camera=train_camera, image_px=trained.image_px, render=trained.render)
+        return Job(
+            config=config,
+            task=task,
+            horizon=_horizon(task, config),
+            demo_view=demo_view if sees else None,
+            view=view if sees else None,
+            encoder=spec,
+            adaptation=adaptation,
+            readouts=self.readouts[spec.name],
+            heads=self.heads,
+            settings=settings,
+            cells=cells,
+            needs_policies=self.is_evaluation,
+        )
+
+    def _note_peculiarities(self) -> None:
+        uncropped = [spec.name for spec in self.encoders if spec.modality == "image" and spec.image_size == 0]
+        if self.config.preprocessing == "official" and uncropped:
+            self.notes.append(f"{', '.join(uncropped)} see the whole frame: no preprocessing is published for them.")
+        self.notes += [
+            f"The expert of {task.name} solves {100 * task.expert_success:.0f} % of starts; only solved ones "
+            "demonstrate."
+            for task in self.tasks
+            if task.expert_success is not None
+        ]
+
+    def _readouts_for(self, encoder: EncoderSpec, asked: Mapping[str, ReadoutSpec]) -> dict[str, ReadoutSpec]:
+        fitting = {name: readout for name, readout in asked.items() if applies(readout, encoder)}
+        left_out = ", ".join(name for name in asked if name not in fitting)
+        if not fitting:
+            fitting = {encoder.default_readout: readouts()[encoder.default_readout]}
+            if encoder.modality == "image":
+                self.notes.append(f"{encoder.name} has no features for {left_out}; {encoder.default_readout} is used.")
+        elif left_out and encoder.modality == "image":
+            self.notes.append(f"{encoder.name} has no features for {left_out}; left out.")
+        return fitting
+
+    def _cameras(self, task: TaskSpec) -> list[tuple[str, str]]:
+        """Camera of the demonstrations and of the rollouts, each pair once."""
+        places = _cameras(self.config, task)
+        if not self.is_evaluation:
+            return [(camera, camera) for camera in places]
+        there = _cameras(self.trained, task)
+        if self.config.cameras == self.trained.cameras:
+            return list(zip(there, places, strict=True))
+        return [(train_camera, camera) for train_camera in there for camera in places]
+
+    def _is_offered(self, spec: EncoderSpec, task: TaskSpec) -> bool:
+        if spec.modality != "state" or task.state_dim > 0:
+            return True
+        if spec.name not in self.config.encoders:
+            # A baseline of the preset that this task cannot have is no reason to refuse the task.
+            self.notes.append(f"{task.name} offers no simulator state; {spec.name} is left out there.")
+            return False
+        raise ConfigError(
+            f"Encoder {spec.name!r} reads the simulator's state, and task {task.name!r} offers none. "
+            "Leave one of them out."
+        )
+
+
+def _look(text: str) -> str:
+    """A look's name in its shortest form, once its axis and level are known to be there.
+
+    Raises:
+        ConfigError: they are not, or the name is written in another way.
+    """
+    try:
+        look = Look.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"looks: {error}") from error
+    if look.level > 0:
+        row = looks()[look.axis]
+        if look.level > row.num_levels:
+            raise ConfigError(
+                f"looks: {text!r} asks for level {look.level} of {look.axis}, which has {row.num_levels}."
+            )
+    return str(look)
+
+
+def _with_preprocessing(spec: EncoderSpec, config: BenchmarkConfig) -> EncoderSpec:
     """The encoder with the preprocessing of the run; it enters its digest, and so the key of the feature cache."""
     if config.preprocessing != "official" or spec.modality != "image" or spec.image_size == 0:
         return spec
@@ -165,47 +278,25 @@ def _shown(spec: EncoderSpec, config: BenchmarkConfig) -> EncoderSpec:
 def _head(config: BenchmarkConfig, name: str) -> HeadSpec:
     """A head of the catalog or a variant of one, with the options of the run."""
     variant = config.head_variants.get(name)
+    catalog_name = name if variant is None else variant.head
+    spec = _with_options(replace(heads()[catalog_name], name=name), config.head_options, "head_options")
     if variant is None:
-        return _with_options(replace(heads()[name], name=name), config.head_options, "head_options")
-    base = _with_options(replace(heads()[variant.head], name=name), config.head_options, "head_options")
-    spec = _with_options(base, variant.options, f"head_variants.{name}.options")
-    if spec == base and config.train_of(name) == config.train:
+        return spec
+    varied = _with_options(spec, variant.options, f"head_variants.{name}.options")
+    if varied == spec and config.train_of(name) == config.train:
         raise ConfigError(f"head_variants.{name} differs from {variant.head} in nothing. Give other options or train.")
-    return spec
+    return varied
 
 
 def _with_options(spec: HeadSpec, options: Mapping[str, JsonValue], key: str) -> HeadSpec:
-    """The head with other options, each of the type that the catalog's has; `key` is where they were given."""
-    taken: dict[str, object] = {}
-    for option, value in options.items():
-        if option not in spec.options:
-            raise ConfigError(unknown(f"option of head {spec.name!r}:", option, spec.options))
-        default = spec.options[option]
-        kind = CHOICES.get(option) or next((kind for of, kind in OPTION_KINDS if isinstance(default, of)), None)
-        try:
-            taken[option] = value if kind is None else TypeAdapter[Any](kind).validate_python(value)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise ConfigError(f"{key}.{option}={value!r} is not valid: {reason[0].lower()}{reason[1:]}") from error
-    return replace(spec, options={**spec.options, **taken})
+    try:
+        return spec.with_options(options)
+    except HeadOptionError as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def _horizon(task: TaskSpec, config: BenchmarkConfig) -> int:
     return task.horizon if config.horizon is None else config.horizon
-
-
-def _readouts_for(encoder: EncoderSpec, asked: Mapping[str, ReadoutSpec], notes: list[str]) -> tuple[str, ...]:
-    fitting = tuple(name for name, readout in asked.items() if applies(readout, encoder))
-    left_out = [name for name in asked if name not in fitting]
-    if not fitting:
-        fitting = (encoder.default_readout,)
-        if encoder.modality == "image":
-            notes.append(
-                f"{encoder.name} has no features for {', '.join(left_out)}; {encoder.default_readout} is used."
-            )
-    elif left_out and encoder.modality == "image":
-        notes.append(f"{encoder.name} has no features for {', '.join(left_out)}; left out.")
-    return fitting
 
 
 def _cameras(config: BenchmarkConfig, task: TaskSpec) -> tuple[str, ...]:
@@ -219,29 +310,24 @@ def _cameras(config: BenchmarkConfig, task: TaskSpec) -> tuple[str, ...]:
     return cameras
 
 
-def _settings(config: BenchmarkConfig, task: TaskSpec, head: HeadSpec) -> Settings:
+def _settings(config: BenchmarkConfig, trained: BenchmarkConfig, task: TaskSpec, head: HeadSpec) -> Settings:
+    """How a policy was trained, by `trained`, and is evaluated, by `config`."""
     return Settings(
         preset=config.preset,
         render=config.render,
         image_px=config.image_px,
-        preprocessing=config.preprocessing,
-        split=config.split,
+        preprocessing=trained.preprocessing,
         num_episodes=config.num_episodes,
         horizon=_horizon(task, config),
         success_rule=config.success_rule,
-        demo_pool=config.demo_pool,
-        history=config.history,
-        fusion=config.fusion,
-        budget_dim=config.budget_dim,
-        precision=config.engine.precision,
-        variant_of=config.head_variants[head.name].head if head.name in config.head_variants else "",
-        head_options=head_options(head),
-        train=config.train_of(head.name).model_dump(),
+        demo_pool=trained.demo_pool,
+        demo_end=trained.demo_end,
+        history=trained.history,
+        fusion=trained.fusion,
+        budget_dim=trained.budget_dim,
+        precision=trained.engine.precision,
+        variant_of=trained.head_variants[head.name].head if head.name in trained.head_variants else "",
+        head_options=head.options.model_dump(mode="json"),
+        train=trained.train_of(head.name).model_dump(),
         deviations=config.deviations,
     )
-
-
-def head_options(head: HeadSpec) -> dict[str, JsonValue]:
-    """The head's own options as JSON values."""
-    options = cast("Mapping[str, JsonValue | tuple[JsonValue, ...]]", head.options)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}

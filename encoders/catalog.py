@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict, Unpack
 from pvrbench.encoders.rows.generative import GENERATIVE_ENCODERS
 from pvrbench.encoders.rows.robot import ROBOT_ENCODERS
 from pvrbench.encoders.rows.zoo import ZOO_ENCODERS
-from pvrbench.encoders.spec import EncoderSpec, FeatureField, WeightsSource
+from pvrbench.encoders.spec import EncoderSpec, FeatureField, OfficialResize, WeightsSource
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -30,6 +30,7 @@ class _Family(TypedDict):
         default_readout: by default the class token, or the mean of the grid where there is none.
         non_commercial: whether the licence forbids commercial use; by default not.
         crop: share of the resized frame that the authors' evaluation keeps; by default what timm knows.
+        official: what else sets the authors' preprocessing apart.
         options: further arguments of the architecture.
     """
 
@@ -41,6 +42,7 @@ class _Family(TypedDict):
     default_readout: NotRequired[str]
     non_commercial: NotRequired[bool]
     crop: NotRequired[float]
+    official: NotRequired[OfficialResize]
     options: NotRequired[Mapping[str, str | int | float | bool]]
 
 
@@ -81,6 +83,7 @@ def _timm(
         pretraining_data=family["data"],
         paper=family["paper"],
         crop_fraction=family.get("crop"),
+        official=family.get("official", OfficialResize()),
         options={"model": model.partition(".")[0], **family.get("options", {})},
     )
 
@@ -131,8 +134,8 @@ def _pixels(side: int) -> EncoderSpec:
     )
 
 
-# Crops: the evaluation transforms of the authors' code: 224 of 256 pixels (MAE, DeiT, DINO, DINOv2), the whole shorter
-# side (CLIP, SigLIP).
+# Crops: the evaluation transforms of the authors' code: 224 of 256 pixels (MAE, DeiT, DINO, DINOv2, DINOv3), the whole
+# shorter side (CLIP). SigLIP's processor squashes the frame to a square.
 _MAE: _Family = {
     "objective": "masked pixel reconstruction",
     "data": "ImageNet-1k without labels",
@@ -185,6 +188,7 @@ _SIGLIP: _Family = {
     # The published weights were trained with the tanh form of GELU.
     "options": {"act_layer": "gelu_tanh"},
     "crop": 1.0,
+    "official": OfficialResize(squash=True),
 }
 _SIGLIP2: _Family = {
     **_SIGLIP,
@@ -212,6 +216,7 @@ _DINOV3: _Family = {
     "licence": "DINOv3 License",
     "paper": "Siméoni et al. 2025, DINOv3, arXiv:2508.10104",
     "options": {"img_size": 224, "global_pool": "token", "rope_periods": "bfloat16"},
+    "crop": 0.875,
 }
 
 _ROWS = (
@@ -296,6 +301,7 @@ _ROWS = (
         objective="none: a small CNN on pixels, not frozen but trained end to end with each head",
         outputs=("grid",),
         default_readout="cnn",
+        only_readouts=("cnn",),
     ),
     _baseline(
         "constant",

@@ -20,7 +20,7 @@ def digest_of(spec: EncoderSpec, network: nn.Module) -> str:
         sorted(spec.options.items()),
     )
     if spec.options.get("preprocessing") == "official":
-        parts += (spec.crop_fraction,)
+        parts += (spec.crop_fraction, spec.official)
     content = hashlib.sha256(repr(parts).encode())
     for name, value in sorted(network.state_dict().items()):
         content.update(name.encode())

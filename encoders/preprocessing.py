@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -33,9 +35,9 @@ def preprocess(images: UInt8[Tensor, "B H W 3"], spec: EncoderSpec) -> Float[Ten
     """Resizes and normalises raw frames for an encoder.
 
     The whole frame is shown, squashed to the encoder's input square; nothing is cropped away, since the object may
-    stand at the edge. `options["preprocessing"] = "official"` does what most published evaluations do: the shorter
-    side is resized to the input size over `crop_fraction` and the centre is cut out. Frames that have the wanted size
-    already are not resampled.
+    stand at the edge. `options["preprocessing"] = "official"` does what the authors' evaluation does. Usually the
+    shorter side is resized to the input size over `crop_fraction` and the centre is cut out; `spec.official` holds
+    what differs. Frames that have the wanted size already are not resampled.
 
     Args:
         images: raw frames.
@@ -44,22 +46,42 @@ def preprocess(images: UInt8[Tensor, "B H W 3"], spec: EncoderSpec) -> Float[Ten
     pixels = images.permute(0, 3, 1, 2).float() / 255
     side = spec.image_size
     if spec.options.get("preprocessing") == "official":
-        height, width = pixels.shape[-2:]
-        shorter = round(side / (spec.crop_fraction or DEFAULT_CROP_FRACTION))
-        scale = shorter / min(height, width)
-        pixels = _resize(pixels, (max(shorter, int(height * scale)), max(shorter, int(width * scale))), spec)
-        top, left = ((length - side) // 2 for length in pixels.shape[-2:])
-        pixels = pixels[..., top : top + side, left : left + side]
+        pixels = _official(pixels, spec)
     else:
-        pixels = _resize(pixels, (side, side), spec)
+        pixels = _resize(pixels, (side, side), spec.interpolation)
     mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
     return (pixels - mean) / std
 
 
-def _resize(pixels: Float[Tensor, "B 3 H W"], size: tuple[int, int], spec: EncoderSpec) -> Float[Tensor, "B 3 h w"]:
+def _official(pixels: Float[Tensor, "B 3 H W"], spec: EncoderSpec) -> Float[Tensor, "B 3 S S"]:
+    """The authors' resize and crop; sizes and offsets are rounded as torchvision and timm round them."""
+    official, side = spec.official, spec.image_size
+    if official.lower_crop_px:
+        pixels = _lower_centre(pixels, official.lower_crop_px)
+    # A fraction such as 224/232 is no exact binary number; its quotient may fall short of the whole number by a bit.
+    resized = math.floor(side / (spec.crop_fraction or DEFAULT_CROP_FRACTION) + 1e-6)
+    height, width = pixels.shape[-2:]
+    shorter = min(height, width)
+    if official.squash:
+        size = (resized, resized)
+    else:
+        size = (int(resized * height / shorter), int(resized * width / shorter))
+    pixels = _resize(pixels, size, official.interpolation or spec.interpolation, antialias=official.antialias)
+    top, left = (round((length - side) / 2) for length in size)
+    return pixels[..., top : top + side, left : left + side]
+
+
+def _lower_centre(pixels: Float[Tensor, "B 3 H W"], side: int) -> Float[Tensor, "B 3 h w"]:
+    left = max(0, math.ceil((pixels.shape[-1] - side) / 2))
+    return pixels[..., -side:, left : left + side]
+
+
+def _resize(
+    pixels: Float[Tensor, "B 3 H W"], size: tuple[int, int], interpolation: str, *, antialias: bool = True
+) -> Float[Tensor, "B 3 h w"]:
     if pixels.shape[-2:] == size:
         return pixels
-    if spec.interpolation == "area":
+    if interpolation == "area":
         return functional.adaptive_avg_pool2d(pixels, size)
-    resized = functional.interpolate(pixels, size, mode=spec.interpolation, antialias=True, align_corners=False)
+    resized = functional.interpolate(pixels, size, mode=interpolation, antialias=antialias, align_corners=False)
     return resized.clamp(0, 1)

@@ -34,6 +34,25 @@ class WeightsSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfficialResize:
+    """How the authors' own evaluation brings a frame to the input size, where it is not the usual way.
+
+    The usual way: the shorter side is resized and the centre is cut out.
+
+    Attributes:
+        squash: the frame is resized to a square, whatever its aspect ratio.
+        interpolation: where it is another than the row's.
+        antialias: whether downscaling averages over all pixels, as PIL does.
+        lower_crop_px: side of the square that is first cut out at the bottom, in the middle; larger frames only.
+    """
+
+    squash: bool = False
+    interpolation: Literal["bicubic", "bilinear"] | None = None
+    antialias: bool = True
+    lower_crop_px: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderSpec:
     """One row of the encoder catalog.
 
@@ -50,10 +69,13 @@ class EncoderSpec:
         std: per-channel standard deviation that divides it.
         crop_fraction: with `official` preprocessing, the side of the centre crop over that of the resized frame;
             None takes timm's value where timm hosts the weights, 7/8 elsewhere.
+        official: what else sets the `official` preprocessing apart.
         feature_dim: channels of the class token, grid or pooled vector.
         grid_side: side of the square patch grid, 0 without one.
         num_params: parameters of the frozen network.
         default_readout: readout used when none of those asked for applies.
+        only_readouts: names of the only readouts that apply, for an encoder that is nothing without them; empty where
+            all apply that its features allow.
         weights: where the weights are published; None for encoders that need none.
         licence: licence of the weights.
         non_commercial: True where the licence forbids commercial use.
@@ -72,10 +94,12 @@ class EncoderSpec:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     crop_fraction: float | None = None
+    official: OfficialResize = OfficialResize()
     feature_dim: int = 0
     grid_side: int = 0
     num_params: int = 0
     default_readout: str = "class_token"
+    only_readouts: tuple[str, ...] = ()
     weights: WeightsSource | None = None
     licence: str = "none"
     non_commercial: bool = False

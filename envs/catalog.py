@@ -104,6 +104,16 @@ _METAWORLD_TASKS = {
     "window-open-v3": "slide the window open",
 }
 
+# 1: the privileged state after a reset used to show where objects were before they were put in place.
+_METAWORLD_REVISIONS = {
+    "dial-turn-v3": 1,
+    "drawer-open-v3": 1,
+    "faucet-open-v3": 1,
+    "lever-pull-v3": 1,
+    "window-close-v3": 1,
+    "window-open-v3": 1,
+}
+
 
 def _metaworld(name: str, description: str) -> TaskSpec:
     return TaskSpec(
@@ -118,6 +128,7 @@ def _metaworld(name: str, description: str) -> TaskSpec:
         action_dim=4,
         success_rule="Meta-World's own `success`, at any step",
         packages=("metaworld", "mujoco", "numpy"),
+        revision=_METAWORLD_REVISIONS.get(name, 0),
         expert_success=_METAWORLD_WEAK_EXPERTS.get(name),
         options={"environment": name, **_METAWORLD_EXPERTS.get(name, {})},
     )

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats as untyped_stats
 
 from pvrbench.envs.base import Array, Observation, Task, TaskEnv
-from pvrbench.envs.demos.demo_file import collect_demos, record_demo, verify_demos
+from pvrbench.envs.demos.collection import collect_demos, record_demo, verify_demos
 from pvrbench.envs.initial_states import FIRST_SEEDS
 from pvrbench.envs.pictures.frames import render_demo
 from pvrbench.envs.spec import Split, View

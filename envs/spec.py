@@ -2,15 +2,130 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 RenderMode = Literal["full", "lean"]
 Split = Literal["demos", "selection", "test"]
+EndRule = Literal["first_success", "hold", "full_horizon"]
 
 # Raised whenever `lean` pictures change: they are another observation then.
 LEAN_VERSION = 2
+# Raised whenever a shipped look changes.
+LOOKS_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DemoEnd:
+    """Where a demonstration ends.
+
+    Attributes:
+        rule: `first_success` ends with the step that first solves the task; `hold` goes on for `hold_steps` more;
+            `full_horizon` goes on to the task's horizon. Under the last two the task must be solved at the last step.
+        hold_steps: steps after the first success; 0 unless the rule is `hold`.
+
+    Raises:
+        ValueError: `hold` without steps, or steps without `hold`.
+    """
+
+    rule: EndRule = "first_success"
+    hold_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.rule == "hold") != (self.hold_steps > 0):
+            raise ValueError(
+                f"The end rule {self.rule!r} was given with {self.hold_steps} hold steps; 'hold' needs at least 1, "
+                "the other rules 0. Write 'first_success', 'hold_<steps>' or 'full_horizon'."
+            )
+
+    def __str__(self) -> str:
+        return f"hold_{self.hold_steps}" if self.rule == "hold" else self.rule
+
+    @classmethod
+    def parse(cls, text: str) -> DemoEnd:
+        """The end that `first_success`, `hold_20` or `full_horizon` names.
+
+        Raises:
+            ValueError: it is written in another way.
+        """
+        if text == "first_success":
+            return cls("first_success")
+        if text == "full_horizon":
+            return cls("full_horizon")
+        found = re.fullmatch(r"hold_([1-9][0-9]{0,5})", text)
+        if found is None:
+            raise ValueError(
+                f"{text!r} does not say where demonstrations end; write 'first_success', 'hold_<steps>' "
+                "(such as 'hold_20') or 'full_horizon'."
+            )
+        return cls("hold", int(found[1]))
+
+
+FIRST_SUCCESS = DemoEnd()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a scene is lit and coloured. It changes pictures alone, never the physics.
+
+    Written `<axis>@<level>`, or `<axis>@<level>s<seed>` where the axis draws at random; `nominal` is the scene as the
+    simulator has it.
+
+    Attributes:
+        axis: name of a row of `pvrbench.envs.looks.LOOKS`.
+        level: strength, from 1; 0 for `nominal`.
+        seed: of what the axis draws at random.
+    """
+
+    axis: str = "nominal"
+    level: int = 0
+    seed: int = 0
+
+    def __str__(self) -> str:
+        if self.level == 0:
+            return self.axis
+        return f"{self.axis}@{self.level}" + (f"s{self.seed}" if self.seed else "")
+
+    @classmethod
+    def parse(cls, text: str) -> Look:
+        """The look that a text such as `light/brighter@2` names; the level is 1 where none is written.
+
+        Raises:
+            ValueError: it is written in another way.
+        """
+        if text == "nominal":
+            return cls()
+        found = re.fullmatch(r"([A-Za-z0-9_][A-Za-z0-9_./-]*)(?:@([1-9])(?:s([0-9]{1,9}))?)?", text)
+        if found is None or found[1] == "nominal":
+            raise ValueError(
+                f"{text!r} is not the name of a look; write 'nominal', '<axis>@<level>' (such as 'light/brighter@2') "
+                "or '<axis>@<level>s<seed>'."
+            )
+        return cls(found[1], int(found[2] or 1), int(found[3] or 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookSpec:
+    """One row of the catalog of looks: one axis along which pictures change.
+
+    Attributes:
+        name: `<kind>/<variant>`.
+        entry_point: `module:function`; the function is called as `apply(model, rng, options)` with the model of the
+            pictures (an `mjModel` that physics does not use), a seeded `numpy.random.Generator` and the options of
+            one level, and changes the model in place. Colours, materials, textures, the headlight, and brightness and
+            direction of lights that are fixed to the world take effect; positions and cameras do not.
+        description: what changes, in one line.
+        num_levels: levels of strength; level 1 is the weakest.
+        options: for each option its values by level, as many as there are levels.
+    """
+
+    name: str
+    entry_point: str
+    description: str
+    num_levels: int = 1
+    options: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, "tuple[float, ...]"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +137,19 @@ class View:
         image_px: side of the square image in pixels.
         render: `full` is the simulator's own picture; `lean` drops shadows, multi-sampling and
             reflections and decimates visual meshes. The two are never mixed in one comparison.
+        look: a look's name, see `Look`; kept in its shortest form.
+
+    Raises:
+        ValueError: the look's name is written in another way.
     """
 
     camera: str
     image_px: int
     render: RenderMode
+    look: str = "nominal"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "look", str(Look.parse(self.look)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +170,8 @@ class TaskSpec:
         packages: distributions whose versions determine the physics and pictures.
         demo_noise: standard deviation of the noise that disturbs the executed actions while demonstrations are
             collected; what is recorded is the expert's own action.
+        demo_end: where demonstrations end.
+        revision: raised when what the task shows or does is corrected; demonstrations of another revision are refused.
         expert_success: share of random starts that the expert solves, where it was measured to be less than 95 %.
         options: constructor data of the adapter.
     """
@@ -63,5 +188,7 @@ class TaskSpec:
     success_rule: str
     packages: tuple[str, ...]
     demo_noise: float = 0.0
+    demo_end: DemoEnd = FIRST_SUCCESS
+    revision: int = 0
     expert_success: float | None = None
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])

@@ -313,7 +313,9 @@ def options_of(spec: HeadSpec, kind: type[Options]) -> Options:
     """
     if not isinstance(spec.options, kind):
         found = type(spec.options).__name__
-        raise TypeError(f"Head {spec.name!r} ({spec.entry_point}) has {found} as its options; expected {kind.__name__}.")
+        raise TypeError(
+            f"Head {spec.name!r} ({spec.entry_point}) has {found} as its options; expected {kind.__name__}."
+        )
     return spec.options
 
 

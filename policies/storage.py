@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from pydantic import JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialize
@@ -28,7 +29,7 @@ class PolicyFileError(ValueError):
     """A stored policy that is absent, damaged or not the one that was asked for."""
 
 
-def save_policy(policy: Policy, folder: Path, digest: str) -> None:
+def save_policy(policy: Policy, folder: Path, digest: str, about: Mapping[str, JsonValue] | None = None) -> None:
     """Writes a policy as `<digest>.safetensors` and `<digest>.json`; a reader never sees half of a file.
 
     The JSON file is written last, so a policy without it is not there yet. Checkpoints are not stored.
@@ -37,6 +38,7 @@ def save_policy(policy: Policy, folder: Path, digest: str) -> None:
         policy: the policy; of a trained readout, parameters and buffers are written, not its code.
         folder: the folder, which must exist; files of the same digest are replaced.
         digest: names the policy.
+        about: what the caller wants to know when it loads the policy, see `read_about`.
     """
     exported, description = policy.export()
     readout = {} if policy.trained_readout is None else policy.trained_readout.state_dict()
@@ -45,7 +47,9 @@ def save_policy(policy: Policy, folder: Path, digest: str) -> None:
         **{READOUT + name: value for name, value in readout.items()},
     }
     # Copied, for tensors that share memory cannot be written.
-    data = serialize({name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()})
+    data = serialize(
+        {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    )
     content = {
         "format_version": FORMAT_VERSION,
         "digest": digest,
@@ -57,6 +61,7 @@ def save_policy(policy: Policy, folder: Path, digest: str) -> None:
         "train_log": dict(policy.train_log),
         "failure": policy.failure,
         "description": dict(description),
+        "about": dict(about or {}),
     }
     _write(folder / f"{digest}.safetensors", data)
     _write(folder / f"{digest}.json", json.dumps({**content, "seal": _seal(content)}, indent=1).encode())
@@ -93,6 +98,15 @@ def load_policy(folder: Path, digest: str, spec: HeadSpec, trained_readout: nn.M
         trained_readout=_readout(path, content["has_trained_readout"], trained_readout, _under(READOUT, tensors)),
     )
     return build_head(spec).restore(_under(HEAD, tensors), content["description"], training)
+
+
+def read_about(folder: Path, digest: str) -> Mapping[str, JsonValue]:
+    """What was said about a policy when it was saved.
+
+    Raises:
+        PolicyFileError: the JSON file is missing, truncated, edited or of another version.
+    """
+    return _content(folder / f"{digest}.json")["about"]
 
 
 def _identity(spec: HeadSpec) -> dict[str, Any]:
@@ -148,7 +162,10 @@ def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def _readout(
-    path: Path, is_expected: bool, readout: nn.Module | None, state: Mapping[str, Tensor]  # noqa: FBT001 - from JSON
+    path: Path,
+    is_expected: bool,
+    readout: nn.Module | None,
+    state: Mapping[str, Tensor],  # noqa: FBT001 - from JSON
 ) -> nn.Module | None:
     """The caller's module with the stored parameters."""
     if is_expected != (readout is not None):

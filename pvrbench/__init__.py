@@ -5,15 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pvrbench.benchmark.analysis.frame import read_records as read_records
+    from pvrbench.benchmark.api import (
+        check_encoder,
+        list_encoders,
+        load_encoder,
+        load_task,
+        plan,
+        rank,
+        read_records,
+        run,
+    )
 
-__all__ = ["read_records"]
+__all__ = [
+    "check_encoder",
+    "list_encoders",
+    "load_encoder",
+    "load_task",
+    "plan",
+    "rank",
+    "read_records",
+    "run",
+]
 
 
 def __getattr__(name: str) -> object:
-    # pandas takes a moment to import, which nobody who only runs should wait for.
-    if name == "read_records":
-        from pvrbench.benchmark.analysis.frame import read_records
+    # Imported when first used, so that `import pvrbench` costs nothing.
+    if name in __all__:
+        from pvrbench.benchmark import api
 
-        return read_records
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -60,6 +60,22 @@ def test_an_installed_package_is_listed_checked_and_planned(site: Path) -> None:
     }
 
 
+def test_a_readout_of_an_installed_package_brings_its_code(site: Path) -> None:
+    listed = json.loads(pvrbench(site, "list", "readouts", "--json").stdout)
+    assert listed["example_max"]["reads"] == ["grid"]
+    code = (
+        "import torch; from pvrbench.benchmark.catalog import readouts; from pvrbench.encoders.base import Features;"
+        "from pvrbench.encoders.readouts.base import load_readout; readout = load_readout(readouts()['example_max']);"
+        "grid = torch.arange(18.0).reshape(1, 2, 3, 3); rows = readout.read(Features(grid=grid));"
+        "print(rows.tolist(), tuple(readout.fit(rows, 0, 5)(rows).shape))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.stdout == "[[8.0, 17.0]] (1, 5)\n", result.stderr
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

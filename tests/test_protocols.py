@@ -14,14 +14,12 @@ import torch
 from pvrbench.benchmark.analysis.statistics import analyse
 from pvrbench.benchmark.cli import main
 from pvrbench.benchmark.composition import compose_config
-from pvrbench.benchmark.engine.training import demo_order, demo_path
-from pvrbench.benchmark.engine.workplace import load_task
+from pvrbench.benchmark.engine.context import load_task
 from pvrbench.benchmark.plan import make_plan
 from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.encoders.catalog import ALIASES, ENCODERS
 from pvrbench.envs.catalog import TASKS
-from pvrbench.envs.demos.demo_file import DemoFile
-from pvrbench.envs.pictures.frames import load_frames
+from pvrbench.envs.demos.demo_set import DemoSet, demo_order, demo_path
 from pvrbench.envs.spec import View
 from pvrbench.policies.catalog import HEADS
 
@@ -266,11 +264,11 @@ def test_a_demonstration_with_nan_features_spares_the_cells_without_it(
     # A limit between the darkest frames of the demonstrations: one of them has a frame below it.
     assert run(tmp_path / "first", *TINY, "encoders=[pixels_7]", "readouts=[pooled]", "num_demos=[2]") == 0
     task = load_task(TASKS["metaworld/button-press-topdown-v3"])
-    file = DemoFile(demo_path(shared_cache, task.spec))
+    demos = DemoSet.open(demo_path(shared_cache, task.spec), task.spec, task.spec.demo_noise, task.spec.demo_end)
     view = View(camera=task.spec.cameras[0], image_px=32, render="lean")
     darkest = [
         float(torch.from_numpy(frames.copy()).float().mean(dim=(1, 2, 3)).min())
-        for frames in load_frames(task.spec, file, [0, 1, 2], view, shared_cache / "frames")
+        for frames in demos.frames(view, shared_cache / "frames", [0, 1, 2])
     ]
     dark = min(range(3), key=lambda index: darkest[index])
     limit = sum(sorted(darkest)[:2]) / 2

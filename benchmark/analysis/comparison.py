@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pvrbench.benchmark.records.schema import Cell, CellRecord
+from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordStore, Refusal
 
 # Settings that belong to the task, and those of the head. All others must agree throughout, but for the deviations,
@@ -91,6 +92,7 @@ def facts(record: CellRecord) -> dict[str, str]:
         for key in type(settings).model_fields
         if key not in (*OF_TASK, *OF_HEAD, "deviations")
     }
+    found |= {"split": cell.split, "look": cell.look}
     found |= {f"{key} of {cell.task}": str(getattr(settings, key)) for key in OF_TASK}
     if settings.variant_of:
         found[f"variant_of of {cell.head}"] = settings.variant_of

@@ -8,20 +8,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from pvrbench.benchmark.records.schema import Cell, CellRecord
+from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordError, RecordStore, Refusal, read_files
 
-CELL_COLUMNS = tuple(Cell.model_fields)
+CELL_COLUMNS = ("task", "camera", "encoder", "readout", "head", "num_demos", "seed")
+FURTHER_COLUMNS = ("adaptation", "look", "instruction", "split")
 EPISODE_COLUMNS = ("episode", "state_seed", "success", "num_steps", "failure")
-ORIGIN_COLUMNS = ("preset", "split", "initial_states", "record")
+ORIGIN_COLUMNS = (*FURTHER_COLUMNS, "preset", "initial_states", "record")
 
 
 def read_records(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     """Reads the records of one or more runs into a table, one row for each episode.
 
     Columns: those of the cell (`task`, `camera`, `encoder`, `readout`, `head`, `num_demos`, `seed`), then `episode`
-    (position of the initial state), `state_seed`, `success`, `num_steps`, `failure`, then `preset`, `split`,
-    `initial_states` (digest) and `record` (digest of the record). Rows are sorted by cell and episode, whatever the
+    (position of the initial state), `state_seed`, `success`, `num_steps`, `failure`, then `adaptation`, `look`,
+    `instruction`, `split`, `preset`, `initial_states` (digest) and `record` (digest of the record). Rows are sorted by cell and episode, whatever the
     order of the files. Files that are no sound records are left out with a warning. Whether runs may be compared is
     not asked here: `pvrbench rank` does.
 
@@ -53,14 +54,14 @@ def read_records(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 def _read(path: Path) -> tuple[list[CellRecord], Sequence[Refusal]]:
     if path.is_file():
         return read_files([path])
-    if (path / "records").is_dir():
-        return RecordStore(path).read()
-    return read_files(sorted(path.glob("*.json")))
+    store = RecordStore(path)
+    return store.read() if store.exists else read_files(sorted(path.glob("*.json")))
 
 
 def _cell(record: CellRecord) -> tuple[object, ...]:
     return tuple(getattr(record.cell, name) for name in CELL_COLUMNS)
 
 
-def _origin(record: CellRecord) -> tuple[str, str, str, str]:
-    return record.settings.preset, record.settings.split, record.digests.initial_states, record.digest
+def _origin(record: CellRecord) -> tuple[str, ...]:
+    further = (str(getattr(record.cell, name)) for name in FURTHER_COLUMNS)
+    return (*further, record.settings.preset, record.digests.initial_states, record.digest)

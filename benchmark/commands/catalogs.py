@@ -69,7 +69,7 @@ def _cell_text(value: object) -> str:
 
 def check_encoder_command(options: Namespace) -> int:
     """Checks one encoder."""
-    from pvrbench.benchmark.engine.workplace import load_encoder
+    from pvrbench.benchmark.engine.context import load_encoder
     from pvrbench.encoders.checks import TILE, check_encoder
     from pvrbench.encoders.cost import flops_per_frame, measure, num_params
 
@@ -90,7 +90,7 @@ def check_encoder_command(options: Namespace) -> int:
 
 def check_task_command(options: Namespace) -> int:
     """Checks one task."""
-    from pvrbench.benchmark.engine.workplace import load_task
+    from pvrbench.benchmark.engine.context import load_task
     from pvrbench.envs.checks import check_task
 
     verdicts = check_task(load_task(tasks()[options.task]))

@@ -34,7 +34,7 @@ class Finding:
 # The frame is rendered in a process of its own: broken OpenGL drivers abort rather than raise.
 RENDER = """
 import sys
-from pvrbench.benchmark.engine.workplace import load_task
+from pvrbench.benchmark.engine.context import load_task
 from pvrbench.benchmark.catalog import tasks
 from pvrbench.envs.spec import View
 from pvrbench.envs.pictures.rendering import gl_renderer
@@ -86,7 +86,7 @@ def _device() -> Finding:
 
 
 def _space() -> Finding:
-    from pvrbench.benchmark.engine.machine import cache_root
+    from pvrbench.benchmark.engine.hardware import cache_root
 
     root = cache_root(None)
     folder = next(path for path in [root, *root.parents] if path.exists())

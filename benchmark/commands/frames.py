@@ -11,7 +11,7 @@ from pathlib import Path
 from pvrbench.benchmark.catalog import expand_tasks
 from pvrbench.benchmark.commands.verb import AddVerb
 from pvrbench.benchmark.composition import compose_config, preset_names
-from pvrbench.benchmark.engine.machine import num_cores
+from pvrbench.benchmark.engine.hardware import num_cores
 from pvrbench.envs.base import Array
 from pvrbench.envs.catalog import TASK_SETS, TASKS
 from pvrbench.envs.pictures.frame_set import FrameSet, FrameSetError, read_frame_set, verify_frame_set

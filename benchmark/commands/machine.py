@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pvrbench.benchmark.commands.verb import AddVerb, print_json
 from pvrbench.benchmark.composition import compose_config
-from pvrbench.benchmark.engine.machine import cache_root
+from pvrbench.benchmark.engine.hardware import cache_root
 
 
 def add_machine(verb: AddVerb) -> None:

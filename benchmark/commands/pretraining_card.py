@@ -18,8 +18,8 @@ from jaxtyping import UInt8
 from safetensors.torch import save
 from torch import Tensor
 
+from pvrbench.benchmark.engine.context import load_encoder
 from pvrbench.benchmark.engine.provenance import PACKAGES, package_versions, processor, source_commit
-from pvrbench.benchmark.engine.workplace import load_encoder
 from pvrbench.benchmark.records.store import write_atomically
 from pvrbench.encoders.base import Encoder
 from pvrbench.encoders.rows.zoo import zoo_row

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pvrbench.benchmark.analysis.power import Design, detectable_difference, episodes_needed, seeds_needed
 from pvrbench.benchmark.commands.verb import AddVerb, print_json
+from pvrbench.benchmark.records.store import RecordStore
 
 if TYPE_CHECKING:
     from pvrbench.benchmark.reporting.submission import Conformance
@@ -65,7 +66,7 @@ def existing_runs(texts: Sequence[str]) -> list[Path]:
     """
     run_dirs = [Path(text) for text in texts]
     for run_dir in run_dirs:
-        if not (run_dir / "records").is_dir():
+        if not RecordStore(run_dir).exists:
             raise ValueError(f"{run_dir} holds no records. Give the folder of a run, such as results/runs/quickstart.")
     return run_dirs
 
@@ -200,7 +201,7 @@ def submit_command(options: Namespace) -> int:
 def check_conformance(name: str) -> Conformance:
     """Loads an encoder and checks it against the contract."""
     from pvrbench.benchmark.catalog import encoders
-    from pvrbench.benchmark.engine.workplace import load_encoder
+    from pvrbench.benchmark.engine.encoder_pool import load_encoder
     from pvrbench.benchmark.reporting.submission import Conformance
     from pvrbench.encoders.checks import check_encoder
 

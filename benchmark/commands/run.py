@@ -1,4 +1,4 @@
-"""Bodies of `pvrbench run | plan`."""
+"""Bodies of `pvrbench run | plan | evaluate`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ import time
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from pvrbench.benchmark.commands.results import show_report
 from pvrbench.benchmark.commands.verb import AddVerb, print_json
-from pvrbench.benchmark.config import BenchmarkConfig
+from pvrbench.benchmark.composition import compose_evaluation
+from pvrbench.benchmark.config import BenchmarkConfig, read_config
 from pvrbench.benchmark.engine.forecast import Forecast, duration, forecast, learn, learned_factor
-from pvrbench.benchmark.engine.machine import cache_root, num_cores
+from pvrbench.benchmark.engine.hardware import cache_root, num_cores
 from pvrbench.benchmark.plan import Plan, make_plan
+from pvrbench.benchmark.records.keys import NOMINAL, digest_of
+from pvrbench.benchmark.records.store import RecordStore
+
+if TYPE_CHECKING:
+    from pvrbench.benchmark.engine.job import JobResult
 
 RUN_HELP = """\
 Settings are given as key=value and override the preset's; lists are written [a,b,c].
@@ -38,13 +45,9 @@ def add_run(verb: AddVerb) -> None:
     command = verb("plan", "Check a benchmark and show what it would do.", plan, epilog=RUN_HELP)
     command.add_argument("overrides", nargs="*", metavar="key=value")
     command.add_argument("--json", action="store_true", help="print JSON for a program to read")
-
-
-def run_dir_of(config: BenchmarkConfig) -> Path:
-    """Where the run of a configuration is written."""
-    if config.run_dir is not None:
-        return Path(config.run_dir).expanduser()
-    return Path("results") / "runs" / (config.name or config.preset)
+    command = verb("evaluate", "Try the stored policies of a run elsewhere, without training.", evaluate)
+    command.add_argument("run_dir", metavar="RUN_DIR")
+    command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the evaluation, as for run")
 
 
 def run(options: Namespace) -> int:
@@ -56,40 +59,67 @@ def run(options: Namespace) -> int:
     from pvrbench.benchmark.commands.display import ProgressDisplay
     from pvrbench.benchmark.engine.runner import run_plan
 
-    run_dir = run_dir_of(config)
+    run_dir = config.output_dir
     started = time.monotonic()
     with ProgressDisplay(console, len(plan.cells)) as display:
-        summary = run_plan(plan, run_dir, display)
-    seconds = time.monotonic() - started
-    console.print(
-        f"{summary.num_recorded} cells recorded, {summary.num_skipped} were there already. "
-        f"Demonstration frames: {summary.frames_encoded} encoded, {summary.frames_cached} from the cache.",
-        highlight=False,
-    )
-    if summary.num_skipped == 0 and summary.frames_cached == 0 and not summary.errors:
+        result = run_plan(plan, run_dir, display)
+    if result.num_recorded == len(plan.cells) and result.frames_cached == 0 and not result.errors:
         # Only a whole run from nothing says how good the forecast was.
-        expected = _forecast(plan)
+        seconds, expected = time.monotonic() - started, _forecast(plan)
         console.print(f"Took {duration(seconds)}; {duration(expected.seconds)} were forecast.", highlight=False)
         learn(cache_root(config.engine.cache_dir), expected, seconds)
-    if summary.num_recorded + summary.num_skipped:
+    return show_result(console, result, run_dir)
+
+
+def evaluate(options: Namespace) -> int:
+    """Tries the stored policies of a run elsewhere; nothing is trained."""
+    from pvrbench.benchmark.commands.display import ProgressDisplay
+    from pvrbench.benchmark.engine.runner import run_plan
+
+    trained_dir = Path(options.run_dir)
+    trained = read_config(trained_dir)
+    config = compose_evaluation(trained, options.settings)
+    plan = make_plan(config, trained)
+    if config.run_dir is None:
+        name = config.name or digest_of([cell.model_dump(mode="json") for cell in plan.cells])[:12]
+        config = config.model_copy(update={"run_dir": str(trained_dir / "evaluations" / name)})
+        plan = make_plan(config, trained)
+    console = Console(stderr=False)
+    show_plan(console, plan)
+    run_dir = config.output_dir
+    with ProgressDisplay(console, len(plan.cells)) as display:
+        result = run_plan(plan, run_dir, display, trained_dir)
+    return show_result(console, result, run_dir)
+
+
+def show_result(console: Console, result: JobResult, run_dir: Path) -> int:
+    """Prints what was done and the report of what is recorded; returns the exit status."""
+    stored = f" {result.policies_loaded} policies were stored already." if result.policies_loaded else ""
+    console.print(
+        f"{result.num_recorded} cells recorded, {result.num_skipped} were there already.{stored} "
+        f"Demonstration frames: {result.frames_encoded} encoded, {result.frames_cached} from the cache.",
+        highlight=False,
+        markup=False,
+    )
+    if RecordStore(run_dir).exists:
         show_report(console, [run_dir], run_dir / "report")
-    for name, reason in summary.errors.items():
+    for name, reason in result.errors.items():
         sys.stderr.write(f"error: {name}: {reason}\n")
-    for name, reason in summary.failed.items():
+    for name, reason in result.failed.items():
         sys.stderr.write(f"error: {name} is recorded as failed: {reason}\n")
-    if summary.failed:
+    if result.failed:
         sys.stderr.write("Records are not overwritten: after mending the cause, run with another name=...\n")
-    if summary.errors:
+    if result.errors:
         sys.stderr.write(f"Tracebacks are in {run_dir / 'errors'}; the same command tries these again.\n")
-    return 1 if summary.errors or summary.failed else 0
+    return 1 if result.errors or result.failed else 0
 
 
 def show_plan(console: Console, plan: Plan) -> None:
     """Prints a plan in a few lines."""
     config = plan.config
     console.print(
-        f"{len(plan.cells)} cells: {len({group.task.name for group in plan.groups})} tasks, "
-        f"{len({group.encoder.name for group in plan.groups})} encoders, N in {list(config.num_demos)}, "
+        f"{len(plan.cells)} cells: {len({job.task.name for job in plan.jobs})} tasks, "
+        f"{len({job.encoder.name for job in plan.jobs})} encoders, N in {list(config.num_demos)}, "
         f"{len(config.seeds)} seeds, {config.num_episodes} episodes each "
         f"({len(plan.cells) * config.num_episodes} episodes); "
         f"{config.image_px} px, {config.render} rendering, {config.split} states.",
@@ -126,9 +156,11 @@ def plan(options: Namespace) -> int:
     console = Console()
     show_plan(console, made)
     table = Table("task", "camera", "encoder", "readouts", "cells", box=None)
-    for group in made.groups:
-        names = ", ".join(dict.fromkeys(cell.readout for cell in group.cells))
-        table.add_row(group.task.name, group.camera, group.encoder.name, names, str(len(group.cells)))
+    for job in made.jobs:
+        names = ", ".join(dict.fromkeys(cell.readout for cell in job.cells))
+        place = job.cells[0].evaluation
+        where = place.camera if place.look == NOMINAL else f"{place.camera}, {place.look}"
+        table.add_row(job.task.name, where, job.encoder.name, names, str(len(job.cells)))
     console.print(table)
-    console.print(f"Would be written to {run_dir_of(made.config)}.", highlight=False)
+    console.print(f"Would be written to {made.config.output_dir}.", highlight=False)
     return 0

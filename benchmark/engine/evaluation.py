@@ -1,4 +1,4 @@
-"""Evaluates the trained heads of one group and writes each cell's record when its last episode is over."""
+"""Evaluates the policies of one job, and writes each cell's record when its last episode is over."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from datetime import UTC, datetime
 from typing import cast
 
 import torch
+from pydantic import JsonValue
 
+from pvrbench.benchmark.catalog import schedules
+from pvrbench.benchmark.engine.context import RunContext
+from pvrbench.benchmark.engine.encoder_pool import EncoderFacts
 from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor, provenance
-from pvrbench.benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
-from pvrbench.benchmark.engine.simulator import SimulatorPool
-from pvrbench.benchmark.engine.workplace import Workplace
-from pvrbench.benchmark.plan import CellGroup, Plan
-from pvrbench.benchmark.records.schema import Cell, CellRecord, CheckpointScore, Cost, Digests, Episode
-from pvrbench.encoders.cost import flops_per_frame, measure, num_params
+from pvrbench.benchmark.engine.rollout import Contender, EpisodeJob, Evaluation, EvaluationRule, Outcome, evaluate
+from pvrbench.benchmark.engine.schedules.base import Round, Schedule
+from pvrbench.benchmark.plan import Job
+from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.schema import CellRecord, CheckpointScore, Cost, Digests, Episode
+from pvrbench.common.reference import resolve
+from pvrbench.encoders.readouts.base import load_readout
 from pvrbench.envs.base import InitialStates
 from pvrbench.envs.pictures.rendering import gl_renderer
-from pvrbench.policies.base import TrainedHead
+from pvrbench.policies.base import Policy
 
 # Initial states of which every encoder's episode is filmed, so that they can be seen side by side.
 NUM_FILMED = 2
@@ -31,71 +36,95 @@ NUM_FILMED = 2
 LARGE_ENCODER_PARAMS = 1_000_000
 
 
-def evaluate_group(
-    plan: Plan,
-    work: Workplace,
-    group: CellGroup,
-    pool: Callable[[], SimulatorPool],
-    states: InitialStates,
-    recorder: Recorder,
-) -> None:
-    """Rolls out every trained head of a group on every initial state, and records cell by cell.
+def evaluate_cells(job: Job, context: RunContext, states: InitialStates, recorder: Recorder) -> None:
+    """Rolls out every policy of a job, round by round as the schedule says, and records cell by cell.
 
     Args:
-        plan: the plan.
-        work: what the run shares.
-        group: the cells that are to be recorded.
-        pool: gives running environments of the group's task and view.
+        job: the cells that are to be recorded.
+        context: what the run shares.
         states: the initial states, in order.
         recorder: takes the finished episodes of each cell.
     """
-    config = work.config
-    sound = [cell for cell in group.cells if recorder.trained[cell].failure is None]
-    for cell in group.cells:
-        if cell not in sound:
-            recorder.record(cell, (), f"training failed: {recorder.trained[cell].failure}")
-    if not sound:
-        return
-    # Each head after its last update, then its checkpoints: those serve the legacy maximum alone.
-    entries = [(cell, update, head) for cell in sound for update, head in _stages(recorder.trained[cell])]
-    policies = [Policy(plan.readouts[cell.readout], head, cell.seed) for cell, _, head in entries]
-    rule = EvaluationRule(group.horizon, config.success_rule == "last_step", config.history, config.fusion)
-    jobs = [(policy, index, seed) for policy in range(len(entries)) for index, seed in enumerate(states.seeds)]
-    finished: dict[Cell, dict[int, list[Episode]]] = {}
+    policies = recorder.policies
+    for cell in job.cells:
+        failure = policies[cell].failure
+        if failure is not None:
+            recorder.record(cell, (), f"training failed: {failure}")
+    outcomes: dict[Cell, list[Episode]] = {cell: [] for cell in job.cells if policies[cell].failure is None}
+    schedule = make_schedule(job.config.schedule, len(states.seeds))
+    while isinstance(found := schedule.next(outcomes), Round):
+        _run_round(job, context, states, recorder, found, outcomes)
+    for cell, episodes in outcomes.items():
+        if cell not in recorder.written:
+            recorder.record(cell, sorted(episodes, key=_index), None, stopped=found.reason)
+
+
+def _run_round(
+    job: Job,
+    context: RunContext,
+    states: InitialStates,
+    recorder: Recorder,
+    wanted: Round,
+    outcomes: Mapping[Cell, list[Episode]],
+) -> None:
+    policies = recorder.policies
+    # Each policy after its last update, then its checkpoints: those serve the legacy maximum alone.
+    entries = [(cell, update, policy) for cell in wanted.episodes for update, policy in _stages(policies[cell])]
+    readouts = {name: load_readout(spec) for name, spec in job.readouts.items()}
+    contenders = [Contender(readouts[cell.readout], policy, cell.seed) for cell, _, policy in entries]
+    rule = EvaluationRule(job.horizon, job.config.success_rule == "last_step", job.config.history, job.config.fusion)
+    jobs = [
+        EpisodeJob(contender, index, states.seeds[index])
+        for contender, (cell, _, _) in enumerate(entries)
+        for index in wanted.episodes[cell]
+    ]
+    checkpoints: dict[Cell, dict[int, list[Episode]]] = {}
+    left = {cell: len(indices) * len(_stages(policies[cell])) for cell, indices in wanted.episodes.items()}
 
     def take(outcome: Outcome) -> None:
-        work.listener.advance(1)
-        cell, update, _ = entries[outcome.policy]
-        by_update = finished.setdefault(cell, {})
-        by_update.setdefault(update, []).append(outcome.episode)
-        if outcome.frames and work.videos is not None:
-            work.videos.write(cell, outcome.episode, outcome.frames, group.task.control_hz)
-        num_stages = len(recorder.trained[cell].checkpoints) + 1
-        if sum(map(len, by_update.values())) == num_stages * len(states.seeds):
-            last = sorted(by_update[max(by_update)], key=lambda episode: episode.index)
-            recorder.record(cell, last, None, _scores(by_update) if num_stages > 1 else ())
+        context.listener.advance(1)
+        cell, update, policy = entries[outcome.contender]
+        if update == _last_update(policies[cell]):
+            outcomes[cell].append(outcome.episode)
+        checkpoints.setdefault(cell, {}).setdefault(update, []).append(outcome.episode)
+        if outcome.frames and context.videos is not None:
+            context.videos.write(cell, outcome.episode, outcome.frames, job.task.control_hz / policy.chunk)
+        left[cell] -= 1
+        if left[cell] == 0 and wanted.is_last:
+            scores = _scores(checkpoints[cell]) if policies[cell].checkpoints else ()
+            recorder.record(cell, sorted(outcomes[cell], key=_index), None, scores)
 
-    largest = max(config.num_demos), config.seeds[0]
-    first_states = (job for job in jobs if job[1] < NUM_FILMED)
+    largest = max(job.config.num_demos), job.config.seeds[0]
     filmed = frozenset(
-        job
-        for job in first_states
-        for cell, update, _ in [entries[job[0]]]
-        if (cell.num_demos, cell.seed) == largest and update == _last_update(recorder.trained[cell])
+        episode
+        for episode in jobs
+        if episode.index < NUM_FILMED
+        for cell, update, _ in [entries[episode.contender]]
+        if (cell.num_demos, cell.seed) == largest and update == _last_update(policies[cell])
     )
-    work.listener.stage(f"{group.task.name}: {group.encoder.name}: evaluating", len(jobs))
-    evaluation = Evaluation(policies, jobs, rule, filmed if work.videos is not None else frozenset())
-    with one_thread() if group.encoder.num_params < LARGE_ENCODER_PARAMS else nullcontext():
-        evaluate(pool(), recorder.encoder, evaluation, take)
+    context.listener.stage(f"{job.task.name}: {job.encoder.name}: evaluating", len(jobs))
+    evaluation = Evaluation(contenders, jobs, rule, filmed if context.videos is not None else frozenset())
+    with one_thread() if job.encoder.num_params < LARGE_ENCODER_PARAMS else nullcontext():
+        evaluate(context.simulators.of(job.task, job.view), recorder.encoder, evaluation, take)
 
 
-def _stages(head: TrainedHead) -> list[tuple[int, TrainedHead]]:
-    """A head after its last update and at its checkpoints, by the number of updates."""
-    return [(_last_update(head), head), *head.checkpoints.items()]
+def make_schedule(name: str, num_episodes: int) -> Schedule:
+    """A schedule of the catalog, for a number of planned episodes."""
+    make = cast("Callable[[int], Schedule]", resolve(schedules()[name].entry_point))
+    return make(num_episodes)
 
 
-def _last_update(head: TrainedHead) -> int:
-    return int(cast("int", head.train_log["num_updates"]))
+def _index(episode: Episode) -> int:
+    return episode.index
+
+
+def _stages(policy: Policy) -> list[tuple[int, Policy]]:
+    """A policy after its last update and at its checkpoints, by the number of updates."""
+    return [(_last_update(policy), policy), *policy.checkpoints.items()]
+
+
+def _last_update(policy: Policy) -> int:
+    return int(cast("int", policy.train_log.get("num_updates", 0)))
 
 
 def _scores(by_update: Mapping[int, Sequence[Episode]]) -> tuple[CheckpointScore, ...]:
@@ -109,54 +138,33 @@ def _scores(by_update: Mapping[int, Sequence[Episode]]) -> tuple[CheckpointScore
     )
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderFacts:
-    """What an encoder costs.
-
-    Attributes:
-        num_params: of the frozen network.
-        flops_per_frame: None where it reads no image.
-        timing: time and memory; no two measurements agree, so they stand with the timings of a record.
-    """
-
-    num_params: int
-    flops_per_frame: int | None
-    timing: Mapping[str, float]
-
-
-def encoder_facts(encoder: TileEncoder) -> EncoderFacts:
-    """Measures an encoder; nothing else may use it meanwhile, and nothing should use the processor."""
-    with encoder.in_precision():
-        cost = measure(encoder.encoder, encoder.tile)
-    timing = (
-        {}
-        if cost is None
-        else {
-            "encoder_ms_alone": cost.ms_alone,
-            "encoder_ms_in_tile": cost.ms_in_tile,
-            "encoder_peak_mib": cost.peak_bytes / 2**20,
-        }
-    )
-    return EncoderFacts(num_params(encoder.encoder), flops_per_frame(encoder.encoder), timing)
-
-
 @dataclass(slots=True)
 class Recorder:
-    """Writes the record of each cell of a group as soon as its last episode is over.
+    """Writes the record of each cell of a job as soon as its last episode is over.
 
     Attributes:
-        num_written: records written so far.
-        given_up: by cell, why none of its episodes came to an end.
+        context: what the run shares.
+        job: the cells.
+        encoder: the encoder as it is called.
+        facts: what it costs.
+        digests: the inputs of each cell, its policy among them.
+        policies: the trained policies.
+        demos: where the demonstrations come from.
+        timing: seconds of each cell's own, and those that the job's cells share.
+        written: the cells that were recorded.
+        given_up: by cell, why it has no episodes or none of them came to an end.
+        started: when the evaluation began.
     """
 
-    work: Workplace
-    group: CellGroup
+    context: RunContext
+    job: Job
     encoder: TileEncoder
     facts: EncoderFacts
-    digests: Digests
-    trained: Mapping[Cell, TrainedHead]
-    timing: Mapping[str, float]
-    num_written: int = 0
+    digests: Mapping[Cell, Digests]
+    policies: Mapping[Cell, Policy]
+    demos: Mapping[str, JsonValue]
+    timing: Mapping[Cell, Mapping[str, float]]
+    written: set[Cell] = field(default_factory=set[Cell])
     given_up: dict[str, str] = field(default_factory=dict[str, str])
     started: float = field(default_factory=time.monotonic)
 
@@ -166,35 +174,48 @@ class Recorder:
         episodes: Sequence[Episode],
         failure: str | None,
         checkpoints: tuple[CheckpointScore, ...] = (),
+        stopped: str = "",
     ) -> None:
         """Writes the record of one cell."""
-        head = self.trained[cell]
-        spec, work = self.group.encoder, self.work
-        device = processor() if work.device == "cpu" else torch.cuda.get_device_name(work.device)
-        gl = gl_renderer() if self.group.view is not None else ""
-        params = dict(head.num_params)
+        policy, context = self.policies[cell], self.context
+        device = context.engine.device
+        is_seen = self.job.view is not None
+        params = dict(policy.num_params)
         record = CellRecord(
             cell=cell,
-            settings=self.group.settings[cell.head],
-            digests=self.digests,
-            provenance=provenance(device, gl, work.config.engine, spec),
+            settings=self.job.settings[cell.head],
+            digests=self.digests[cell],
+            provenance=provenance(
+                processor() if device == "cpu" else torch.cuda.get_device_name(device),
+                gl_renderer() if is_seen else "",
+                context.engine,
+                self.job.encoder,
+                self.demos,
+            ),
             cost=Cost(
                 encoder_params=self.facts.num_params,
-                readout_params=params.get("front", 0),
+                readout_params=params.get("trained_readout", 0),
                 head_params=params.get("head", 0),
                 flops_per_frame=self.facts.flops_per_frame,
-                feature_dim=int(cast("int", head.train_log.get("feature_dim", 0))),
+                feature_dim=int(cast("int", policy.train_log.get("feature_dim", 0))),
             ),
-            train_log=cast("Mapping[str, float]", dict(head.train_log)),
+            train_log=policy.train_log,
             failure=failure,
             episodes=tuple(episodes),
             checkpoints=checkpoints,
-            timing={**self.timing, **self.facts.timing, "since_evaluation_began_s": time.monotonic() - self.started},
+            stopped=stopped,
+            timing={
+                **self.timing.get(cell, {}),
+                **self.facts.timing,
+                "since_evaluation_began_s": time.monotonic() - self.started,
+            },
             recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        work.store.write(record)
-        self.num_written += 1
+        context.records.write(record)
+        self.written.add(cell)
         reasons = [episode.failure for episode in episodes if episode.failure is not None]
-        if reasons and len(reasons) == len(episodes):
+        if failure is not None:
+            self.given_up[cell.slug] = failure
+        elif reasons and len(reasons) == len(episodes):
             self.given_up[cell.slug] = f"each of its episodes was given up, the first because {reasons[0]}"
-        work.listener.finished(1)
+        context.listener.finished(1)

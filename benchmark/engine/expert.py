@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
 
-from pvrbench.benchmark.engine.provenance import processor, provenance, simulator_versions
-from pvrbench.benchmark.engine.training import demonstrations
-from pvrbench.benchmark.engine.workplace import Workplace, load_encoder, load_task
-from pvrbench.benchmark.plan import CellGroup
-from pvrbench.benchmark.records.schema import CellRecord, Cost, Digests, Episode
+from pvrbench.benchmark.engine.context import RunContext, load_task
+from pvrbench.benchmark.engine.identity import demonstrations_of, digests_of
+from pvrbench.benchmark.engine.provenance import processor, provenance
+from pvrbench.benchmark.plan import Job
+from pvrbench.benchmark.records.schema import CellRecord, Cost, Episode
 from pvrbench.envs.base import SimulationError, Task, TaskEnv
 from pvrbench.envs.processes import serve_parent
 from pvrbench.envs.spec import TaskSpec
@@ -30,21 +30,21 @@ class _Share:
     last_step: bool
 
 
-def record_expert(work: Workplace, group: CellGroup) -> int:
-    """Runs the expert once for each initial state and records the same episodes for every pending cell of the group.
+def record_expert(job: Job, context: RunContext) -> int:
+    """Runs the expert once for each initial state and records the same episodes for every pending cell of the job.
 
     Returns:
         The number of records.
     """
-    config = work.config
+    config = job.config
     started = time.monotonic()
-    task = load_task(group.task)
-    states = task.initial_states(config.split, config.num_episodes)
-    work.listener.stage(f"{group.task.name}: expert: evaluating", len(states.seeds))
+    task = load_task(job.task)
+    states = task.initial_states(job.cells[0].split, config.num_episodes)
+    context.listener.stage(f"{job.task.name}: expert: evaluating", len(states.seeds))
     numbered = list(enumerate(states.seeds))
     num_workers = min(config.engine.num_workers, len(numbered))
     shares = [
-        _Share(group.task, numbered[start::num_workers], group.horizon, config.success_rule == "last_step")
+        _Share(job.task, numbered[start::num_workers], job.horizon, config.success_rule == "last_step")
         for start in range(num_workers)
     ]
     episodes: list[Episode] = []
@@ -53,20 +53,16 @@ def record_expert(work: Workplace, group: CellGroup) -> int:
     with ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=prepare) as pool:
         for found in pool.map(_run_share, shares):
             episodes += found
-            work.listener.advance(len(found))
-    digests = Digests(
-        initial_states=states.digest,
-        demos=demonstrations(work, group, task).digest,
-        encoder=load_encoder(group.encoder).digest,
-        simulator=simulator_versions(group.task, config.render),
-    )
-    for cell in group.cells:
-        work.store.write(
+            context.listener.advance(len(found))
+    demos = demonstrations_of(job, context, task)
+    digests = digests_of(job, context, states, demos)
+    for cell in job.cells:
+        context.records.write(
             CellRecord(
                 cell=cell,
-                settings=group.settings[cell.head],
-                digests=digests,
-                provenance=provenance(processor(), "", config.engine, group.encoder),
+                settings=job.settings[cell.head],
+                digests=digests[cell],
+                provenance=provenance(processor(), "", config.engine, job.encoder, demos.manifest.summary()),
                 cost=Cost(encoder_params=0, readout_params=0, head_params=0, flops_per_frame=None, feature_dim=0),
                 train_log={},
                 failure=None,
@@ -75,8 +71,8 @@ def record_expert(work: Workplace, group: CellGroup) -> int:
                 recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
             )
         )
-        work.listener.finished(1)
-    return len(group.cells)
+        context.listener.finished(1)
+    return len(job.cells)
 
 
 def _run_share(share: _Share) -> list[Episode]:

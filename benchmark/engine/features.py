@@ -17,10 +17,10 @@ from pvrbench.benchmark.config import Precision
 from pvrbench.benchmark.engine.cache import FeatureCache
 from pvrbench.benchmark.engine.processor import side_by_side
 from pvrbench.benchmark.engine.provenance import package_versions
-from pvrbench.benchmark.records.schema import digest_of
+from pvrbench.benchmark.records.keys import digest_of
 from pvrbench.encoders.base import Encoder, Features
-from pvrbench.encoders.readouts.catalog import ReadoutSpec
-from pvrbench.encoders.readouts.reading import compact
+from pvrbench.encoders.readouts.base import compact
+from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.spec import Modality
 from pvrbench.envs.base import Array
 
@@ -73,12 +73,21 @@ class TileEncoder:
         tile: frames in one call.
         keep_raw: whether readouts in use need the raw grid.
         precision: numbers that the encoder computes with; features are float32 in any case.
+        content: digest of everything that determines the features on this machine; None takes the encoder's own.
     """
 
     def __init__(
-        self, encoder: Encoder, device: str, tile: int, *, keep_raw: bool, precision: Precision = "float32"
+        self,
+        encoder: Encoder,
+        device: str,
+        tile: int,
+        *,
+        keep_raw: bool,
+        precision: Precision = "float32",
+        content: str | None = None,
     ) -> None:
         self.encoder = encoder.to(device)
+        self.content = content or encoder.digest
         self.device = device
         self.tile = tile
         self.keep_raw = keep_raw
@@ -137,7 +146,7 @@ class TileEncoder:
         """Cache key of the features of some content: all that determines their bits."""
         kind = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "cpu"
         setting = [self.tile, kind, self.precision, self.keep_raw]
-        return digest_of([self.encoder.digest, content, *setting, torch.__version__, self._versions])
+        return digest_of([self.content, content, *setting, torch.__version__, self._versions])
 
     def _check(self, features: Features, num_rows: int) -> dict[int, str]:
         """What is wrong with single rows; an encoder that returns another number of rows is no encoder."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
-from pvrbench.benchmark.plan import CellGroup, Plan
-from pvrbench.benchmark.records.schema import Cell
+from pvrbench.benchmark.plan import Job, Plan
+from pvrbench.benchmark.records.keys import Cell
 from pvrbench.benchmark.records.store import write_atomically
 
 # Seconds on one core of a 2026 server without a GPU; a machine's own factor corrects them.
@@ -64,22 +62,22 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
     demo_frames = rollout_frames = disk_bytes = 0
     demo_s = expected_s = most_s = 0.0
     share = 1.0 if plan.config.success_rule == "last_step" else EPISODE_SHARE
-    for group in plan.groups:
-        episodes = len(group.cells) * plan.config.num_episodes
-        frames = _demo_frames(plan, group)
-        step_s = _step_s(group)
+    for job in plan.jobs:
+        episodes = len(job.cells) * plan.config.num_episodes
+        frames = _demo_frames(plan, job)
+        step_s = _step_s(job)
         demo_frames += frames
-        rollout_frames += round(episodes * group.horizon * share)
+        rollout_frames += round(episodes * job.horizon * share)
         demo_s += frames * step_s + sum(
-            plan.config.train_of(cell.head).num_updates * _update_s(plan, group, cell) for cell in group.cells
+            plan.config.train_of(cell.head).num_updates * _update_s(plan, job, cell) for cell in job.cells
         )
-        expected_s += episodes * group.horizon * share * step_s
-        most_s += episodes * group.horizon * step_s
-        disk_bytes += _disk_bytes(plan, group, frames)
+        expected_s += episodes * job.horizon * share * step_s
+        most_s += episodes * job.horizon * step_s
+        disk_bytes += _disk_bytes(plan, job, frames)
     # Demonstrations of a task are collected once, by one process.
     collecting_s = sum(
         plan.config.demo_pool * task.horizon * DEMO_SHARE * STEP_S.get(task.name.partition("/")[0], 0.01)
-        for task in {group.task.name: group.task for group in plan.groups}.values()
+        for task in {job.task.name: job.task for job in plan.jobs}.values()
     )
     fixed_s = START_S + collecting_s + demo_s / num_cores
     return Forecast(
@@ -91,47 +89,44 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
     )
 
 
-def _demo_frames(plan: Plan, group: CellGroup) -> int:
+def _demo_frames(plan: Plan, job: Job) -> int:
     used = min(plan.config.demo_pool, max(plan.config.num_demos) * len(plan.config.seeds))
-    return round(used * group.task.horizon * DEMO_SHARE)
+    return round(used * job.task.horizon * DEMO_SHARE)
 
 
-def _step_s(group: CellGroup) -> float:
+def _step_s(job: Job) -> float:
     """Seconds of one core for one control step, its picture and its features."""
-    suite = group.task.name.partition("/")[0]
+    suite = job.task.name.partition("/")[0]
     seconds = STEP_S.get(suite, 0.01)
-    if group.view is not None:
-        size = (group.view.image_px / REFERENCE_PX) ** PX_EXPONENT
-        seconds += FRAME_S.get((suite, group.view.render), 0.05) * size + _flop(group) / FLOP_PER_S
+    if job.view is not None:
+        size = (job.view.image_px / REFERENCE_PX) ** PX_EXPONENT
+        seconds += FRAME_S.get((suite, job.view.render), 0.05) * size + _flop(job) / FLOP_PER_S
     return seconds
 
 
-def _update_s(plan: Plan, group: CellGroup, cell: Cell) -> float:
+def _update_s(plan: Plan, job: Job, cell: Cell) -> float:
     """Seconds of one core for one update of one head: forward and backward take six operations for each weight."""
-    readout, batch_size = plan.readouts[cell.readout], plan.config.train_of(cell.head).batch_size
-    pictures = batch_size if readout.kind == "cnn" else 0
-    options = readout.options
-    num_inputs = options.get("num_components") or options.get("num_outputs")
-    num_inputs = num_inputs or group.encoder.feature_dim * options.get("side", 1) ** 2
+    readout, batch_size = job.readouts[cell.readout], plan.config.train_of(cell.head).batch_size
+    pictures = batch_size if readout.trains_on_pixels else 0
+    num_inputs = readout.output_dim(job.encoder, plan.config.budget_dim)
     num_inputs *= plan.config.history if plan.config.fusion == "concat" else 1
-    hidden = cast("Sequence[int]", plan.heads[cell.head].options["hidden"])
-    num_weights = sum(first * second for first, second in pairwise((num_inputs, *hidden)))
+    num_weights = job.heads[cell.head].options.num_weights(num_inputs + job.task.proprio_dim, job.task.action_dim)
     return UPDATE_S + 6 * batch_size * num_weights / HEAD_FLOP_PER_S + CNN_PICTURE_S * pictures
 
 
-def _flop(group: CellGroup) -> float:
+def _flop(job: Job) -> float:
     """Operations for a frame, from what the row tells: every parameter works once for each token of the grid."""
-    spec = group.encoder
+    spec = job.encoder
     return 2.0 * spec.num_params * max(1, spec.grid_side**2)
 
 
-def _disk_bytes(plan: Plan, group: CellGroup, frames: int) -> int:
-    if group.view is None:
+def _disk_bytes(plan: Plan, job: Job, frames: int) -> int:
+    if job.view is None:
         return 0
-    spec = group.encoder
-    raw = any(plan.readouts[cell.readout].raw_grid for cell in group.cells)
+    spec = job.encoder
+    raw = any(job.readouts[cell.readout].raw_grid for cell in job.cells)
     side = spec.grid_side if raw else min(spec.grid_side, 7)
-    return frames * (group.view.image_px**2 * 3 + FLOAT_BYTES * spec.feature_dim * (1 + side**2))
+    return frames * (job.view.image_px**2 * 3 + FLOAT_BYTES * spec.feature_dim * (1 + side**2))
 
 
 def learned_factor(cache_dir: Path) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from pvrbench.benchmark.config import EngineConfig
 from pvrbench.benchmark.records.schema import Provenance
@@ -75,7 +77,9 @@ def _commit(root: Path) -> str:
     return f"{commit}-dirty" if commit and changes else commit
 
 
-def provenance(device: str, gl: str, engine: EngineConfig, encoder: EncoderSpec) -> Provenance:
+def provenance(
+    device: str, gl: str, engine: EngineConfig, encoder: EncoderSpec, demos: Mapping[str, JsonValue]
+) -> Provenance:
     """The provenance of the cells of one encoder.
 
     Args:
@@ -83,6 +87,7 @@ def provenance(device: str, gl: str, engine: EngineConfig, encoder: EncoderSpec)
         gl: OpenGL renderer; empty where no images were made.
         engine: tile and precision of the encoder's calls.
         encoder: the encoder.
+        demos: where the demonstrations come from.
     """
     found = origin(encoder)
     return Provenance(
@@ -107,6 +112,7 @@ def provenance(device: str, gl: str, engine: EngineConfig, encoder: EncoderSpec)
             "options": dict(encoder.options),
             "precision": engine.precision,
         },
+        demos=demos,
     )
 
 

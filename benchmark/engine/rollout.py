@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from pvrbench.benchmark.engine.features import FrameFeatures, TileEncoder
@@ -17,26 +17,24 @@ from pvrbench.benchmark.engine.lanes import EncoderLanes
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.simulator import Reply, SimulatorPool
 from pvrbench.benchmark.records.schema import Episode
-from pvrbench.encoders.readouts.catalog import ReadoutSpec
+from pvrbench.encoders.readouts.base import Readout
 from pvrbench.encoders.readouts.fusion import fuse
-from pvrbench.encoders.readouts.reading import read
 from pvrbench.envs.base import Array
-from pvrbench.policies.base import TrainedHead
-from pvrbench.policies.training.cloned_head import act_together
+from pvrbench.policies.base import Observation, Policy, act_together
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """A trained head and the readout it reads; the encoder is shared.
+class Contender:
+    """A policy that is evaluated; the encoder is shared.
 
     Attributes:
-        readout: the frozen stage between features and head.
-        head: the trained head, its trainable readout included.
-        seed: seeds the noise of stochastic heads.
+        readout: its readout, whose frozen stage comes before the policy.
+        policy: the policy.
+        seed: its training seed, which also seeds its noise.
     """
 
-    readout: ReadoutSpec
-    head: TrainedHead
+    readout: Readout
+    policy: Policy
     seed: int
 
 
@@ -57,14 +55,27 @@ class EvaluationRule:
     fusion: Literal["none", "concat", "flare"]
 
 
+@dataclass(frozen=True, slots=True)
+class EpisodeJob:
+    """An episode that is to be run.
+
+    Attributes:
+        contender: index of the contender.
+        index: position of the initial state.
+        seed: its reset seed.
+    """
+
+    contender: int
+    index: int
+    seed: int
+
+
 @dataclass(slots=True)
 class _Run:
     """One episode in a slot."""
 
-    policy: int
-    index: int
-    seed: int
-    noise: np.random.Generator
+    job: EpisodeJob
+    state: Any
     second_attempt: bool = False
     num_steps: int = 0
     succeeded_at: int | None = None
@@ -74,9 +85,9 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished episode of one policy, with its frames where they were asked for."""
+    """A finished episode of one contender, with its frames where they were asked for."""
 
-    policy: int
+    contender: int
     episode: Episode
     frames: list[UInt8[Array, "H W 3"]] | None
 
@@ -86,31 +97,31 @@ class Evaluation:
     """What is to be evaluated.
 
     Attributes:
-        policies: the policies.
-        jobs: `(index of the policy, index of the initial state, reset seed)` of every episode.
+        contenders: the contenders.
+        jobs: every episode.
         rule: how episodes run.
         filmed: jobs whose frames are kept.
     """
 
-    policies: Sequence[Policy]
-    jobs: Sequence[tuple[int, int, int]]
+    contenders: Sequence[Contender]
+    jobs: Sequence[EpisodeJob]
     rule: EvaluationRule
-    filmed: frozenset[tuple[int, int, int]] = frozenset()
+    filmed: frozenset[EpisodeJob] = frozenset()
 
 
 def evaluate(
     pool: SimulatorPool, encoder: TileEncoder, evaluation: Evaluation, on_outcome: Callable[[Outcome], None]
 ) -> None:
-    """Runs every episode of every policy, slots taking the next episode as soon as they are free.
+    """Runs every episode of every contender, slots taking the next episode as soon as they are free.
 
     An episode's outcome depends on its policy, its initial state and nothing else: encoder calls have one
-    shape, heads treat rows apart, and noise is drawn from the episode's own generator. An episode in which its process
+    shape, policies treat rows apart, and noise comes from the episode's own state. An episode in which its process
     ends is tried once more; its companions in that process begin anew as often as it takes.
 
     Args:
         pool: the environments.
         encoder: the shared encoder; it uses as many threads as torch is set to.
-        evaluation: policies, episodes and rule.
+        evaluation: contenders, episodes and rule.
         on_outcome: called with each finished episode.
     """
     num_threads = torch.get_num_threads()
@@ -129,7 +140,7 @@ class _LockStep:
         self, pool: SimulatorPool, lanes: EncoderLanes, evaluation: Evaluation, on_outcome: Callable[[Outcome], None]
     ) -> None:
         self.pool, self.lanes, self.on_outcome = pool, lanes, on_outcome
-        self.policies, self.rule, self.filmed = evaluation.policies, evaluation.rule, evaluation.filmed
+        self.contenders, self.rule, self.filmed = evaluation.contenders, evaluation.rule, evaluation.filmed
         self.waiting = deque(evaluation.jobs)
         self.running: dict[int, _Run] = {}
         self.ready: dict[int, Reply] = {}
@@ -154,18 +165,18 @@ class _LockStep:
             self.encoding.update(zip(slots, replies, strict=True))
             self.lanes.submit(slots, _inputs(self.pool, encoder, replies))
 
-    def _start(self, slot: int, job: tuple[int, int, int], *, second_attempt: bool = False) -> None:
-        policy, index, seed = job
-        noise = np.random.default_rng([self.policies[policy].seed, seed])
+    def _start(self, slot: int, job: EpisodeJob, *, second_attempt: bool = False) -> None:
+        contender = self.contenders[job.contender]
         frames: list[UInt8[Array, "H W 3"]] | None = [] if job in self.filmed else None
-        self.running[slot] = _Run(policy, index, seed, noise, second_attempt, frames=frames)
-        self.pool.reset(slot, seed)
+        state = contender.policy.start([contender.seed, job.seed])
+        self.running[slot] = _Run(job, state, second_attempt, frames=frames)
+        self.pool.reset(slot, job.seed)
 
     def _take(self, reply: Reply) -> None:
         run = self.running[reply.slot]
         if reply.lost and not (reply.is_cause and run.second_attempt):
             again = run.second_attempt or reply.is_cause
-            self._start(reply.slot, (run.policy, run.index, run.seed), second_attempt=again)
+            self._start(reply.slot, run.job, second_attempt=again)
         elif reply.failure is not None:
             self._finish(reply.slot, reply.failure)
         elif _observe(run, reply, self.pool.frames, self.rule):
@@ -183,14 +194,15 @@ class _LockStep:
         for row, fault in features.faults.items():
             # There is nothing to act on, for this episode alone.
             self._finish(rows.pop(row)[1].slot, fault)
-        for row, action in _actions(self.policies, rows, features, self.rule).items():
+        for row, actions in _actions(self.contenders, rows, features, self.rule).items():
             run, reply = rows[row]
-            run.num_steps += 1
-            self.pool.step(reply.slot, action)
+            left = self.rule.horizon - run.num_steps
+            self.pool.step(reply.slot, actions[:left], until_success=not self.rule.last_step)
 
 
 def _observe(run: _Run, reply: Reply, frames: UInt8[Array, "slots H W 3"], rule: EvaluationRule) -> bool:
     """Takes note of an answer; True where the episode is over."""
+    run.num_steps += reply.num_steps
     if run.frames is not None and frames.size:
         run.frames.append(frames[reply.slot].copy())
     if rule.last_step:
@@ -204,32 +216,44 @@ def _observe(run: _Run, reply: Reply, frames: UInt8[Array, "slots H W 3"], rule:
 def _outcome(run: _Run, rule: EvaluationRule, failure: str | None) -> Outcome:
     success = failure is None and run.succeeded_at is not None
     episode = Episode(
-        index=run.index,
-        seed=run.seed,
+        index=run.job.index,
+        seed=run.job.seed,
         success=success,
         num_steps=min(run.num_steps, rule.horizon),
         failure=failure,
     )
-    return Outcome(run.policy, episode, run.frames)
+    return Outcome(run.job.contender, episode, run.frames)
 
 
 def _actions(
-    policies: Sequence[Policy],
+    contenders: Sequence[Contender],
     rows: Mapping[int, tuple[_Run, Reply]],
     features: FrameFeatures,
     rule: EvaluationRule,
-) -> dict[int, Float32[Array, " A"]]:
-    """Actions for rows of one tile; rows of one readout go through their heads together."""
+) -> dict[int, Array]:
+    """Chunks of actions `K A` for rows of one tile; rows of one readout go through their policies together."""
     by_readout: dict[str, list[int]] = {}
     for row, (run, _) in rows.items():
-        by_readout.setdefault(policies[run.policy].readout.name, []).append(row)
-    actions: dict[int, Float32[Array, " A"]] = {}
+        by_readout.setdefault(contenders[run.job.contender].readout.spec.name, []).append(row)
+    actions: dict[int, Array] = {}
     for members in by_readout.values():
-        readout = policies[rows[members[0]][0].policy].readout
-        vectors = read(readout, features.of(readout))
+        readout = contenders[rows[members[0]][0].job.contender].readout
+        vectors = readout.read(features.of(readout.spec))
         chosen = [rows[row] for row in members]
         inputs = [_remember(run, vectors[row], rule) for row, (run, _) in zip(members, chosen, strict=True)]
-        actions.update(zip(members, _heads(policies, chosen, torch.stack(inputs)), strict=True))
+        used = sorted({run.job.contender for run, _ in chosen})
+        position = {contender: index for index, contender in enumerate(used)}
+        observation = Observation(
+            features=torch.stack(inputs),
+            proprio=torch.from_numpy(np.stack([reply.proprio for _, reply in chosen])).to(vectors.device),
+        )
+        found = act_together(
+            [contenders[contender].policy for contender in used],
+            [position[run.job.contender] for run, _ in chosen],
+            observation,
+            [run.state for run, _ in chosen],
+        )
+        actions.update(zip(members, found, strict=True))
     return actions
 
 
@@ -244,7 +268,7 @@ def _inputs(pool: SimulatorPool, encoder: TileEncoder, replies: Sequence[Reply])
 
 
 def _remember(run: _Run, vector: Tensor, rule: EvaluationRule) -> Tensor:
-    """The head's input: this frame's readout, or that of the last frames fused."""
+    """The policy's input: this frame's readout, or that of the last frames fused."""
     if rule.fusion == "none":
         return vector
     if not run.history:
@@ -252,23 +276,3 @@ def _remember(run: _Run, vector: Tensor, rule: EvaluationRule) -> Tensor:
     else:
         run.history.append(vector)
     return fuse(torch.stack(list(run.history))[None], rule.fusion)[0]
-
-
-def _heads(
-    policies: Sequence[Policy], rows: Sequence[tuple[_Run, Reply]], inputs: Float[Tensor, "B ..."]
-) -> list[Float32[Array, " A"]]:
-    used = sorted({run.policy for run, _ in rows})
-    heads = [policies[policy].head for policy in used]
-    noise = np.zeros((len(rows), max(head.noise_dim for head in heads)), np.float32)
-    for row, (run, _) in enumerate(rows):
-        # Each head draws what it needs and no more, so that its companions do not shift its stream.
-        own_dim = policies[run.policy].head.noise_dim
-        noise[row, :own_dim] = run.noise.random(own_dim, dtype=np.float32)
-    actions = act_together(
-        heads,
-        torch.tensor([used.index(run.policy) for run, _ in rows]),
-        inputs,
-        torch.from_numpy(np.stack([reply.proprio for _, reply in rows])).to(inputs.device),
-        torch.from_numpy(noise).to(inputs.device),
-    )
-    return [row.numpy() for row in actions.cpu()]

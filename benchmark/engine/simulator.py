@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from pvrbench.envs.base import Array, SimulationError, Task, TaskEnv
+from pvrbench.envs.base import Array, Observation, SimulationError, Task, TaskEnv
 from pvrbench.envs.spec import TaskSpec, View
 
 # Processes in a row that may end before they have an environment: one may be bad luck.
@@ -36,6 +36,7 @@ class Reply:
         success: whether the task is solved now; False after a reset.
         proprio: proprioception.
         state: privileged state.
+        num_steps: control steps that were done: fewer than asked for where the episode came to its end before.
         failure: why the simulator gave up on this episode, if it did.
         lost: True where the process died or hung, so that the episode has to begin anew.
         is_cause: True where the process was at work for this slot when it did; its companions are not to blame.
@@ -45,6 +46,7 @@ class Reply:
     success: bool
     proprio: Float32[Array, " P"]
     state: Float32[Array, " S"]
+    num_steps: int = 0
     failure: str | None = None
     lost: bool = False
     is_cause: bool = False
@@ -83,6 +85,8 @@ class SimulatorPool:
         # Processes divide the cores among themselves; threads in each would only wait for one another.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        # New interpreters do not look into the current folder first: a `random.py` there is not the standard library's.
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
         self._context = multiprocessing.get_context("spawn")
         self._memory: Any = self._context.RawArray("B", max(1, self.num_slots * side * side * 3))
         self.frames: UInt8[Array, "slots H W 3"] = _as_frames(self._memory, self.num_slots, side)
@@ -109,9 +113,15 @@ class SimulatorPool:
         """Starts an episode in a slot."""
         self._send(slot, seed)
 
-    def step(self, slot: int, action: Float32[Array, " A"]) -> None:
-        """Applies one action in a slot."""
-        self._send(slot, action)
+    def step(self, slot: int, actions: Float32[Array, "K A"], *, until_success: bool = True) -> None:
+        """Applies some actions in a slot, one after another; the picture is that after the last of them.
+
+        Args:
+            slot: which environment.
+            actions: the actions.
+            until_success: whether the ones after a success are left out.
+        """
+        self._send(slot, (actions, until_success))
 
     def abandon(self) -> None:
         """Drops all that is under way, whose answers would be taken for those of the next episodes."""
@@ -201,6 +211,34 @@ class SimulatorPool:
         return _Worker(process, parent, {})
 
 
+class SharedSimulators:
+    """The running environments of a run: those of one task and view at a time, which neighbouring jobs share.
+
+    Args:
+        num_workers: processes.
+        envs_per_worker: environments in each.
+        hang_s: see `SimulatorPool`.
+    """
+
+    def __init__(self, num_workers: int, envs_per_worker: int, hang_s: float) -> None:
+        self._sizes = (num_workers, envs_per_worker, hang_s)
+        self._of: tuple[TaskSpec, View | None] | None = None
+        self._pool: SimulatorPool | None = None
+
+    def of(self, task: TaskSpec, view: View | None) -> SimulatorPool:
+        """Environments of a task and view, started where others run or none."""
+        if self._pool is None or self._of != (task, view):
+            self.close()
+            self._pool, self._of = SimulatorPool(task, view, *self._sizes), (task, view)
+        return self._pool
+
+    def close(self) -> None:
+        """Ends the processes."""
+        if self._pool is not None:
+            self._pool.__exit__(None, None, None)
+        self._pool = self._of = None
+
+
 def _as_frames(memory: Any, num_slots: int, side: int) -> UInt8[Array, "slots H W 3"]:
     count = num_slots * side * side * 3
     return np.frombuffer(memory, dtype=np.uint8, count=count).reshape(num_slots, side, side, 3)
@@ -246,12 +284,13 @@ def _answer(envs: dict[int, TaskEnv], slot: int, command: object, frames: UInt8[
     if env is None:
         # The episode began in a process that has ended since.
         return _lost(slot, "the simulator process ended", is_cause=False)
+    num_steps = 0
     try:
         if isinstance(command, int):
             observation, success = env.reset(command), False
         else:
-            result = env.step(cast("Float32[Array, ' A']", command))
-            observation, success = result.observation, result.success
+            actions, until_success = cast("tuple[Float32[Array, 'K A'], bool]", command)
+            observation, success, num_steps = _step(env, actions, until_success)
     except SimulationError as error:
         return _failed(slot, str(error))
     except Exception as error:
@@ -261,7 +300,27 @@ def _answer(envs: dict[int, TaskEnv], slot: int, command: object, frames: UInt8[
         return _failed(slot, f"{type(error).__name__}: {error}")
     if frames.size:
         frames[slot] = observation["image"]
-    return Reply(slot=slot, success=success, proprio=observation["proprio"], state=observation["state"])
+    return Reply(
+        slot=slot,
+        success=success,
+        proprio=observation["proprio"],
+        state=observation["state"],
+        num_steps=num_steps,
+    )
+
+
+def _step(
+    env: TaskEnv,
+    actions: Float32[Array, "K A"],
+    until_success: bool,  # noqa: FBT001 - as it comes from the pipe
+) -> tuple[Observation, bool, int]:
+    """Observation, success and number of steps after some actions."""
+    result, num_steps = env.step(actions[0]), 1
+    for action in actions[1:]:
+        if result.success and until_success:
+            break
+        result, num_steps = env.step(action), num_steps + 1
+    return result.observation, result.success, num_steps
 
 
 def _failed(slot: int, reason: str) -> Reply:

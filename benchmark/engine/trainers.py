@@ -15,9 +15,8 @@ from torch import Tensor
 
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.envs.processes import serve_parent
-from pvrbench.policies.base import TrainedHead, TrainJob
+from pvrbench.policies.base import Policy, TrainJob, train_heads
 from pvrbench.policies.spec import HeadSpec, TrainSettings
-from pvrbench.policies.training.behavior_cloning import train_heads
 
 
 class Trainers:
@@ -39,6 +38,10 @@ class Trainers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._pool = None
@@ -50,8 +53,8 @@ class Trainers:
         settings: TrainSettings,
         num_checkpoints: int = 0,
         on_progress: Callable[[int], None] = lambda _count: None,
-    ) -> list[TrainedHead]:
-        """Trains one head for each job; see `pvrbench.policies.training.behavior_cloning.train_heads`.
+    ) -> list[Policy]:
+        """Trains one head for each job; see `pvrbench.policies.base.train_heads`.
 
         Args:
             spec: the head.
@@ -69,7 +72,7 @@ class Trainers:
                 return self._share_out((spec, settings, num_checkpoints), jobs, num_shares, on_progress)
             except BrokenProcessPool:
                 # A process was killed, by the system for its memory most likely: on with one.
-                self.__exit__()
+                self.close()
                 self.num_workers = 1
         with one_thread():
             heads = train_heads(spec, jobs, settings, self.device, num_checkpoints)
@@ -82,7 +85,7 @@ class Trainers:
         jobs: Sequence[TrainJob],
         num_shares: int,
         on_progress: Callable[[int], None],
-    ) -> list[TrainedHead]:
+    ) -> list[Policy]:
         if self._pool is None:
             # Spawned: threads of torch do not survive a fork.
             self._pool = ProcessPoolExecutor(self.num_workers, get_context("spawn"), initializer=_prepare)
@@ -92,7 +95,7 @@ class Trainers:
             self._pool.submit(_train, pickle.dumps((recipe, _own_rows([jobs[index] for index in share])))): share
             for share in shares
         }
-        trained: dict[int, TrainedHead] = {}
+        trained: dict[int, Policy] = {}
         for task in as_completed(tasks):
             trained.update(zip(tasks[task], pickle.loads(task.result()), strict=True))  # noqa: S301 - our own
             on_progress(len(tasks[task]))
@@ -101,9 +104,10 @@ class Trainers:
 
 def _own_rows(jobs: Sequence[TrainJob]) -> list[TrainJob]:
     """The jobs with no more rows of the tables that they share than they learn from: that is what is sent."""
-    tables: dict[tuple[int, int, int], list[TrainJob]] = {}
+    tables: dict[tuple[int, ...], list[TrainJob]] = {}
     for job in jobs:
-        tables.setdefault((id(job.features), id(job.proprio), id(job.actions)), []).append(job)
+        parts = (job.features, job.proprio, job.actions, job.episodes)
+        tables.setdefault(tuple(id(part) for part in parts), []).append(job)
     cut: dict[int, TrainJob] = {}
     for sharing in tables.values():
         wanted = [job.rows for job in sharing if job.rows is not None]
@@ -113,9 +117,12 @@ def _own_rows(jobs: Sequence[TrainJob]) -> list[TrainJob]:
         kept = cast("Tensor", torch.cat(wanted).unique())
         first = sharing[0]
         features, proprio, actions = first.features[kept], first.proprio[kept], first.actions[kept]
+        episodes = first.episodes[kept]
         for job, rows in zip(sharing, wanted, strict=True):
             renumbered = torch.searchsorted(kept, rows)
-            cut[id(job)] = replace(job, features=features, proprio=proprio, actions=actions, rows=renumbered)
+            cut[id(job)] = replace(
+                job, features=features, proprio=proprio, actions=actions, episodes=episodes, rows=renumbered
+            )
     return [cut[id(job)] for job in jobs]
 
 

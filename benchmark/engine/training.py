@@ -1,139 +1,116 @@
-"""Demonstrations -> features -> trained heads, for the cells of one group."""
+"""Demonstrations -> features -> trained policies, for the cells of one job."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pvrbench.benchmark.config import BenchmarkConfig
+from pvrbench.benchmark.engine.context import RunContext
 from pvrbench.benchmark.engine.features import FrameFeatures, NonFiniteError, TileEncoder, demo_features
-from pvrbench.benchmark.engine.workplace import Listener, Workplace
-from pvrbench.benchmark.plan import CellGroup, Plan
-from pvrbench.benchmark.records.schema import Cell
-from pvrbench.encoders.readouts.catalog import ReadoutSpec
+from pvrbench.benchmark.plan import Job
+from pvrbench.benchmark.records.keys import Cell
+from pvrbench.encoders.readouts.base import Readout, load_readout
 from pvrbench.encoders.readouts.fusion import fuse, history_indices
-from pvrbench.encoders.readouts.reading import fit_readout, read
-from pvrbench.envs.base import Array, Task
-from pvrbench.envs.demos.demo_file import Demo, DemoFile, collect_demos
-from pvrbench.envs.pictures.frames import load_frames
-from pvrbench.envs.spec import TaskSpec
-from pvrbench.policies.base import TrainedHead, TrainJob, UntrainedHead
+from pvrbench.envs.base import Array
+from pvrbench.envs.demos.demo_set import DemoSet
+from pvrbench.policies.base import Policy, TrainJob, UntrainedPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class Demonstrations:
-    """The demonstrations of one task that the pending cells of a group train on."""
+class Trained:
+    """A policy after training.
 
-    digest: str
-    demos: Mapping[int, Demo]
+    Attributes:
+        policy: the policy.
+        seconds: what its training took; shared out evenly among those that were trained in one computation.
+        feature_shape: shape of one row of what it was trained on.
+    """
 
-
-def demo_order(pool_size: int, seed: int) -> list[int]:
-    """The order in which a seed takes demonstrations from the pool; its first N are its subset of size N."""
-    return [int(index) for index in np.random.default_rng([seed, pool_size]).permutation(pool_size)]
-
-
-def demonstrations(work: Workplace, group: CellGroup, task: Task) -> Demonstrations:
-    """The demonstrations that the cells of a group train on, collected where they are missing."""
-    path = demo_path(work.cache_dir, group.task)
-    file = ensure_demos(task, work.config.demo_pool, path, work.listener)
-    chosen = {index for cell in group.cells for index in demo_order(work.config.demo_pool, cell.seed)[: cell.num_demos]}
-    return Demonstrations(file.digest_of(work.config.demo_pool), {index: file.demo(index) for index in sorted(chosen)})
-
-
-def demo_path(cache_dir: Path, task: TaskSpec) -> Path:
-    """Where the demonstrations of a task are stored."""
-    return cache_dir / "demos" / f"{task.name}.hdf5"
-
-
-def ensure_demos(task: Task, num_demos: int, path: Path, listener: Listener) -> DemoFile:
-    """Opens the demonstrations of a task, collecting those that are missing."""
-    if path.exists() and len(file := DemoFile(path)) >= num_demos:
-        return file
-    listener.stage(f"{task.spec.name}: collecting demonstrations", num_demos)
-    return collect_demos(task, num_demos, path, listener.advance, task.spec.demo_noise)
+    policy: Policy
+    seconds: float = 0.0
+    feature_shape: tuple[int, ...] = ()
 
 
 def features_of(
-    work: Workplace, group: CellGroup, encoder: TileEncoder, demos: Demonstrations
+    job: Job, context: RunContext, encoder: TileEncoder, demos: DemoSet
 ) -> dict[int, FrameFeatures | NonFiniteError]:
-    """Features of the demonstrations, by index: rendered, encoded or read from the caches."""
-    indices = list(demos.demos)
-    num_frames = sum(len(demo.actions) for demo in demos.demos.values())
+    """Features of the demonstrations that the cells train on, by index: encoded, or read from the caches."""
+    indices = sorted({index for cell in job.cells for index in demos.subset(cell.num_demos, cell.seed)})
+    num_frames = sum(demos.length(index) for index in indices)
     inputs: Sequence[Array]
-    if group.view is not None:
-        work.listener.stage(f"{group.task.name}: rendering demonstrations", num_frames)
-        file = DemoFile(demo_path(work.cache_dir, group.task))
-        inputs = load_frames(
-            group.task,
-            file,
+    if job.demo_view is not None:
+        context.listener.stage(f"{job.task.name}: rendering demonstrations", num_frames)
+        inputs = demos.frames(
+            job.demo_view,
+            context.cache_dir / "frames",
             indices,
-            group.view,
-            work.cache_dir / "frames",
-            num_workers=work.config.engine.num_workers,
-            on_progress=work.listener.advance,
+            num_workers=context.engine.num_workers,
+            on_progress=context.listener.advance,
         )
-    elif group.encoder.modality == "state":
-        inputs = [demo.privileged for demo in demos.demos.values()]
+    elif job.encoder.modality == "state":
+        inputs = [demos.demo(index).privileged for index in indices]
     else:
-        inputs = [np.zeros((len(demo.actions), 0), np.float32) for demo in demos.demos.values()]
-    work.listener.stage(f"{group.task.name}: {group.encoder.name}: encoding", num_frames)
-    found = demo_features(encoder, work.features, inputs, work.listener.advance)
+        inputs = [np.zeros((demos.length(index), 0), np.float32) for index in indices]
+    context.listener.stage(f"{job.task.name}: {job.encoder.name}: encoding", num_frames)
+    found = demo_features(encoder, context.features, inputs, context.listener.advance)
     return dict(zip(indices, found, strict=True))
 
 
 def train(
-    plan: Plan,
-    work: Workplace,
-    group: CellGroup,
-    demos: Demonstrations,
-    features: Mapping[int, FrameFeatures | NonFiniteError],
-) -> dict[Cell, TrainedHead]:
-    """Trains the heads of all cells; those with one readout and network in one batched computation.
+    job: Job, context: RunContext, demos: DemoSet, features: Mapping[int, FrameFeatures | NonFiniteError]
+) -> dict[Cell, Trained]:
+    """Trains the policies of all cells; those with one readout and network in one batched computation.
 
-    A cell that was to learn from a demonstration whose features are not finite has a head that failed.
+    A cell that was to learn from a demonstration whose features are not finite has a policy that failed.
     """
     sound = {index: found for index, found in features.items() if isinstance(found, FrameFeatures)}
-    trained: dict[Cell, TrainedHead] = _untrained(work.config, group, features)
-    work.listener.stage(f"{group.task.name}: {group.encoder.name}: training {len(group.cells)} heads", len(group.cells))
-    for readout, members in groupby(group.cells, key=lambda cell: cell.readout):
+    trained = {cell: Trained(policy) for cell, policy in _untrained(job, demos, features).items()}
+    context.listener.stage(f"{job.task.name}: {job.encoder.name}: training {len(job.cells)} heads", len(job.cells))
+    for name, members in groupby(job.cells, key=lambda cell: cell.readout):
         cells = [cell for cell in members if cell not in trained]
         if not cells:
             continue
-        table = _table(work.config, plan.readouts[readout], demos, sound)
-        fronts = _fronts(work.config, plan.readouts[readout], cells, table)
-        for names in _alike(plan):
+        readout = load_readout(job.readouts[name])
+        table = _table(job, readout, demos, sound)
+        stages = _trained_readouts(job, readout, cells, table, demos)
+        for names in _alike(job):
             chosen = [cell for cell in cells if cell.head in names]
             jobs = [
                 TrainJob(
                     features=table.features,
                     proprio=table.proprio,
                     actions=table.actions,
-                    rows=table.rows_of(work.config, cell.num_demos, cell.seed),
+                    episodes=table.episodes,
+                    rows=table.rows_of(demos.subset(cell.num_demos, cell.seed)),
                     seed=cell.seed,
-                    front=fronts[cell.num_demos, cell.seed],
-                    regularisation=work.config.train_of(cell.head).regularisation(),
+                    trained_readout=stages[cell.num_demos, cell.seed],
+                    regularisation=job.config.train_of(cell.head).regularisation(),
                 )
                 for cell in chosen
             ]
-            spec, settings = plan.heads[names[0]], work.config.train_of(names[0]).settings()
-            num_checkpoints = work.config.checkpoint_evaluations
-            heads = work.trainers.train(spec, jobs, settings, num_checkpoints, work.listener.advance)
-            trained.update(zip(chosen, heads, strict=True))
+            started = time.monotonic()
+            settings = job.config.train_of(names[0]).settings()
+            num_checkpoints = job.config.checkpoint_evaluations
+            policies = context.trainers.train(
+                job.heads[names[0]], jobs, settings, num_checkpoints, context.listener.advance
+            )
+            seconds = (time.monotonic() - started) / max(1, len(chosen))
+            shape = tuple(table.features.shape[1:])
+            trained |= {cell: Trained(policy, seconds, shape) for cell, policy in zip(chosen, policies, strict=True)}
     return trained
 
 
-def _alike(plan: Plan) -> list[list[str]]:
-    """The heads of a plan, those together that differ in name and regularisation alone."""
+def _alike(job: Job) -> list[list[str]]:
+    """The heads of a job, those together that differ in name and regularisation alone."""
     found: list[tuple[object, list[str]]] = []
-    for name, spec in plan.heads.items():
-        kind = (spec.entry_point, dict(spec.options), plan.config.train_of(name).settings())
+    for name, spec in job.heads.items():
+        kind = (spec.entry_point, spec.options, job.config.train_of(name).settings())
         names = next((names for other, names in found if other == kind), None)
         if names is None:
             found.append((kind, [name]))
@@ -143,68 +120,70 @@ def _alike(plan: Plan) -> list[list[str]]:
 
 
 def _untrained(
-    config: BenchmarkConfig, group: CellGroup, features: Mapping[int, FrameFeatures | NonFiniteError]
-) -> dict[Cell, TrainedHead]:
-    failed: dict[Cell, TrainedHead] = {}
-    for cell in group.cells:
-        chosen = demo_order(config.demo_pool, cell.seed)[: cell.num_demos]
+    job: Job, demos: DemoSet, features: Mapping[int, FrameFeatures | NonFiniteError]
+) -> dict[Cell, UntrainedPolicy]:
+    failed: dict[Cell, UntrainedPolicy] = {}
+    for cell in job.cells:
+        chosen = demos.subset(cell.num_demos, cell.seed)
         faulty = {index: found for index in chosen if isinstance(found := features[index], NonFiniteError)}
         if faulty:
             which = ", ".join(map(str, sorted(faulty)[:5])) + (", ..." if len(faulty) > 5 else "")
-            failed[cell] = UntrainedHead(f"{next(iter(faulty.values()))} It was so in demonstrations {which}.")
+            reason = f"{next(iter(faulty.values()))} It was so in demonstrations {which}."
+            failed[cell] = UntrainedPolicy(job.heads[cell.head], reason)
     return failed
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """All demonstrations of a group, one after another: the heads of a readout share it and pick their rows.
+    """All demonstrations of a job, one after another: the policies of a readout share it and pick their rows.
 
     Attributes:
-        features: what the frozen readout gave, fused over the history.
+        features: what the readout's frozen stage gave, fused over the history.
         proprio: proprioception.
         actions: the expert's actions.
+        episodes: the demonstration of each row.
         rows: rows of each demonstration, by its index.
     """
 
     features: Tensor
     proprio: Tensor
     actions: Tensor
+    episodes: Tensor
     rows: Mapping[int, Tensor]
 
-    def rows_of(self, config: BenchmarkConfig, num_demos: int, seed: int) -> Tensor:
-        """Rows of the demonstrations that a seed takes, in the order in which it takes them."""
-        return torch.cat([self.rows[index] for index in demo_order(config.demo_pool, seed)[:num_demos]])
+    def rows_of(self, indices: Sequence[int]) -> Tensor:
+        """Rows of some demonstrations, in the order in which they are given."""
+        return torch.cat([self.rows[index] for index in indices])
 
 
-def _table(
-    config: BenchmarkConfig, readout: ReadoutSpec, demos: Demonstrations, features: Mapping[int, FrameFeatures]
-) -> _Table:
+def _table(job: Job, readout: Readout, demos: DemoSet, features: Mapping[int, FrameFeatures]) -> _Table:
     vectors: list[Tensor] = []
     rows: dict[int, Tensor] = {}
     start = 0
     for index, found in features.items():
-        part = read(readout, found.of(readout))
-        if config.fusion != "none":
-            part = fuse(part[history_indices(len(part), config.history)], config.fusion)
+        part = readout.read(found.of(readout.spec))
+        if job.config.fusion != "none":
+            part = fuse(part[history_indices(len(part), job.config.history)], job.config.fusion)
         vectors.append(part)
         rows[index] = torch.arange(start, start + len(part))
         start += len(part)
-    chosen = [demos.demos[index] for index in features]
+    chosen = [demos.demo(index) for index in features]
     return _Table(
         features=torch.cat(vectors),
         proprio=torch.from_numpy(np.concatenate([demo.proprio for demo in chosen])),
         actions=torch.from_numpy(np.concatenate([demo.actions for demo in chosen])),
+        episodes=torch.cat([torch.full((len(own),), index) for index, own in rows.items()]),
         rows=rows,
     )
 
 
-def _fronts(
-    config: BenchmarkConfig, readout: ReadoutSpec, cells: Sequence[Cell], table: _Table
+def _trained_readouts(
+    job: Job, readout: Readout, cells: Sequence[Cell], table: _Table, demos: DemoSet
 ) -> dict[tuple[int, int], nn.Module | None]:
     """The stage between readout and head by number of demonstrations and seed; all heads start from the same."""
     return {
-        (num_demos, seed): fit_readout(
-            readout, table.features[table.rows_of(config, num_demos, seed)], seed, config.budget_dim
+        (num_demos, seed): readout.fit(
+            table.features[table.rows_of(demos.subset(num_demos, seed))], seed, job.config.budget_dim
         )
         for num_demos, seed in dict.fromkeys((cell.num_demos, cell.seed) for cell in cells)
     }

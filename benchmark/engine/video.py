@@ -1,16 +1,17 @@
-"""Videos of evaluation episodes, as the encoder saw them."""
+"""Videos of evaluation episodes, as the encoder saw them. They never stand in the way of a record."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 from jaxtyping import UInt8
 
-from pvrbench.benchmark.records.schema import Cell, Episode
+from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.schema import Episode
 from pvrbench.benchmark.records.store import write_atomically
 from pvrbench.envs.base import Array
 
@@ -18,37 +19,38 @@ MIN_SIDE_PX = 224
 
 
 class VideoWriter:
-    """Writes MP4 files and an index of them.
+    """Writes MP4 files, each with a JSON file of the same name that says what it shows.
 
     Args:
-        folder: where the files and `index.json` go.
+        folder: where the files go.
+        say: hears, once, why videos cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self.folder = folder
-        self.index_path = folder / "index.json"
+        self._say = say
+        self._has_failed = False
 
-    def write(self, cell: Cell, episode: Episode, frames: Sequence[UInt8[Array, "H W 3"]], frames_per_s: int) -> Path:
-        """Writes one episode and enters it in the index."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def write(
+        self, cell: Cell, episode: Episode, frames: Sequence[UInt8[Array, "H W 3"]], frames_per_s: float
+    ) -> Path | None:
+        """Writes one episode; None where that failed, which is said once and stops nothing."""
         path = self.folder / f"{cell.slug}-e{episode.index}.mp4"
-        # Small frames are enlarged by whole pixels, so that a player shows what the encoder saw; the
-        # sides are even, as the codec wants them.
-        scale = -(-MIN_SIDE_PX // frames[0].shape[0])
-        clip = np.stack(frames).repeat(scale, axis=1).repeat(scale, axis=2)
-        clip = clip[:, : clip.shape[1] // 2 * 2, : clip.shape[2] // 2 * 2]
-        iio.imwrite(path, clip, fps=frames_per_s, codec="libx264", macro_block_size=2)
-        entry: dict[str, object] = {
-            **cell.model_dump(),
-            "episode_index": episode.index,
-            "success": episode.success,
-            "file": path.name,
-        }
-        entries = [old for old in self._entries() if old["file"] != path.name]
-        entries.append(entry)
-        entries.sort(key=lambda item: str(item["file"]))
-        write_atomically(self.index_path, json.dumps(entries, indent=1) + "\n")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            iio.imwrite(path, _clip(frames), fps=frames_per_s, codec="libx264", macro_block_size=2)
+            about = {**cell.flat, "episode_index": episode.index, "success": episode.success, "file": path.name}
+            write_atomically(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
+        except Exception as error:  # noqa: BLE001 - whatever an encoder of videos raises, results go on
+            if not self._has_failed:
+                self._say(f"warning: videos are left out: {path} cannot be written ({error}).")
+            self._has_failed = True
+            return None
         return path
 
-    def _entries(self) -> list[dict[str, object]]:
-        return json.loads(self.index_path.read_text()) if self.index_path.exists() else []
+
+def _clip(frames: Sequence[UInt8[Array, "H W 3"]]) -> UInt8[Array, "T H W 3"]:
+    """Frames enlarged by whole pixels, so that a player shows what the encoder saw; even sides, for the codec."""
+    scale = -(-MIN_SIDE_PX // frames[0].shape[0])
+    clip = np.stack(frames).repeat(scale, axis=1).repeat(scale, axis=2)
+    return clip[:, : clip.shape[1] // 2 * 2, : clip.shape[2] // 2 * 2]

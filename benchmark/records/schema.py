@@ -1,84 +1,41 @@
-"""One immutable JSON record per cell: the schema. No torch, no simulator."""
+"""The record of a cell: one immutable, sealed JSON object. No torch, no simulator.
+
+The JSON Schema and the table of fields in the docs are generated from this module, see `documentation`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
-SCHEMA_VERSION = 2
+from pvrbench.benchmark.records.keys import Cell, Count, Frozen, digest_of
 
-Count = Annotated[int, Field(ge=0)]
+SCHEMA_VERSION = 3
+
 Precision = Literal["float32", "bfloat16"]
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Cell(_Frozen):
-    """The unit of work, storage and statistics; two cells that differ only in these fields are comparable.
-
-    Attributes:
-        task: catalog name, `<suite>/<task>`.
-        camera: camera of the task.
-        encoder: catalog name, plugin name or `module:attribute` reference.
-        readout: what is taken from the encoder's features.
-        head: behaviour-cloning head.
-        num_demos: demonstrations trained on; smaller subsets are prefixes of larger ones.
-        seed: seeds the choice of demonstrations, the initialisation and the batches.
-    """
-
-    task: str
-    camera: str
-    encoder: str
-    readout: str
-    head: str
-    num_demos: Count
-    seed: Count
-
-    @property
-    def key(self) -> str:
-        """Short content hash that names the cell."""
-        return digest_of(self.model_dump())[:12]
-
-    @property
-    def slug(self) -> str:
-        """File-name stem: readable, unique by its hash."""
-        words = (
-            self.task,
-            self.camera,
-            self.encoder,
-            self.readout,
-            self.head,
-            f"n{self.num_demos}",
-            f"s{self.seed}",
-        )
-        return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)[:150] + f"-{self.key}"
+# Settings that only an evaluation has. All others but the preset's name and its deviations make the policy.
+OF_EVALUATION = ("num_episodes", "horizon", "success_rule")
+OF_READERS = ("preset", "deviations", "variant_of")
 
 
-class Deviation(_Frozen):
-    """One departure from the published protocol that a preset is named after, or from the preset.
-
-    Attributes:
-        of: what differs: `simulator`, `cameras`, `demonstrations`, `checkpoint`, ..., or the key of a setting.
-        here: what is done here.
-        original: what the publication does, or for an override the preset.
-        effect: which way it moves success rates here, against the original.
-        size: by how much, and whence that is known; empty where it is not.
-        override: whether the user departed from the preset, rather than the preset from its original.
-    """
+class Deviation(Frozen):
+    """One departure from the published protocol that a preset is named after, or from the preset."""
 
     of: str
+    """What differs: `simulator`, `cameras`, `demonstrations`, `checkpoint`, ..., or the key of a setting."""
     here: str
+    """What is done here."""
     original: str
+    """What the publication does; for an override what the preset does."""
     effect: Literal["higher", "lower", "none", "unknown"]
+    """Which way it moves success rates here, compared with the original."""
     size: str = ""
+    """By how much, and how that is known; empty where it is not known."""
     override: bool = False
+    """Whether the user departed from the preset, rather than the preset from its original."""
 
     @property
     def text(self) -> str:
@@ -93,47 +50,43 @@ class Deviation(_Frozen):
         return f"{self.of}: {self.here}; {owner} {self.original} ({effect}{', ' if self.size else ''}{self.size})"
 
 
-class Settings(_Frozen):
-    """All that the configuration fixes and that changes numbers; only where these agree are records compared.
-
-    Attributes:
-        preset: the protocol's name.
-        render: `full` or `lean`, see `pvrbench.envs.spec.View`.
-        image_px: side of the rendered image.
-        preprocessing: `full_frame`, or `official` where encoders crop the image as their authors do.
-        split: which initial states were evaluated.
-        num_episodes: initial states evaluated.
-        horizon: control steps after which an episode has failed.
-        success_rule: `any_step` (the episode ends at its first success) or `last_step`.
-        demo_pool: demonstrations from which each seed draws its own nested subsets.
-        history: frames given to the head.
-        fusion: how they are combined.
-        budget_dim: common width to which features are projected before the head; None leaves them.
-        precision: numbers that encoders computed with; left out of the file where it is the ordinary one.
-        variant_of: the head of the catalog that the cell's is a variant of; left out of the file where it is none.
-        head_options: the head's own options.
-        train: optimiser settings.
-        deviations: where the protocol departs from the published one it is named after, and the run from its preset;
-            said for readers: what follows from it for comparisons stands in the other settings.
-    """
+class Settings(Frozen):
+    """Everything that the configuration fixes and that changes numbers; records are compared only where it agrees."""
 
     preset: str
+    """Name of the protocol."""
     render: Literal["full", "lean"]
+    """How pictures are rendered, see `View`."""
     image_px: Count
+    """Side of the rendered image in pixels."""
     preprocessing: Literal["full_frame", "official"]
-    split: Literal["selection", "test"]
+    """`full_frame`, or `official` where encoders crop the image as their authors do."""
     num_episodes: Count
+    """Initial states that were planned to be evaluated."""
     horizon: Count
+    """Control steps after which an episode has failed."""
     success_rule: Literal["any_step", "last_step"]
+    """`any_step` (the episode ends at its first success) or `last_step`."""
     demo_pool: Count
+    """Demonstrations from which each seed draws its own nested subsets."""
+    demo_end: str = Field(default="first_success", exclude_if=lambda value: value == "first_success")
+    """Where demonstrations end: `first_success`, `hold_<steps>` or `full_horizon`; left out where it is the first."""
     history: Count
+    """Frames given to the head."""
     fusion: str
+    """How they are combined."""
     budget_dim: Count | None
+    """Common width to which features are projected before the head; null leaves them."""
     precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
+    """Numbers that encoders computed with; left out where it is `float32`."""
     variant_of: str = Field(default="", exclude_if=lambda value: not value)
+    """The head of the catalog that the cell's head is a variant of; left out where it is none."""
     head_options: Mapping[str, JsonValue]
+    """The head's own options."""
     train: Mapping[str, JsonValue]
+    """Optimiser settings."""
     deviations: tuple[Deviation, ...]
+    """Departures from the published protocol, and of the run from its preset; for readers."""
 
     def differences(self, other: Settings) -> list[str]:
         """Keys whose values differ, the deviations left aside."""
@@ -141,126 +94,140 @@ class Settings(_Frozen):
             key for key in Settings.model_fields if key != "deviations" and getattr(self, key) != getattr(other, key)
         ]
 
+    @property
+    def of_training(self) -> dict[str, JsonValue]:
+        """The settings that determine a trained policy."""
+        return self.model_dump(mode="json", exclude={*OF_EVALUATION, *OF_READERS})
 
-class Digests(_Frozen):
-    """Content hashes of everything that went in; two machines that disagree here must not be compared.
 
-    Attributes:
-        initial_states: the evaluated initial states.
-        demos: the demonstration file.
-        encoder: weights, preprocessing and options.
-        simulator: versions of the packages that make physics and pictures.
-    """
+class Digests(Frozen):
+    """Content hashes of every input. An empty one was not recorded, as in records of earlier versions."""
 
     initial_states: str
+    """The evaluated initial states."""
     demos: str
+    """The pool of demonstrations."""
     encoder: str
+    """Weights, preprocessing, options and code of the encoder."""
+    encoder_parts: Mapping[str, str] = {}
+    """The same apart: `weights`, `preprocessing`, `code`."""
+    encoder_probe: tuple[float, ...] = ()
+    """Summary of the features of a fixed probe picture, for what cannot be hashed; equal up to rounding."""
+    adaptation: str = ""
+    """Options and code of the adaptation."""
+    readout: str = ""
+    """Options and code of the readout."""
+    head: str = ""
+    """Code of the head; its options are in the settings."""
+    policy: str = ""
+    """The trained policy, under which name it is stored."""
+    look: str = ""
+    """Options and code of the look; empty for the nominal one."""
     simulator: Mapping[str, str]
+    """Versions of the packages that make physics and pictures."""
+    renderer: str = ""
+    """Kind of OpenGL renderer that made the pictures; empty where none were made."""
 
 
-class Provenance(_Frozen):
-    """Where a number comes from.
-
-    Attributes:
-        version: of this project.
-        commit: git commit, with `-dirty` where files were changed; empty outside a checkout.
-        python: version of the interpreter.
-        packages: versions of the packages that compute.
-        platform: operating system and processor.
-        device: where the encoder and the heads ran.
-        gl: OpenGL renderer that made the images; empty where none were made.
-        tile: frames in one encoder call; it enters the last bits of the features.
-        encoder: licence, pretraining data and paper of the encoder; URI, commit and official digest of its weights.
-    """
+class Provenance(Frozen):
+    """Where a number comes from."""
 
     version: str
+    """Version of this project."""
     commit: str
+    """Git commit, with `-dirty` where files were changed; empty outside a checkout."""
     python: str
+    """Version of the interpreter."""
     packages: Mapping[str, str]
+    """Versions of the packages that compute."""
     platform: str
+    """Operating system and processor."""
     device: str
+    """Where the encoder and the heads ran."""
     gl: str
+    """OpenGL renderer that made the images; empty where none were made."""
     tile: Count
+    """Frames in one encoder call; it enters the last bits of the features."""
     encoder: Mapping[str, JsonValue]
+    """Licence, pretraining data and paper of the encoder; URI, commit and official digest of its weights."""
+    demos: Mapping[str, JsonValue] = {}
+    """Where the demonstrations come from: scripted or imported, noise, where they end."""
 
 
-class Cost(_Frozen):
-    """What the policy costs; None where it was not measured.
-
-    Attributes:
-        encoder_params: frozen parameters.
-        readout_params: trained parameters of the readout.
-        head_params: trained parameters of the head.
-        flops_per_frame: of the encoder, multiply and add counted separately.
-        feature_dim: width of the vector that enters the head, proprioception not counted.
-    """
+class Cost(Frozen):
+    """What the policy costs; null where it was not measured."""
 
     encoder_params: Count
+    """Frozen parameters."""
     readout_params: Count
+    """Trained parameters of the readout."""
     head_params: Count
+    """Trained parameters of the head."""
     flops_per_frame: Count | None
+    """Operations of the encoder for one frame, multiplications and additions counted apart."""
     feature_dim: Count
+    """Width of the vector that enters the head, proprioception not counted."""
 
 
-class Episode(_Frozen):
-    """One evaluation episode.
-
-    Attributes:
-        index: position of the initial state in the evaluated split.
-        seed: the reset seed of that initial state.
-        success: by the success rule of the settings.
-        num_steps: control steps until the first success or the horizon.
-        failure: why it was given up (the simulator failed, or the encoder gave NaN); None where it was not. Such an
-            episode counts as not solved.
-    """
+class Episode(Frozen):
+    """One evaluation episode."""
 
     index: Count
+    """Position of the initial state in the evaluated split."""
     seed: Count
+    """The reset seed of that initial state."""
     success: bool
+    """Whether it was solved, by the success rule of the settings."""
     num_steps: Count
+    """Control steps until the first success or the horizon."""
     failure: str | None = None
+    """Why it was given up (the simulator failed, or the encoder gave NaN); such an episode counts as not solved."""
 
 
-class CheckpointScore(_Frozen):
+class CheckpointScore(Frozen):
     """Success of an intermediate checkpoint: only for the legacy maximum, which is never the headline."""
 
     num_updates: Count
+    """Updates after which the parameters were kept."""
     num_successes: Count
+    """Episodes solved."""
     num_episodes: Count
+    """Episodes evaluated."""
 
 
-class CellRecord(_Frozen):
-    """The result of one cell. `timing` and `recorded_at` alone may differ between repetitions.
-
-    Attributes:
-        schema_version: of this layout.
-        cell: what was run.
-        settings: under which protocol.
-        digests: on which inputs.
-        provenance: by which software and hardware.
-        cost: parameters and operations.
-        train_log: losses over the updates.
-        failure: why the cell has no episodes (its training diverged, say); None where it has.
-        episodes: every evaluation episode, in the order of the initial states.
-        checkpoints: intermediate evaluations for the legacy checkpoint rule.
-        timing: seconds and rates, by name.
-        recorded_at: UTC time, ISO 8601.
-        digest: hash over all of the above but timing and time; a record edited by hand does not match it.
-    """
+class CellRecord(Frozen):
+    """The result of one cell. Only `timing` and `recorded_at` may differ between repetitions."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this layout."""
     cell: Cell
+    """What was run."""
     settings: Settings
+    """Under which protocol."""
     digests: Digests
+    """On which inputs."""
     provenance: Provenance
+    """By which software and hardware."""
     cost: Cost
+    """Parameters and operations."""
     train_log: Mapping[str, JsonValue]
+    """Losses over the updates."""
     failure: str | None
+    """Why the cell has no episodes (its training diverged, for instance); null where it has."""
     episodes: tuple[Episode, ...]
+    """Every evaluation episode, in the order of the initial states."""
+    stopped: str = Field(default="", exclude_if=lambda value: not value)
+    """Why the evaluation ended before all planned episodes; left out where it did not."""
     checkpoints: tuple[CheckpointScore, ...] = ()
+    """Intermediate evaluations for the legacy checkpoint rule."""
     timing: Mapping[str, float]
+    """Seconds and rates, by name."""
     recorded_at: str
+    """UTC time, ISO 8601."""
+    migrated_from: str = Field(default="", exclude_if=lambda value: not value)
+    """For a record of an earlier schema: that version and the digest it was sealed with."""
     digest: str = ""
+    """Hash over all of the above but timing and time; a record edited by hand does not match it."""
 
     def sealed(self) -> CellRecord:
         """The same record with its digest filled in."""
@@ -269,9 +236,3 @@ class CellRecord(_Frozen):
     def content_digest(self) -> str:
         """Hash over everything that must repeat."""
         return digest_of(self.model_dump(mode="json", exclude={"timing", "recorded_at", "digest"}))
-
-
-def digest_of(value: object) -> str:
-    """SHA-256 hex digest of a JSON value in canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()

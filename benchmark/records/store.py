@@ -1,17 +1,27 @@
-"""Records on disk: atomic writing, validated reading. No torch, no simulator."""
+"""Records on disk: atomic writing, validated reading, loose files or one packed file. No torch, no simulator."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pydantic import ValidationError
 
-from pvrbench.benchmark.records.schema import SCHEMA_VERSION, Cell, CellRecord, digest_of
+from pvrbench.benchmark.records.keys import Cell, digest_of
+from pvrbench.benchmark.records.migrations import Json, MigrationError, migrated
+from pvrbench.benchmark.records.schema import CellRecord
+
+PACKED_NAME = "records.jsonl.gz"
+
+# Bytes of a packed file when unpacked; a file that claims more is hostile.
+MAX_UNPACKED = 4 * 2**30
 
 
 class RecordError(ValueError):
@@ -20,7 +30,12 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A file that was not taken as a record, and why."""
+    """A record that was not taken, and why.
+
+    Attributes:
+        path: the file; for a line of a packed file `records.jsonl.gz:12`.
+        reason: what is wrong, to stand behind the file's name.
+    """
 
     path: Path
     reason: str
@@ -30,11 +45,19 @@ class RecordStore:
     """The records of one run directory; append-only, safe for several writers.
 
     Args:
-        run_dir: the run's folder; records lie in `run_dir/records`.
+        run_dir: the run's folder; records lie in `run_dir/records`, one JSON file each, or packed in
+            `run_dir/records.jsonl.gz`, or in both.
     """
 
     def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
         self.records_dir = run_dir / "records"
+        self.packed_path = run_dir / PACKED_NAME
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a place with records at all."""
+        return self.records_dir.is_dir() or self.packed_path.is_file()
 
     def path_of(self, cell: Cell) -> Path:
         """Where the record of a cell lies or would lie."""
@@ -60,17 +83,52 @@ class RecordStore:
         return path
 
     def read(self) -> tuple[list[CellRecord], list[Refusal]]:
-        """All sound records, sorted by file name, and what was refused."""
-        return read_files(sorted(self.records_dir.glob("*.json")))
+        """All sound records, sorted by file name, then those of the packed file, and what was refused."""
+        packed = [self.packed_path] if self.packed_path.is_file() else []
+        return read_files([*sorted(self.records_dir.glob("*.json")), *packed])
+
+    def pack(self) -> int:
+        """Puts all records into the packed file; the loose files go once that was read back whole.
+
+        Returns:
+            The number of records in the packed file.
+
+        Raises:
+            RecordError: a record is not sound, or the file cannot be written; nothing is changed then.
+        """
+        records, refusals = self.read()
+        if refusals:
+            raise RecordError(f"{refusals[0].path} {refusals[0].reason}. Move it away, then pack again.")
+        loose = sorted(self.records_dir.glob("*.json"))
+        try:
+            write_packed(self.packed_path, records)
+            if read_files([self.packed_path])[0] != sorted(records, key=lambda record: record.cell.slug):
+                raise RecordError(f"{self.packed_path} does not read back as what was written. The loose files stay.")
+            for path in loose:
+                path.unlink()
+            if self.records_dir.is_dir() and not any(self.records_dir.iterdir()):
+                self.records_dir.rmdir()
+        except OSError as error:
+            raise RecordError(f"Cannot write {self.packed_path}: {error.strerror}.") from error
+        return len(records)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file by rename, flushed to disk, so that a reader sees the old file or the new one."""
+def write_packed(path: Path, records: Iterable[CellRecord]) -> None:
+    """Writes records as compressed JSON Lines, sorted by cell: equal records give equal bytes."""
+    lines = [
+        json.dumps(record.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        for record in sorted(records, key=lambda record: record.cell.slug)
+    ]
+    write_atomically(path, gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file by rename, flushed to disk, so that a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         # A temporary file is the owner's alone; results are for whoever may read the folder.
@@ -82,23 +140,49 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def read_files(paths: Iterable[Path]) -> tuple[list[CellRecord], list[Refusal]]:
-    """Reads record files; what is not a sound record is refused by name, the rest is returned."""
+    """Reads record files, packed ones too; what is not a sound record is refused by name, the rest is returned."""
     records: list[CellRecord] = []
     refusals: list[Refusal] = []
     seen: dict[str, Path] = {}
-    for path in paths:
-        try:
-            record = read_record(path)
-        except RecordError as error:
-            refusals.append(Refusal(path, str(error)))
+    for path, found in _contents(paths):
+        if isinstance(found, str):
+            refusals.append(Refusal(path, found))
             continue
-        key = digest_of([record.cell.model_dump(), record.settings.model_dump(mode="json")])
+        key = digest_of([found.cell.model_dump(mode="json"), found.settings.model_dump(mode="json")])
         if key in seen:
             refusals.append(Refusal(path, f"repeats the cell and settings of {seen[key].name}"))
             continue
         seen[key] = path
-        records.append(record)
+        records.append(found)
     return records, refusals
+
+
+def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, CellRecord | str]]:
+    """Each record of some files, or the reason why it is none."""
+    for path in paths:
+        try:
+            texts = _packed_lines(path) if path.name.endswith(".jsonl.gz") else [(path, _text(path))]
+        except RecordError as error:
+            yield path, str(error)
+            continue
+        for place, text in texts:
+            try:
+                yield place, _parsed(text)
+            except RecordError as error:
+                yield place, str(error)
+
+
+def _packed_lines(path: Path) -> Sequence[tuple[Path, str]]:
+    """The lines of a packed file, each with a name for it."""
+    try:
+        with gzip.open(path) as file:
+            content = file.read(MAX_UNPACKED + 1)
+        if len(content) > MAX_UNPACKED:
+            raise RecordError(f"unpacks to more than {MAX_UNPACKED // 2**30} GiB")
+        lines = content.decode().splitlines()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise RecordError(f"cannot be unpacked: {error}") from error
+    return [(path.with_name(f"{path.name}:{number}"), line) for number, line in enumerate(lines, 1)]
 
 
 def _readable_text(record: CellRecord, path: Path) -> str:
@@ -123,11 +207,17 @@ def read_record(path: Path) -> CellRecord:
     Raises:
         RecordError: the file is truncated, of another schema, edited by hand or holds non-finite numbers.
     """
+    return _parsed(_text(path))
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        # A pipe would never end, a folder cannot be read.
+        raise RecordError("is not an ordinary file")
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot be read: {error}") from error
-    return _parsed(text)
 
 
 def _parsed(text: str) -> CellRecord:
@@ -140,23 +230,39 @@ def _parsed(text: str) -> CellRecord:
     except (ValueError, RecursionError) as error:
         # Numbers of thousands of digits and lists nested thousands deep.
         raise RecordError(f"cannot be read: {error}") from error
-    version: object = value.get("schema_version") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    if version != SCHEMA_VERSION:
-        raise RecordError(f"has schema version {version!r}; this program reads {SCHEMA_VERSION}")
+    if not isinstance(value, dict):
+        raise RecordError("is not a JSON object")
     try:
-        record = CellRecord.model_validate(value)
+        record = CellRecord.model_validate(migrated(cast("Json", value)))
+    except MigrationError as error:
+        raise RecordError(str(error)) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"does not follow the schema at {where or 'the top'}: {first['msg']}") from error
     if record.digest != record.content_digest():
         raise RecordError("was changed after it was written (its digest does not match its content)")
-    expected = 0 if record.failure is not None else record.settings.num_episodes
-    # Lengths first: a file may claim billions.
-    if len(record.episodes) != expected or [episode.index for episode in record.episodes] != list(range(expected)):
-        raise RecordError(f"does not hold episodes 0 to {expected - 1}, each once and in order")
+    _check_episodes(record)
     return record
 
 
 def _refuse_constant(name: str) -> float:
     raise RecordError(f"holds the non-finite number {name}")
+
+
+def _check_episodes(record: CellRecord) -> None:
+    """Each episode once and in order; all that were planned, unless the record says why they are fewer.
+
+    Raises:
+        RecordError: they are not.
+    """
+    planned = 0 if record.failure is not None else record.settings.num_episodes
+    indices = [episode.index for episode in record.episodes]
+    if record.stopped and record.failure is None:
+        if any(second <= first for first, second in zip(indices, indices[1:], strict=False)) or (
+            indices and indices[-1] >= planned
+        ):
+            raise RecordError(f"does not hold some of episodes 0 to {planned - 1}, each once and in order")
+    # Lengths first: a file may claim billions.
+    elif len(indices) != planned or indices != list(range(planned)):
+        raise RecordError(f"does not hold episodes 0 to {planned - 1}, each once and in order")

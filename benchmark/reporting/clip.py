@@ -10,21 +10,29 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from pvrbench.benchmark.analysis.statistics import Contender
-from pvrbench.benchmark.records.schema import Cell, Count
+from pvrbench.benchmark.records.keys import NOMINAL, Count
 from pvrbench.benchmark.reporting.markup import Html, paragraph
 
 # The page carries videos up to this size in all; it links to the others.
 BUDGET_BYTES = 12 * 2**20
 
 
-class _Entry(Cell):
-    """An entry of `index.json`, as `pvrbench.benchmark.engine.video` writes it."""
+class _Entry(BaseModel):
+    """What a video shows, as `pvrbench.benchmark.engine.video` writes it beside the video."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    task: str
+    camera: str
+    look: str = NOMINAL
+    encoder: str
+    readout: str
+    head: str
+    num_demos: Count
+    seed: Count
     episode_index: Count
     success: bool
     file: str
@@ -46,7 +54,8 @@ class Clip:
     def place(self) -> str:
         """What is the same for all clips in a row."""
         entry = self.entry
-        where = f"{entry.task} ({entry.camera}), N = {entry.num_demos}, training seed {entry.seed}"
+        look = "" if entry.look == NOMINAL else f", {entry.look}"
+        where = f"{entry.task} ({entry.camera}{look}), N = {entry.num_demos}, training seed {entry.seed}"
         return f"{where}, initial state {entry.episode_index}"
 
     @property
@@ -57,24 +66,25 @@ class Clip:
 
 
 def read_clips(folders: Iterable[Path]) -> tuple[list[Clip], list[str]]:
-    """The videos that are there, and a complaint for each index that cannot be read."""
+    """The videos that are there, and a complaint for each description that cannot be read."""
     clips: list[Clip] = []
     complaints: list[str] = []
     for folder in folders:
-        index = folder / "index.json"
-        if not index.exists():
-            continue
-        try:
-            entries = TypeAdapter(list[_Entry]).validate_json(index.read_bytes())
-        except (OSError, ValidationError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
-            complaints.append(
-                f"The videos of {folder.parent.name} are not shown: {index.name} cannot be read ({reason})."
-            )
-            continue
-        # The name alone: an index is no reason to read files elsewhere.
-        paths = [folder / Path(entry.file).name for entry in entries]
-        clips += [Clip(entry, path) for entry, path in zip(entries, paths, strict=True) if path.is_file()]
+        for path in sorted(folder.glob("*.json")):
+            try:
+                # Runs of earlier versions have one list of all, `index.json`.
+                entries = TypeAdapter(list[_Entry] | _Entry).validate_json(path.read_bytes())
+            except (OSError, ValidationError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
+                complaints.append(
+                    f"Videos of {folder.parent.name} are not shown: {path.name} cannot be read ({reason})."
+                )
+                continue
+            for entry in entries if isinstance(entries, list) else [entries]:
+                # The name alone: a description is no reason to read files elsewhere.
+                video = folder / Path(entry.file).name
+                if video.is_file():
+                    clips.append(Clip(entry, video))
     return clips, complaints
 
 
@@ -92,7 +102,7 @@ def video_grid(
     """The videos of some folders; nothing where there are none.
 
     Args:
-        folders: each with its `index.json`; those that do not exist are passed over.
+        folders: each with a JSON file beside each video; those that do not exist are passed over.
         page_dir: where the page will lie.
         order: the contenders as they stand in a row; videos of others, whose records are gone, are not shown.
         budget_bytes: videos up to this size in all are carried by the page, the others linked.

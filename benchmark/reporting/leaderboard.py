@@ -8,7 +8,8 @@ from pathlib import Path
 from pvrbench.benchmark.analysis.comparison import ReportError, facts, incomparable, without_repeats
 from pvrbench.benchmark.analysis.ranking import conclusions, text_rows
 from pvrbench.benchmark.analysis.statistics import analyse
-from pvrbench.benchmark.records.schema import CellRecord, digest_of
+from pvrbench.benchmark.records.keys import digest_of
+from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordStore, write_atomically
 from pvrbench.benchmark.reporting.protocol import variants
 

@@ -39,7 +39,7 @@ def page(
         analysis: of the records.
         records: sound and comparable ones.
         warnings: what the reader must know.
-        video_dirs: folders with videos and their `index.json`; those that do not exist are passed over.
+        video_dirs: folders with videos and their descriptions; those that do not exist are passed over.
         page_dir: where the page will lie, for links to videos that it does not carry.
     """
     costs = costs_of(analysis, records)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from pvrbench.benchmark.analysis.comparison import incomparable
-from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, validate_config
+from pvrbench.benchmark.config import BenchmarkConfig, read_config
 from pvrbench.benchmark.plan import make_plan
-from pvrbench.benchmark.records.schema import CellRecord, digest_of
-from pvrbench.benchmark.records.store import RecordStore, write_atomically
+from pvrbench.benchmark.records.keys import digest_of
+from pvrbench.benchmark.records.schema import CellRecord
+from pvrbench.benchmark.records.store import PACKED_NAME, RecordStore, write_atomically, write_packed
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -112,29 +112,13 @@ def submit(
     )
     folder = output_root / name
     _refuse_other_contents(folder, submission)
-    for path in sorted((run_dir / "records").glob("*.json")):
-        write_atomically(folder / "records" / path.name, path.read_text(encoding="utf-8"))
+    write_packed(folder / PACKED_NAME, records)
     # Where the run and its cache lay is nobody's business.
     engine = config.engine.model_copy(update={"cache_dir": None})
     public = config.model_copy(update={"run_dir": None, "engine": engine})
     write_atomically(folder / "config.json", public.model_dump_json(indent=1) + "\n")
     write_atomically(folder / "submission.json", submission.model_dump_json(indent=1) + "\n")
     return folder
-
-
-def read_config(run_dir: Path) -> BenchmarkConfig:
-    """The configuration that a run was last started with.
-
-    Raises:
-        SubmissionError: there is none, or this program does not understand it.
-    """
-    path = run_dir / "config.json"
-    try:
-        return validate_config(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise SubmissionError(f"{path} cannot be read: {error.strerror}. Give the folder of a run.") from error
-    except (json.JSONDecodeError, ConfigError) as error:
-        raise SubmissionError(f"{path} is no configuration of this program: {error}") from error
 
 
 def incomplete(config: BenchmarkConfig, records: Sequence[CellRecord]) -> list[str]:
@@ -145,9 +129,9 @@ def incomplete(config: BenchmarkConfig, records: Sequence[CellRecord]) -> list[s
     failed = [record.cell.slug for record in records if record.failure is not None]
     other = [
         cell.slug
-        for group in plan.groups
-        for cell in group.cells
-        if cell in by_cell and by_cell[cell].settings.differences(group.settings[cell.head])
+        for job in plan.jobs
+        for cell in job.cells
+        if cell in by_cell and by_cell[cell].settings.differences(job.settings[cell.head])
     ]
     kinds = (
         (missing, "planned but not recorded; the same `pvrbench run` goes on from there"),

@@ -78,11 +78,11 @@ def load(spec: EncoderSpec) -> TimmEncoder:
         _draw(model, int(spec.options["seed"]))
     else:
         _fill(model, spec)
-    return TimmEncoder(_with_crop(spec), model)
+    return TimmEncoder(with_published_crop(spec), model)
 
 
-def _with_crop(spec: EncoderSpec) -> EncoderSpec:
-    """The row with the crop that timm knows for its weights, where it is asked for and the row names none."""
+def with_published_crop(spec: EncoderSpec) -> EncoderSpec:
+    """The row with the crop that timm knows for its weights, if the row names none and `official` is asked for."""
     if spec.options.get("preprocessing") != "official" or spec.crop_fraction is not None or spec.weights is None:
         return spec
     published: Any = timm.get_pretrained_cfg(spec.weights.uri.removeprefix("timm:"), allow_unregistered=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pvrbench.encoders.spec import EncoderSpec, WeightsSource
+from pvrbench.encoders.spec import EncoderSpec, OfficialResize, WeightsSource
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = (0.5, 0.5, 0.5)
@@ -47,8 +47,10 @@ def _diffusion(
         interpolation="bilinear",
         mean=_HALF,
         std=_HALF,
-        # DIFT's published code resizes the whole image to the input square.
         crop_fraction=1.0,
+        # DIFT's published code resizes the whole image to the input square with PIL, by default bicubic; SCR's resizes
+        # the shorter side and cuts out the centre.
+        official=OfficialResize(squash=True, interpolation="bicubic") if paper == _DIFT else OfficialResize(),
         feature_dim=feature_dim,
         grid_side=grid_side,
         num_params=round(millions * 1e6),
@@ -83,6 +85,7 @@ def _voltron(name: str, published: str, frames: int, size: tuple[int, int, float
         outputs=("grid",),
         image_size=224,
         interpolation="bilinear",
+        crop_fraction=1.0,
         mean=_IMAGENET[0],
         std=_IMAGENET[1],
         feature_dim=channels,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from pvrbench.encoders.spec import EncoderSpec, WeightsSource
+from pvrbench.encoders.spec import EncoderSpec, OfficialResize, WeightsSource
 
 _DRIVE = "https://drive.google.com/uc?id="
 _BOX = "https://berkeley.box.com/shared/static/"
@@ -83,11 +83,15 @@ _VIP = _family(
     pretraining_data="Ego4D",
     paper="Ma et al. 2022, VIP, arXiv:2210.00030",
 )
+# The authors cut the lower 448 pixels out of 480 x 640 frames and resize them with OpenCV, which does not antialias.
+_MVP_RESIZE = OfficialResize(squash=True, interpolation="bilinear", antialias=False, lower_crop_px=448)
 _MVP_LICENCE = "none stated (all rights reserved)"
 _MVP_HOI = _family(
     "mae",
     objective="masked pixel reconstruction",
     interpolation="bilinear",
+    crop_fraction=1.0,
+    official=_MVP_RESIZE,
     licence=_MVP_LICENCE,
     non_commercial=True,
     pretraining_data="700 thousand frames of human-object interaction (HOI)",
@@ -97,6 +101,8 @@ _MVP_EGO = _family(
     "mae",
     objective="masked pixel reconstruction",
     interpolation="bilinear",
+    crop_fraction=1.0,
+    official=_MVP_RESIZE,
     licence=_MVP_LICENCE,
     non_commercial=True,
     pretraining_data="4.5 million frames of Ego4D, Epic Kitchens, Something-Something, 100 Days of Hands and ImageNet",
@@ -112,6 +118,9 @@ _VC1 = _family(
 )
 _THEIA = _family(
     "theia",
+    # Theia was trained on pictures that were squashed to its input square.
+    crop_fraction=1.0,
+    official=OfficialResize(squash=True),
     objective="distillation of CLIP, DINOv2 and a supervised ViT",
     licence="The AI Institute, non-commercial research",
     non_commercial=True,
@@ -124,6 +133,7 @@ _THEIA_5 = (
 )
 _SPA = _family(
     "spa",
+    crop_fraction=1.0,
     objective="masked multi-view neural rendering",
     licence="MIT",
     pretraining_data="ScanNet, ScanNet++, ADT, S3DIS, Hypersim and DROID",

@@ -1,16 +1,15 @@
-"""Demonstrations: collected by seed from scripted experts, kept only if successful, stored in robomimic's schema.
+"""The file format of demonstrations: robomimic's HDF5 schema with a hash over the content of each demonstration.
 
-An HDF5 file holds `data/demo_<i>/{states,actions,obs/proprio,obs/state}`, its reset seed, and filter keys
+A file holds `data/demo_<i>/{states,actions,obs/proprio,obs/state}`, the reset seeds, and filter keys
 `mask/<N>_demos`. Images are not stored: they are rendered from states for any camera and size (`pictures/frames.py`).
+`DemoSet` (`demo_set.py`) is what the rest of the project opens.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +19,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from pvrbench.envs.base import Task, TaskEnv
-from pvrbench.envs.initial_states import FIRST_SEEDS
-from pvrbench.envs.spec import TaskSpec
+from pvrbench.envs.files import PERMISSIONS, write_whole
+from pvrbench.envs.spec import FIRST_SUCCESS, DemoEnd, TaskSpec
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -32,14 +30,8 @@ else:  # jaxtyping wants the bare class
 # 2: the privileged state shows near relations enlarged.
 SCHEMA = 2
 
-# An expert that fails more often than this is no source of demonstrations.
-MIN_SUCCESS_RATE = 0.5
-
 # Numbers in one array of one demonstration; a file that claims more is damaged or hostile.
 MAX_ENTRIES = 50_000_000
-
-# Demonstrations between two writes: what a killed process loses at most.
-CHECKPOINT_EVERY = 25
 
 
 class DemoError(ValueError):
@@ -73,62 +65,84 @@ class Demo:
         return content.hexdigest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a demonstration file says about itself.
+
+    Attributes:
+        task: catalog name.
+        packages: versions of the simulator's packages.
+        action_noise: standard deviation of the noise of the executed actions.
+        end: where its demonstrations end.
+        horizon: the task's horizon when they were collected; None in files that do not say.
+        source: name and SHA-256 of the file that they were imported from; None where the expert made them.
+        revision: the task's revision then.
+        lengths: number of steps of each demonstration.
+    """
+
+    task: str
+    packages: Mapping[str, str]
+    action_noise: float
+    end: DemoEnd
+    horizon: int | None
+    source: str | None
+    revision: int
+    lengths: tuple[int, ...]
+
+    @property
+    def origin(self) -> str:
+        """`scripted` or `imported`."""
+        return "scripted" if self.source is None else "imported"
+
+    def summary(self) -> dict[str, str | float | None]:
+        """Where the demonstrations come from, for records."""
+        return {
+            "origin": self.origin,
+            "source": self.source,
+            "action_noise": self.action_noise,
+            "end": str(self.end),
+        }
+
+    def __str__(self) -> str:
+        count = len(self.lengths)
+        steps = f"{sum(self.lengths)} steps, {min(self.lengths)} to {max(self.lengths)} each" if count else "no steps"
+        origin = "scripted" if self.source is None else f"imported from {self.source}"
+        return f"{count} demonstrations, {steps}, {origin}, action noise {self.action_noise:g}, end {self.end}"
+
+
 class DemoFile:
-    """A demonstration file, checked when it is opened.
+    """A demonstration file, whatever its task; its index is checked when it is opened.
 
     Args:
         path: the HDF5 file.
-        task: the task it should be of; None takes any.
 
     Raises:
-        DemoError: the file is absent, damaged, foreign, of another task, or of another simulator version.
+        DemoError: the file is absent, may not be read, is damaged, or has another schema.
     """
 
-    def __init__(self, path: Path, task: TaskSpec | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
+        check_readable(path)
         try:
-            with h5py.File(path, "r") as file:
-                attributes: dict[str, Any] = dict(file["data"].attrs)
-                self.schema = int(attributes["schema"])
-                self.num_demos = int(attributes["num_demos"])
-                self.digests = [str(item) for item in json.loads(str(attributes["digests"]))]
-                self.environment: dict[str, Any] = json.loads(str(attributes["env_args"]))
-                self.action_noise = float(attributes.get("action_noise", 0.0))
-                self.is_imported = bool(attributes.get("is_imported", False))
+            # Files are replaced as a whole and never changed, so no lock is needed; not every file system has them.
+            with h5py.File(path, "r", locking=False) as file:
+                data: Any = file["data"]
+                self.schema = int(data.attrs["schema"])
+                self.digests = [str(item) for item in json.loads(str(data.attrs["digests"]))]
+                num_demos = int(data.attrs["num_demos"])
+                self.manifest = _read_manifest(data, num_demos)
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise DemoError(
-                f"{path} is not a sound demonstration file ({error}). Remove it to collect it anew."
-            ) from error
-        if len(self.digests) != self.num_demos:
-            raise DemoError(
-                f"{path} is not a sound demonstration file (its index is short). Remove it to collect it anew."
-            )
+            raise DemoError(f"{path} is not a sound demonstration file ({error}). {_REMEDY}") from error
+        if len(self.digests) != num_demos:
+            raise DemoError(f"{path} is not a sound demonstration file (its index is short). {_REMEDY}")
         if self.schema != SCHEMA:
             raise DemoError(
                 f"{path} was written by another version of pvrbench (schema {self.schema}, here {SCHEMA}). "
-                "Remove it to collect it anew."
-            )
-        if task is not None:
-            self._check_task(task)
-
-    def _check_task(self, task: TaskSpec) -> None:
-        given, packages = self.environment.get("env_name"), self.environment.get("packages", {})
-        if given != task.name:
-            raise DemoError(f"{self.path} holds demonstrations of {given!r}, not of {task.name!r}.")
-        installed = {name: version(name) for name in task.packages}
-        differing = [
-            f"{name} {packages.get(name)} there, {new} here"
-            for name, new in installed.items()
-            if packages.get(name) != new
-        ]
-        if differing:
-            raise DemoError(
-                f"{self.path} was collected in another simulator ({'; '.join(differing)}). "
-                "Remove it to collect it anew, or install those versions."
+                "Use that version, or set PVRBENCH_CACHE to another folder to collect anew."
             )
 
     def __len__(self) -> int:
-        return self.num_demos
+        return len(self.digests)
 
     def demo(self, index: int) -> Demo:
         """Reads one demonstration and checks its content hash.
@@ -136,10 +150,10 @@ class DemoFile:
         Raises:
             DemoError: there is none of that index, or its content was changed.
         """
-        if not 0 <= index < self.num_demos:
-            raise DemoError(f"{self.path} has {self.num_demos} demonstrations; there is no number {index}.")
+        if not 0 <= index < len(self):
+            raise DemoError(f"{self.path} has {len(self)} demonstrations; there is no number {index}.")
         try:
-            with h5py.File(self.path, "r") as file:
+            with h5py.File(self.path, "r", locking=False) as file:
                 group: Any = file[f"data/demo_{index}"]
                 demo = Demo(
                     seed=int(group.attrs["seed"]),
@@ -149,16 +163,46 @@ class DemoFile:
                     privileged=read_array(group, "obs/state").astype(np.float32),
                 )
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise DemoError(
-                f"{self.path} is damaged at demo_{index} ({error}). Remove it to collect it anew."
-            ) from error
+            raise DemoError(f"{self.path} is damaged at demo_{index} ({error}). {_REMEDY}") from error
         if demo.digest != self.digests[index]:
-            raise DemoError(f"{self.path} is damaged at demo_{index} (content hash). Remove it to collect it anew.")
+            raise DemoError(f"{self.path} is damaged at demo_{index} (content hash). {_REMEDY}")
         return demo
 
-    def digest_of(self, num_demos: int) -> str:
-        """Content hash of the first demonstrations; it does not change when more are collected."""
-        return hashlib.sha256("".join(self.digests[:num_demos]).encode()).hexdigest()
+
+_REMEDY = "Move it away, then collect or import anew."
+
+
+def check_readable(path: Path) -> None:
+    """Opens a file and closes it.
+
+    Raises:
+        DemoError: there is no such file, or the user may not read it.
+    """
+    try:
+        with path.open("rb"):
+            pass
+    except FileNotFoundError as error:
+        raise DemoError(f"There is no demonstration file {path}. Collect or import it first.") from error
+    except OSError as error:
+        raise DemoError(f"{path} cannot be read: {error.strerror}. {PERMISSIONS}") from error
+
+
+def _read_manifest(data: Any, num_demos: int) -> Manifest:
+    attributes = data.attrs
+    environment: dict[str, Any] = json.loads(str(attributes["env_args"]))
+    # Files from before demonstrations had an end and a source say whether they are imported, and no more.
+    was_imported = bool(attributes.get("is_imported", False))
+    source = str(attributes["source"]) if "source" in attributes else "an unnamed file" if was_imported else None
+    return Manifest(
+        task=str(environment["env_name"]),
+        packages={str(name): str(item) for name, item in environment["packages"].items()},
+        action_noise=float(attributes.get("action_noise", 0.0)),
+        end=DemoEnd.parse(str(attributes.get("end", "first_success"))),
+        horizon=int(attributes["horizon"]) if "horizon" in attributes else None,
+        source=source,
+        revision=int(attributes.get("revision", 0)),
+        lengths=tuple(int(data[f"demo_{index}"].attrs["num_samples"]) for index in range(num_demos)),
+    )
 
 
 def read_array(group: Any, name: str) -> Array:
@@ -178,93 +222,14 @@ def read_array(group: Any, name: str) -> Array:
     return np.asarray(dataset)
 
 
-def collect_demos(
-    task: Task,
-    num_demos: int,
-    path: Path,
-    on_progress: Callable[[int], None] = lambda _count: None,
-    action_noise: float = 0.0,
-) -> DemoFile:
-    """Collects demonstrations of the `demos` split in the order of their seeds, keeping the successful ones.
-
-    A file that holds some already is extended; what is finished is kept when collection is interrupted, and a
-    collection that is taken up again ends with the same content.
-
-    Args:
-        task: the task.
-        num_demos: demonstrations wanted in all.
-        path: the file.
-        on_progress: called with the number of demonstrations finished.
-        action_noise: standard deviation of the noise that disturbs the executed action, while the expert's own is
-            what is recorded, so that recoveries are demonstrated too.
-
-    Raises:
-        DemoError: the expert fails too often, or the file cannot be written.
-    """
-    demos: list[Demo] = []
-    if path.exists():
-        old = DemoFile(path, task.spec)
-        if old.action_noise != action_noise:
-            raise DemoError(
-                f"{path} was collected with action noise {old.action_noise}, not {action_noise}. Give another path."
-            )
-        if len(old) >= num_demos:
-            return old
-        demos = [old.demo(index) for index in range(len(old))]
-        on_progress(len(demos))
-    env = task.make_env(None)
-    # The seed after the last kept one: failed seeds before it are not tried again.
-    seed = demos[-1].seed + 1 if demos else FIRST_SEEDS["demos"]
-    num_written = len(demos)
-    try:
-        while len(demos) < num_demos:
-            demo = record_demo(task, env, seed, action_noise)
-            seed += 1
-            tried = seed - FIRST_SEEDS["demos"]
-            if demo is not None:
-                demos.append(demo)
-                on_progress(1)
-                if len(demos) - num_written == CHECKPOINT_EVERY:
-                    write_demos(path, task.spec, demos, action_noise=action_noise)
-                    num_written = len(demos)
-            elif tried >= 20 and len(demos) < MIN_SUCCESS_RATE * tried:
-                raise DemoError(
-                    f"The expert of {task.spec.name} solved {len(demos)} of {tried} starts; it needs mending."
-                )
-    finally:
-        env.close()
-        if len(demos) > num_written:
-            write_demos(path, task.spec, demos, action_noise=action_noise)
-    return DemoFile(path, task.spec)
-
-
-def _disturb(seed: int, action_noise: float) -> Callable[[Float32[Array, " A"]], Float32[Array, " A"]]:
-    """What is executed when an action is given: with noise drawn anew for each episode, by its seed."""
-    if action_noise == 0.0:
-        return lambda action: action
-    generator = np.random.default_rng([seed, 1])
-    return lambda action: np.clip(action + generator.normal(0.0, action_noise, action.shape), -1, 1).astype(np.float32)
-
-
-def record_demo(task: Task, env: TaskEnv, seed: int, action_noise: float = 0.0) -> Demo | None:
-    """One episode of the expert from a seed; None where it does not succeed within the horizon."""
-    observation = env.reset(seed)
-    expert = task.make_expert(env, seed)
-    disturb = _disturb(seed, action_noise)
-    rows: list[tuple[Array, Array, Array, Array]] = []
-    for _ in range(task.spec.horizon):
-        action = expert()
-        rows.append((action, env.get_state(), observation["proprio"], observation["state"]))
-        result = env.step(disturb(action))
-        observation = result.observation
-        if result.success:
-            actions, states, proprio, privileged = (np.stack(column) for column in zip(*rows, strict=True))
-            return Demo(seed, actions, states, proprio, privileged)
-    return None
-
-
 def write_demos(
-    path: Path, task: TaskSpec, demos: Sequence[Demo], *, action_noise: float = 0.0, is_imported: bool = False
+    path: Path,
+    task: TaskSpec,
+    demos: Sequence[Demo],
+    *,
+    action_noise: float = 0.0,
+    end: DemoEnd = FIRST_SUCCESS,
+    source: str | None = None,
 ) -> None:
     """Writes a file so that a reader sees the old one or the whole new one.
 
@@ -273,17 +238,15 @@ def write_demos(
         task: what the demonstrations are of.
         demos: all of them.
         action_noise: noise of the executed actions.
-        is_imported: whether the initial states are others than those of the seeds.
+        end: where they end.
+        source: the file that they were imported from; None where the expert made them.
 
     Raises:
         DemoError: it cannot be written.
     """
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        os.close(handle)
-        with h5py.File(temporary, "w") as file:
+
+    def fill(temporary: Path) -> None:
+        with h5py.File(temporary, "w", locking=False) as file:
             data = file.create_group("data")
             data.attrs["env_args"] = json.dumps(
                 {
@@ -296,7 +259,12 @@ def write_demos(
             )
             data.attrs["schema"] = SCHEMA
             data.attrs["action_noise"] = action_noise
-            data.attrs["is_imported"] = is_imported
+            data.attrs["end"] = str(end)
+            data.attrs["horizon"] = task.horizon
+            data.attrs["revision"] = task.revision
+            data.attrs["is_imported"] = source is not None
+            if source is not None:
+                data.attrs["source"] = source
             data.attrs["num_demos"] = len(demos)
             data.attrs["total"] = sum(len(demo.actions) for demo in demos)
             data.attrs["digests"] = json.dumps([demo.digest for demo in demos])
@@ -305,14 +273,15 @@ def write_demos(
             for size in (size for size in (1, 5, 10, 25, 50, 100, 200) if size <= len(demos)):
                 names = [f"demo_{index}".encode() for index in range(size)]
                 file.create_dataset(f"mask/{size}_demos", data=np.array(names))
-        Path(temporary).replace(path)
+
+    try:
+        write_whole(path, fill)
+    except PermissionError as error:
+        raise DemoError(f"Cannot write {path}: {error.strerror or error}. {PERMISSIONS}") from error
     except OSError as error:
         raise DemoError(
             f"Cannot write {path}: {error.strerror or error}. Free space or set PVRBENCH_CACHE to another folder."
         ) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _write_demo(group: Any, demo: Demo) -> None:
@@ -325,34 +294,3 @@ def _write_demo(group: Any, demo: Demo) -> None:
     group.create_dataset("obs/state", data=demo.privileged)
     group.create_dataset("dones", data=is_last)
     group.create_dataset("rewards", data=is_last.astype(float))
-
-
-def verify_demos(task: Task, file: DemoFile) -> list[str]:
-    """Replays every demonstration's actions in the installed simulator.
-
-    Returns:
-        One line for each demonstration that no longer succeeds or goes through other states; none where all hold.
-    """
-    complaints: list[str] = []
-    env = task.make_env(None)
-    try:
-        for index in range(len(file)):
-            demo = file.demo(index)
-            env.reset(demo.seed)
-            if file.is_imported:
-                env.set_state(demo.states[0])
-            disturb = _disturb(demo.seed, file.action_noise)
-            success, first_difference = False, None
-            for step, (state, action) in enumerate(zip(demo.states, demo.actions, strict=True)):
-                if first_difference is None and not np.array_equal(env.get_state(), state):
-                    first_difference = step
-                success = env.step(disturb(action)).success
-            if not success:
-                complaints.append(f"demo_{index} (seed {demo.seed}) no longer succeeds")
-            elif first_difference is not None:
-                complaints.append(
-                    f"demo_{index} (seed {demo.seed}) succeeds through other states from step {first_difference}"
-                )
-    finally:
-        env.close()
-    return complaints

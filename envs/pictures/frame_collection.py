@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pkgutil
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +19,7 @@ import numpy as np
 
 from pvrbench.envs.base import SimulationError, Task, TaskEnv
 from pvrbench.envs.catalog import TASKS
+from pvrbench.envs.files import write_whole
 from pvrbench.envs.pictures.frame_set import (
     CLIPS,
     FRAMES,
@@ -298,16 +297,14 @@ def _assemble(folder: Path, recipe: FrameRecipe, clips: Sequence[Clip]) -> None:
 
 def _write(path: Path, fill: Callable[[Any], object]) -> None:
     """Writes a file so that it is there whole or not at all."""
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+
+    def fill_path(temporary: Path) -> None:
+        with temporary.open("wb") as file:
             fill(file)
-        Path(temporary).replace(path)
+
+    try:
+        write_whole(path, fill_path)
     except OSError as error:
         raise FrameSetError(
             f"Cannot write {path}: {error.strerror or error}. Free space; the same command goes on from there."
         ) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)

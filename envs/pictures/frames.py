@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import io
+import mmap
 import os
 import pkgutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -22,13 +23,18 @@ from jaxtyping import UInt8
 
 from pvrbench.envs.base import Task, TaskEnv
 from pvrbench.envs.demos.demo_file import Demo, DemoError, DemoFile
+from pvrbench.envs.files import PERMISSIONS, write_whole
+from pvrbench.envs.pictures.rendering import gl_renderer
 from pvrbench.envs.processes import serve_parent
-from pvrbench.envs.spec import LEAN_VERSION, TaskSpec, View
+from pvrbench.envs.spec import LEAN_VERSION, LOOKS_VERSION, TaskSpec, View
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 else:  # jaxtyping wants the bare class
     Array = np.ndarray
+
+# Length of a SHA-256 digest.
+DIGEST_BYTES = 32
 
 
 def render_demo(env: TaskEnv, demo: Demo) -> UInt8[Array, "T H W 3"]:
@@ -77,7 +83,7 @@ def load_frames(  # noqa: PLR0913 - what, whose, which, how, where; two settings
 
     # Where a process was killed, by the system for its memory most likely: on with one.
     for processes in (num_workers, 1):
-        missing = {index: path for index, path in paths.items() if not _is_whole(path, demos[index], view)}
+        missing = {index: path for index, path in paths.items() if not _is_sound(path, demos[index], view)}
         # What is there already, and what a pool finished before it broke.
         report(sum(size for index, size in sizes.items() if index not in missing) - done)
         try:
@@ -146,26 +152,47 @@ def _render(index: int, path: Path) -> int:
 
 
 def _save(path: Path, frames: UInt8[Array, "T H W 3"]) -> None:
+    """Writes an array in numpy's format with the SHA-256 of everything before it at the end, which numpy skips."""
+    content = io.BytesIO()
+    np.save(content, frames)
+    signed = content.getvalue() + hashlib.sha256(content.getbuffer()).digest()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, frames)
-        Path(temporary).replace(path)
+        write_whole(path, lambda temporary: temporary.write_bytes(signed))
+    except PermissionError as error:
+        raise DemoError(f"Cannot write {path}: {error.strerror}. {PERMISSIONS}") from error
     except OSError as error:
         raise DemoError(
             f"Cannot write {path}: {error.strerror}. Free space or set PVRBENCH_CACHE to another folder."
         ) from error
 
 
-def _is_whole(path: Path, demo: Demo, view: View) -> bool:
+def _is_sound(path: Path, demo: Demo, view: View) -> bool:
+    """Whether a file has the right shape and the content that was written.
+
+    Raises:
+        DemoError: it is there and cannot be read.
+    """
     try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END) - DIGEST_BYTES
+            if end <= 0:
+                return False
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with content, memoryview(content) as view_of_all, view_of_all[:end] as signed:
+            if hashlib.sha256(signed).digest() != bytes(view_of_all[end:]):
+                return False
         frames = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+    except FileNotFoundError:
+        return False
+    except PermissionError as error:
+        raise DemoError(f"{path} cannot be read: {error.strerror}. {PERMISSIONS}") from error
+    except (ValueError, EOFError):
         return False
     return frames.shape == (len(demo.actions), view.image_px, view.image_px, 3) and frames.dtype == np.uint8
 
 
 def _key(spec: TaskSpec, demo: Demo, view: View) -> str:
-    versions = [*(f"{name} {version(name)}" for name in spec.packages), f"lean {LEAN_VERSION}"]
+    # Drivers draw the same scene in slightly different pixels.
+    made_by = [f"lean {LEAN_VERSION}", f"looks {LOOKS_VERSION}", gl_renderer()]
+    versions = [*(f"{name} {version(name)}" for name in spec.packages), *made_by]
     return hashlib.sha256(repr([spec.name, demo.digest, astuple(view), versions]).encode()).hexdigest()

@@ -7,12 +7,8 @@ The physics model is never touched. The two are different observations and are n
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
-import importlib
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from pvrbench.envs.pictures.appearance import Appearance, appearance_of, apply_look, changed_textures
+from pvrbench.envs.pictures.gl import RenderError, configure_gl, gl_remedy, load_triton
 from pvrbench.envs.pictures.lean_meshes import simplify_meshes
-from pvrbench.envs.spec import View
+from pvrbench.envs.spec import Look, View
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -30,32 +28,6 @@ else:  # jaxtyping wants the bare class
 
 # Vertical part of the viewing direction beyond which a camera looks down and the world has no "up" in its picture.
 LOOKS_DOWN = 0.97
-
-
-class RenderError(RuntimeError):
-    """No picture can be made on this machine; the text names the packages that are missing."""
-
-
-def configure_gl() -> None:
-    """Chooses off-screen OpenGL; to be called before mujoco is imported for the first time.
-
-    EGL serves machines with and without a GPU. One software renderer a process scales with the cores, many threads
-    in each do not.
-    """
-    if sys.platform.startswith("linux"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
-        os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
-    os.environ.setdefault("LP_NUM_THREADS", "0")
-
-
-def load_triton() -> None:
-    """Loads torch's compiler, if it is installed, before OpenGL.
-
-    Both bring an LLVM of their own. Mesa's bears the other beside it; the other, loaded second, ends the process, which
-    happened when timm was imported after the first picture.
-    """
-    with contextlib.suppress(ImportError):
-        importlib.import_module("triton")
 
 
 configure_gl()
@@ -117,17 +89,50 @@ class Body:
     glow: float = 0.0
 
 
-@dataclass(slots=True)
 class _Drawing:
     """An OpenGL context with a scene's meshes and textures; environments of one scene and process share it.
 
-    Attributes:
+    Args:
         renderer: MuJoCo's own.
-        num_users: how many view renderers draw with it.
     """
 
-    renderer: Any
-    num_users: int = 0
+    def __init__(self, renderer: Any) -> None:
+        self.renderer = renderer
+        self.num_users = 0
+        self.model: Any = renderer.model
+        self.base = self.shown = appearance_of(self.model)
+
+    def show(self, appearance: Appearance) -> None:
+        """Draws the scene like this from now on; textures are uploaded where their pixels differ."""
+        if appearance is self.shown:
+            return
+        textures = appearance.arrays["tex_data"]
+        changed = [] if textures is self.shown.arrays["tex_data"] else changed_textures(self.model, textures)
+        appearance.give_to(self.model, with_textures=bool(changed))
+        self.upload(changed)
+        self.shown = appearance
+
+    def upload(self, textures: Sequence[int]) -> None:
+        """Takes over textures that were changed in the model, by their numbers."""
+        if textures:
+            self.renderer._gl_context.make_current()
+        for texture in textures:
+            mujoco.mjr_uploadTexture(self.model, self.renderer._mjr_context, texture)
+
+    def with_look(self, nominal: Appearance, look: Look) -> tuple[Appearance, Array | None]:
+        """What a scene looks like after a look was applied, and the lights' directions where the look turns them."""
+        self.show(nominal)
+        if look == Look():
+            return nominal, None
+        before = np.array(self.model.light_dir)
+        try:
+            apply_look(self.model, look)
+            changed = appearance_of(self.model, like=nominal)
+            turned = None if np.array_equal(before, self.model.light_dir) else np.array(self.model.light_dir)
+        finally:
+            nominal.give_to(self.model)
+            self.model.light_dir[:] = before
+        return changed, turned
 
 
 # By scene, size and mode: a context of a robosuite scene takes some 300 MB, and a process makes many environments.
@@ -139,11 +144,12 @@ class ViewRenderer:
 
     Args:
         model: the physics model; it is copied where the view asks for changes.
-        view: camera, size and render mode.
+        view: camera, size, render mode and look.
         camera: what the view's camera name means; by default the model's camera of that name.
 
     Raises:
         RenderError: OpenGL cannot be had.
+        LookError: there is no such look.
     """
 
     def __init__(self, model: Any, view: View, camera: Camera | None = None) -> None:
@@ -151,21 +157,41 @@ class ViewRenderer:
         camera = camera or ModelCamera(view.camera)
         self._upside_down = isinstance(camera, ModelCamera) and camera.upside_down
         self._camera = camera.name if isinstance(camera, ModelCamera) else _free_camera(camera)
+        self._look = Look.parse(view.look)
         self._key = (_content(model), view.image_px, view.render)
         if self._key not in _drawings:
             _drawings[self._key] = _Drawing(_make_renderer(_picture_model(model, view), view))
-        drawing = _drawings[self._key]
-        drawing.num_users += 1
-        self._renderer = drawing.renderer
+        self._drawing = _drawings[self._key]
+        self._drawing.num_users += 1
+        self._renderer = self._drawing.renderer
+        self._nominal = self._drawing.base
+        try:
+            self._shown, self._light_dir = self._drawing.with_look(self._nominal, self._look)
+        except BaseException:
+            self.close()
+            raise
         if not _gl_renderer:
             _gl_renderer = _driver_name()
+
+    def take_over(self, model: Any) -> None:
+        """Takes over the colours, materials, lights and textures that a reset wrote into the physics model.
+
+        Environments call it at the end of `reset`: pictures are drawn from a copy of the model. Nothing is copied
+        where nothing changed.
+
+        Args:
+            model: the physics model.
+        """
+        if not self._nominal.equals(model):
+            self._nominal = appearance_of(model, like=self._drawing.base)
+            self._shown, self._light_dir = self._drawing.with_look(self._nominal, self._look)
 
     @property
     def model(self) -> Any:
         """The model of the pictures; shared by all views of one scene and process, so changes are to be taken back."""
         return self._renderer.model
 
-    def look(self, camera: TargetCamera) -> None:
+    def take_camera(self, camera: TargetCamera) -> None:
         """Takes another camera from now on."""
         self._camera, self._upside_down = _free_camera(camera), False
 
@@ -190,16 +216,14 @@ class ViewRenderer:
             data: the state.
             bodies: what else is seen in it.
         """
-        self._renderer.update_scene(data, camera=self._camera)
+        self._update(data)
         for body in bodies:
             self._add(body)
         return self._picture()
 
     def upload_textures(self, textures: Sequence[int]) -> None:
         """Takes over textures that were changed in the model, by their numbers."""
-        self._renderer._gl_context.make_current()
-        for texture in textures:
-            mujoco.mjr_uploadTexture(self.model, self._renderer._mjr_context, texture)
+        self._drawing.upload(textures)
 
     def render_marks(self, data: Any) -> UInt8[Array, "H W 3"]:
         """The picture with a red ball before the camera and a blue one straight below it in the world.
@@ -207,7 +231,7 @@ class ViewRenderer:
         It shows whether pictures are upright and their colours in order, whatever the scene looks like
         (`pvrbench.envs.checks`). For a camera that looks straight down, "below" is below in its own picture.
         """
-        self._renderer.update_scene(data, camera=self._camera)
+        self._update(data)
         scene = self._renderer.scene
         eye = scene.camera[0]
         forward, up = np.array(eye.forward, np.float64), np.array(eye.up, np.float64)
@@ -224,6 +248,18 @@ class ViewRenderer:
             size = (0.12 * distance, 0.0, 0.0)
             self._add(Body(shape="SPHERE", size=size, pos=(float(x), float(y), float(z)), rgb=colour, glow=1.0))
         return self._picture()
+
+    def _update(self, data: Any) -> None:
+        self._drawing.show(self._shown)
+        self._renderer.update_scene(data, camera=self._camera)
+        if self._light_dir is None:
+            return
+        # The scene's lights come from the state, so a look turns them here; the headlight, if it is on, is the first.
+        model, lights = self.model, self._renderer.scene.lights
+        active = [light for light in range(model.nlight) if model.light_active[light]]
+        for number, light in enumerate(active, start=int(bool(model.vis.headlight.active))):
+            if model.light_bodyid[light] == 0 and number < self._renderer.scene.nlight:
+                lights[number].dir[:] = self._light_dir[light]
 
     def _add(self, body: Body) -> None:
         scene = self._renderer.scene
@@ -256,10 +292,7 @@ def _make_renderer(model: Any, view: View) -> Any:
     try:
         renderer = mujoco.Renderer(model, view.image_px, view.image_px)
     except Exception as error:
-        raise RenderError(
-            f"Off-screen OpenGL does not work here ({error}). Install software EGL (Debian: apt-get install "
-            "libegl1 libgl1 libgl1-mesa-dri) and set MUJOCO_GL=egl; `pvrbench doctor` checks it."
-        ) from error
+        raise RenderError(f"Off-screen OpenGL does not work here ({error}). {gl_remedy()}") from error
     if view.render == "lean":
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0

@@ -173,4 +173,4 @@ def foreign_bodies(table: Table, seed: int) -> list[Body]:
 def dress(renderer: ViewRenderer, looks: Looks, camera: TargetCamera, seed: int) -> None:
     """Varies the light and colours of a renderer's scene and its camera, all drawn from one seed."""
     vary(renderer.model, looks, seed)
-    renderer.look(jitter(camera, seed + 1))
+    renderer.take_camera(jitter(camera, seed + 1))

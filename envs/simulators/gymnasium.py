@@ -18,7 +18,8 @@ from jaxtyping import Float32, Float64, UInt8
 from pvrbench.envs.base import Array, InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from pvrbench.envs.demos.demo_file import DemoError
 from pvrbench.envs.initial_states import make_initial_states
-from pvrbench.envs.pictures.rendering import ViewRenderer, configure_gl
+from pvrbench.envs.pictures.gl import configure_gl
+from pvrbench.envs.pictures.rendering import ViewRenderer
 from pvrbench.envs.spec import Split, TaskSpec, View
 
 configure_gl()
@@ -75,6 +76,8 @@ class GymnasiumEnv:
         full, _ = self._simulator.reset(seed=seed)
         self._full = np.asarray(full, np.float64)
         mujoco.mj_forward(self._model, self._data)
+        if self._renderer is not None:
+            self._renderer.take_over(self._model)
         return self.observe()
 
     def step(self, action: Float32[Array, " A"]) -> StepResult:

@@ -13,7 +13,8 @@ from jaxtyping import Float32, Float64, UInt8
 
 from pvrbench.envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from pvrbench.envs.initial_states import make_initial_states
-from pvrbench.envs.pictures.rendering import Camera, ModelCamera, TargetCamera, ViewRenderer, configure_gl
+from pvrbench.envs.pictures.gl import configure_gl
+from pvrbench.envs.pictures.rendering import Camera, ModelCamera, TargetCamera, ViewRenderer
 from pvrbench.envs.privileged import enlarge_near
 from pvrbench.envs.spec import Split, TaskSpec, View
 
@@ -93,6 +94,8 @@ class MetaworldEnv:
         self._site_pos = self._model.site_pos.copy()
         self._renderer = None if view is None else ViewRenderer(self._model, view, CAMERAS[view.camera])
         self._full: Float64[Array, " F"] = np.zeros(39)
+        self.was_solved = False
+        """Whether the task has been solved since the last reset."""
 
     @property
     def scene(self) -> tuple[Any, Any]:
@@ -107,8 +110,13 @@ class MetaworldEnv:
         self._model.site_pos[:] = self._site_pos
         self._simulator._did_see_sim_exception = False
         self._simulator.seed(seed)
-        self._full, _ = self._simulator.reset()
+        self._simulator.reset()
         mujoco.mj_forward(self._model, self._data)
+        self.was_solved = False
+        # Some resets return what was seen before the objects were put in place.
+        self._full = self._simulator._get_obs()
+        if self._renderer is not None:
+            self._renderer.take_over(self._model)
         return self.observe()
 
     def step(self, action: Float32[Array, " A"]) -> StepResult:
@@ -125,7 +133,9 @@ class MetaworldEnv:
         self._full, _, _, _, info = self._simulator.step(np.clip(action, -1.0, 1.0))
         if self._simulator._did_see_sim_exception or not np.all(np.isfinite(self._data.qpos)):
             raise SimulationError(f"{self.spec.name}: the physics became unstable; the episode cannot go on.")
-        return StepResult(self.observe(), bool(info["success"]))
+        success = bool(info["success"])
+        self.was_solved = self.was_solved or success
+        return StepResult(self.observe(), success)
 
     def expert_observation(self) -> Float64[Array, " 39"]:
         """What Meta-World's scripted policies read."""
@@ -169,6 +179,8 @@ class MetaworldEnv:
             )
         mujoco.mj_setState(self._model, self._data, state, _STATE)
         mujoco.mj_forward(self._model, self._data)
+        # The forward pass overwrites the solver's warm start, which is part of the state.
+        mujoco.mj_setState(self._model, self._data, state, _STATE)
         self._full = self._simulator._get_obs()
 
     def close(self) -> None:
@@ -204,7 +216,8 @@ class MetaworldTask:
         clock = count()
 
         def act() -> Float32[Array, " A"]:
-            if next(clock) % (attempt_steps + len(RETREAT)) >= attempt_steps:
+            is_stuck = next(clock) % (attempt_steps + len(RETREAT)) >= attempt_steps
+            if is_stuck and not simulator.was_solved:
                 return RETREAT[0].copy()
             with warnings.catch_warnings():
                 # The policies ask for more than full speed, knowing that the environment clips.

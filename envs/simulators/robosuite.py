@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from pvrbench.envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
-from pvrbench.envs.pictures.rendering import ViewRenderer, configure_gl
+from pvrbench.envs.pictures.gl import configure_gl
+from pvrbench.envs.pictures.rendering import ViewRenderer
 from pvrbench.envs.spec import Split, TaskSpec, View
 
 configure_gl()
@@ -64,6 +65,21 @@ _COLLISION_GROUP, _UNDRAWN_GROUP = 0, 5
 """robosuite's group of collision shapes, and one that MuJoCo's default visual options leave out."""
 
 
+SIMULATOR_ARGUMENTS: Mapping[str, Any] = {
+    "robots": "Panda",
+    "control_freq": 20,
+    "hard_reset": False,
+    "ignore_done": True,
+}
+"""What robosuite's environments are made with, besides the controller."""
+
+
+def controller_config() -> dict[str, Any]:
+    """Robosuite's ordinary configuration of the Panda's controllers."""
+    with _without_robosuite_chatter():
+        return dict(robosuite.load_composite_controller_config(robot="Panda"))
+
+
 def load_task(spec: TaskSpec) -> RobosuiteTask:
     """The task that a row of the catalog describes."""
     return RobosuiteTask(spec)
@@ -78,15 +94,12 @@ def make_simulator(name: str) -> Any:
     with _without_robosuite_chatter():
         simulator: Any = robosuite.make(
             name,
-            robots="Panda",
-            controller_configs=robosuite.load_composite_controller_config(robot="Panda"),
-            control_freq=20,
+            **SIMULATOR_ARGUMENTS,
+            controller_configs=controller_config(),
             has_renderer=False,
             has_offscreen_renderer=False,
             use_camera_obs=False,
             renderer="mujoco",  # the default starts an interactive viewer
-            hard_reset=False,
-            ignore_done=True,
             seed=_CONSTRUCTION_SEED,
         )
     return simulator
@@ -134,6 +147,8 @@ class RobosuiteEnv:
         self._simulator.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
         self._simulator.reset()
         self._control = ArmControl(self._simulator)
+        if self._renderer is not None:
+            self._renderer.take_over(self._model)
         return self.observe()
 
     def step(self, action: Float32[Array, " A"]) -> StepResult:

@@ -99,7 +99,10 @@ class StackedHead:
 def _shape(job: TrainJob) -> object:
     readout = None
     if job.trained_readout is not None:
-        readout = (type(job.trained_readout), tuple((name, tuple(value.shape)) for name, value in job.trained_readout.state_dict().items()))
+        readout = (
+            type(job.trained_readout),
+            tuple((name, tuple(value.shape)) for name, value in job.trained_readout.state_dict().items()),
+        )
     return tuple(job.features.shape[1:]), job.proprio.shape[1], job.actions.shape[1], readout
 
 

@@ -1,7 +1,8 @@
-"""A package of one's own: an encoder and a head for pvrbench. Specs are data, so listing them imports no torch."""
+"""A package of one's own: an encoder, a head and a readout. Specs are data, so listing them imports no torch."""
 
 from typing import Any
 
+from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.policies.spec import HeadOptions, HeadSpec
 
@@ -15,6 +16,10 @@ reference = {"reference": "pvrbench_example:mean_colour"}
 COLOUR = EncoderSpec(
     name="example_colour", entry_point="pvrbench.encoders.families.custom:load", objective="none", image_size=0,
     options=reference, outputs=("pooled",), default_readout="pooled", feature_dim=3, licence="MIT",
+)  # fmt: skip
+MAX = ReadoutSpec(
+    name="example_max", entry_point="pvrbench_example_readout:MaxPooling", description="maximum over the patch grid",
+    reads=("grid",), raw_grid=True,
 )  # fmt: skip
 
 

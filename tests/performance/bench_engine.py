@@ -26,17 +26,17 @@ from pvrbench.benchmark.catalog import encoders, heads, readouts, tasks
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.config import EngineConfig
 from pvrbench.benchmark.engine.features import TileEncoder
-from pvrbench.benchmark.engine.machine import available_mib, num_cores, sized
+from pvrbench.benchmark.engine.hardware import available_mib, num_cores, sized
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor
 from pvrbench.benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
 from pvrbench.benchmark.engine.simulator import SimulatorPool
-from pvrbench.benchmark.engine.workplace import load_encoder, load_task
+from pvrbench.benchmark.engine.context import load_encoder, load_task
 from pvrbench.encoders.base import Features
 from pvrbench.encoders.readouts.catalog import ReadoutSpec
 from pvrbench.encoders.readouts.reading import read
 from pvrbench.envs.base import Task
-from pvrbench.envs.demos.demo_file import collect_demos
+from pvrbench.envs.demos.collection import collect_demos
 from pvrbench.envs.pictures.frames import render_demo
 from pvrbench.envs.spec import View
 from pvrbench.policies.base import TrainJob

@@ -24,7 +24,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from pvrbench.benchmark.engine.machine import num_cores
+from pvrbench.benchmark.engine.hardware import num_cores
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor
 from pvrbench.benchmark.engine.trainers import Trainers

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from pvrbench.benchmark.catalog import tasks
-from pvrbench.benchmark.engine.machine import num_cores
+from pvrbench.benchmark.engine.hardware import num_cores
 from pvrbench.benchmark.engine.provenance import processor
-from pvrbench.benchmark.engine.workplace import load_task
-from pvrbench.envs.demos.demo_file import collect_demos
+from pvrbench.benchmark.engine.context import load_task
+from pvrbench.envs.demos.collection import collect_demos
 from pvrbench.envs.demos.robomimic_file import export_demos
 from pvrbench.envs.spec import View
 

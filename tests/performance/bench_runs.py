@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pvrbench.benchmark.engine.machine import num_cores
+from pvrbench.benchmark.engine.hardware import num_cores
 from pvrbench.benchmark.engine.provenance import processor
 
 BASE = {

@@ -15,7 +15,8 @@ from pvrbench.benchmark.analysis.comparison import ReportError, incomparable, lo
 from pvrbench.benchmark.analysis.estimates import clustered_spread, log_weights, mean_interval, wilson
 from pvrbench.benchmark.analysis.pairing import paired_difference
 from pvrbench.benchmark.analysis.statistics import Contender, analyse
-from pvrbench.benchmark.records.schema import Cell, CellRecord, Cost, Digests, Episode, Provenance, Settings
+from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.schema import CellRecord, Cost, Digests, Episode, Provenance, Settings
 from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.benchmark.reporting.report import write_report
 

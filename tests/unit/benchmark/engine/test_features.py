@@ -12,7 +12,7 @@ import torch
 from pvrbench.benchmark.catalog import encoders, readouts
 from pvrbench.benchmark.engine.cache import FeatureCache
 from pvrbench.benchmark.engine.features import FrameFeatures, TileEncoder, demo_features
-from pvrbench.benchmark.engine.workplace import load_encoder
+from pvrbench.benchmark.engine.context import load_encoder
 from pvrbench.encoders.readouts.reading import read
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pvrbench.benchmark.catalog import encoders
 from pvrbench.benchmark.engine.features import FeatureError, TileEncoder
 from pvrbench.benchmark.engine.lanes import EncoderLanes
-from pvrbench.benchmark.engine.workplace import load_encoder
+from pvrbench.benchmark.engine.context import load_encoder
 from pvrbench.encoders.base import Features
 from pvrbench.envs.base import Array
 

@@ -15,7 +15,7 @@ from pvrbench.benchmark.catalog import encoders, readouts, tasks
 from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
 from pvrbench.benchmark.engine.simulator import SimulatorPool, SimulatorStartError
-from pvrbench.benchmark.engine.workplace import load_encoder
+from pvrbench.benchmark.engine.context import load_encoder
 from pvrbench.benchmark.records.schema import Episode
 from pvrbench.envs.spec import TaskSpec
 from pvrbench.policies.base import TrainedHead

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pvrbench.benchmark.records.schema import Cell, CellRecord, Cost, Digests, Episode, Provenance, Settings
+from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.schema import CellRecord, Cost, Digests, Episode, Provenance, Settings
 from pvrbench.benchmark.records.store import RecordError, RecordStore, read_record
 
 

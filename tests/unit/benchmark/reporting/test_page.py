@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pvrbench.benchmark.analysis.statistics import Contender
-from pvrbench.benchmark.records.schema import Cell
+from pvrbench.benchmark.records.keys import Cell
 from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.benchmark.reporting.clip import video_grid
 from pvrbench.benchmark.reporting.report import write_report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from pvrbench.encoders.base import Features
+from pvrbench.encoders.readouts.base import Readout, compact, load_readout
 from pvrbench.encoders.readouts.catalog import READOUTS, applies
-from pvrbench.encoders.readouts.modules import PrincipalComponents, RMSNorm
-from pvrbench.encoders.readouts.reading import compact, fit_readout, read
+from pvrbench.encoders.readouts.modules import RMSNorm
+from pvrbench.encoders.readouts.principal_components import PrincipalComponents
+from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.spec import EncoderSpec
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "readouts.json").read_text())
@@ -31,14 +34,14 @@ def features(rows: int = 6, channels: int = 64, side: int = 14, seed: int = 0) -
 
 
 def trained(name: str, rows: Tensor, seed: int = 0, budget_dim: int | None = None) -> nn.Module:
-    stage = fit_readout(READOUTS[name], rows, seed, budget_dim)
+    stage = load_readout(READOUTS[name]).fit(rows, seed, budget_dim)
     assert stage is not None
     return stage
 
 
 def width(name: str, found: Features, budget_dim: int | None = None) -> int:
-    rows = read(READOUTS[name], found)
-    stage = fit_readout(READOUTS[name], rows, 0, budget_dim)
+    rows = load_readout(READOUTS[name]).read(found)
+    stage = load_readout(READOUTS[name]).fit(rows, 0, budget_dim)
     return (rows if stage is None else stage(rows)).shape[1]
 
 
@@ -70,7 +73,7 @@ def test_every_row_of_the_catalog_can_be_read_and_fitted() -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_initialisation_depends_on_the_seed_alone(name: str) -> None:
-    rows = read(READOUTS[name], features(channels=3 if name == "cnn" else 64))
+    rows = load_readout(READOUTS[name]).read(features(channels=3 if name == "cnn" else 64))
     stages: list[Tensor] = []
     for seed, noise in ((1, 0), (1, 5), (2, 0)):
         torch.manual_seed(noise)
@@ -81,7 +84,7 @@ def test_initialisation_depends_on_the_seed_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_trained_stages_can_be_trained_many_at_once(name: str) -> None:
-    rows = read(READOUTS[name], features(channels=3 if name == "cnn" else 64))
+    rows = load_readout(READOUTS[name]).read(features(channels=3 if name == "cnn" else 64))
     stages = [trained(name, rows, seed, 16) for seed in range(2)]
     parameters, buffers = stack_module_state(stages)
 
@@ -96,9 +99,9 @@ def test_trained_stages_can_be_trained_many_at_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in READOUTS if name != "cnn"])
 def test_a_row_does_not_depend_on_its_companions(name: str) -> None:
-    rows = read(READOUTS[name], features())
-    stage = fit_readout(READOUTS[name], rows, 0, None)
-    alone = read(READOUTS[name], _first(features()))
+    rows = load_readout(READOUTS[name]).read(features())
+    stage = load_readout(READOUTS[name]).fit(rows, 0, None)
+    alone = load_readout(READOUTS[name]).read(_first(features()))
     if stage is not None:
         rows, alone = stage(rows), stage(alone)
     torch.testing.assert_close(rows[:1], alone, rtol=1e-5, atol=1e-6)
@@ -113,7 +116,7 @@ def _first(found: Features) -> Features:
 
 def test_equal_budget_makes_wide_and_narrow_encoders_train_the_same_number_of_parameters_after_the_projection() -> None:
     def after(channels: int) -> int:
-        rows = read(READOUTS["attention"], features(channels=channels))
+        rows = load_readout(READOUTS["attention"]).read(features(channels=channels))
         stage = trained("attention", rows, 0, 32)
         return sum(p.numel() for p in stage.parameters()) - 32 * channels
 
@@ -186,11 +189,107 @@ def test_compact_averages_whole_blocks(side: int, kept: int) -> None:
 
 def test_a_missing_field_is_named() -> None:
     with pytest.raises(ValueError, match="Readout 'class_token' reads class_token, which the encoder does not give"):
-        read(READOUTS["class_token"], Features(grid=torch.zeros(1, 2, 3, 3)))
+        load_readout(READOUTS["class_token"]).read(Features(grid=torch.zeros(1, 2, 3, 3)))
+
+
+@pytest.mark.parametrize("budget_dim", [None, 16])
+@pytest.mark.parametrize("name", sorted(READOUTS))
+def test_a_saved_module_is_rebuilt_without_data(name: str, budget_dim: int | None) -> None:
+    readout = load_readout(READOUTS[name])
+    rows = readout.read(features(channels=3 if name == "cnn" else 64))
+    fitted, empty = readout.fit(rows, 3, budget_dim), readout.empty(tuple(rows.shape[1:]), budget_dim)
+    if fitted is None:
+        assert empty is None
+        return
+    assert empty is not None
+    empty.load_state_dict(fitted.state_dict(), strict=True)
+    assert torch.equal(empty(rows), fitted(rows))
+
+
+def test_components_of_another_encoder_are_refused() -> None:
+    readout = load_readout(READOUTS["grid_pca"])
+    empty = readout.empty((128,), None)
+    assert empty is not None
+    with pytest.raises(RuntimeError, match="size mismatch for mean"):
+        empty.load_state_dict(PrincipalComponents(torch.randn(9, 64), 4).state_dict())
+
+
+VIT = EncoderSpec(name="vit", entry_point="m:f", objective="o", feature_dim=64, grid_side=14)
+
+
+@pytest.mark.parametrize("name", sorted(set(READOUTS) - {"pooled"}))
+def test_the_width_that_the_head_is_given_is_known_without_loading(name: str) -> None:
+    encoder = replace(VIT, feature_dim=3, grid_side=84) if name == "cnn" else VIT
+    found = features(rows=300, channels=encoder.feature_dim, side=encoder.grid_side)
+    kept = found if READOUTS[name].raw_grid else compact(found)
+    for budget_dim in (None, 32):
+        readout = load_readout(READOUTS[name])
+        rows = readout.read(kept)
+        module = readout.fit(rows, 0, budget_dim)
+        given = (rows if module is None else module(rows[:2])).shape[1]
+        if budget_dim is None or READOUTS[name].width == 0:
+            # The compression layer rounds to whole channels.
+            assert READOUTS[name].output_dim(encoder, budget_dim) == pytest.approx(given, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"side": 0}, r"Readout 'mine': option side=0 is not valid: input should be greater than 0\."),
+        ({"side": "4"}, r"Readout 'mine': option side='4' is not valid: input should be a valid integer\."),
+        ({}, r"Readout 'mine': option side is not valid: field required\."),
+        ({"side": 2, "size": 2}, r"Readout 'mine' has no option 'size'\. It has side\."),
+    ],
+)
+def test_options_are_checked(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_readout(replace(READOUTS["grid2"], name="mine", options=options))
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "message"),
+    [
+        ("absent:Thing", "'absent:Thing' cannot be imported: ModuleNotFoundError"),
+        ("json:Thing", "json has no attribute 'Thing'"),
+        ("json", "is not an entry point. Write it as module:attribute"),
+        ("builtins:repr", "gives a str, which lacks spec, read, fit or empty"),
+    ],
+)
+def test_an_entry_point_that_is_no_readout_is_refused_in_one_line(entry_point: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        load_readout(replace(READOUTS["mean"], entry_point=entry_point))
+    assert "\n" not in str(error.value)
+
+
+class MaxPooling:
+    """A readout of somebody else's, which shares nothing with those here but the protocol."""
+
+    def __init__(self, spec: ReadoutSpec) -> None:
+        self.spec = spec
+
+    def read(self, features: Features) -> Tensor:
+        assert features.grid is not None
+        return features.grid.amax(dim=(2, 3))
+
+    def fit(self, train_features: Tensor, seed: int, budget_dim: int | None) -> nn.Module | None:
+        del seed
+        return self.empty(tuple(train_features.shape[1:]), budget_dim)
+
+    def empty(self, feature_shape: tuple[int, ...], budget_dim: int | None) -> nn.Module | None:
+        del feature_shape, budget_dim
+
+
+def test_a_readout_may_bring_code_of_its_own() -> None:
+    spec = ReadoutSpec(name="max", entry_point=f"{__name__}:MaxPooling", description="max", reads=("grid",))
+    readout = load_readout(spec)
+    assert isinstance(readout, Readout)
+    found = features()
+    assert found.grid is not None
+    assert torch.equal(readout.read(found), found.grid.flatten(2).max(dim=2).values)
 
 
 def test_which_readouts_apply_to_which_encoders() -> None:
-    vit = EncoderSpec(name="vit", entry_point="m:f", objective="o", feature_dim=384, grid_side=14)
+    vit = replace(VIT, feature_dim=384)
     pixels = EncoderSpec(name="pixels", entry_point="m:f", objective="o", outputs=("grid",), feature_dim=3, grid_side=7)
     small = EncoderSpec(name="small", entry_point="m:f", objective="o", outputs=("grid",), feature_dim=512, grid_side=4)
     assert applies(READOUTS["class_token"], vit)
@@ -200,3 +299,5 @@ def test_which_readouts_apply_to_which_encoders() -> None:
     assert not applies(READOUTS["grid7"], small)
     assert applies(READOUTS["cnn"], pixels)
     assert not applies(READOUTS["cnn"], vit)
+    alone = replace(pixels, only_readouts=("cnn",))
+    assert [name for name in READOUTS if applies(READOUTS[name], alone)] == ["cnn"]

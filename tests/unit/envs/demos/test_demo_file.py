@@ -14,11 +14,12 @@ import pytest
 
 from pvrbench.envs.base import Array, Task
 from pvrbench.envs.catalog import TASKS
-from pvrbench.envs.demos.demo_file import DemoError, DemoFile, collect_demos, verify_demos
+from pvrbench.envs.demos.collection import collect_demos, verify_demos
+from pvrbench.envs.demos.demo_file import DemoError, DemoFile
+from pvrbench.envs.demos.demo_set import DemoSet
 from pvrbench.envs.demos.robomimic_file import export_demos, import_demos
-from pvrbench.envs.pictures.frames import load_frames
 from pvrbench.envs.simulators.metaworld import load_task
-from pvrbench.envs.spec import View
+from pvrbench.envs.spec import FIRST_SUCCESS, View
 
 SPEC = TASKS["metaworld/reach-v3"]
 
@@ -29,16 +30,20 @@ def task() -> Task:
 
 
 @pytest.fixture(scope="module")
-def file(task: Task, tmp_path_factory: pytest.TempPathFactory) -> DemoFile:
+def file(task: Task, tmp_path_factory: pytest.TempPathFactory) -> DemoSet:
     return collect_demos(task, 5, tmp_path_factory.mktemp("demos") / "reach.hdf5")
 
 
-def copy_of(file: DemoFile, path: Path) -> Path:
+def opened(path: Path) -> DemoSet:
+    return DemoSet.open(path, SPEC, 0.0, FIRST_SUCCESS)
+
+
+def copy_of(file: DemoSet, path: Path) -> Path:
     path.write_bytes(file.path.read_bytes())
     return path
 
 
-def test_demos_are_the_first_successes_in_robomimics_schema(file: DemoFile) -> None:
+def test_demos_are_the_first_successes_in_robomimics_schema(file: DemoSet) -> None:
     assert [file.demo(index).seed for index in range(5)] == [0, 1, 2, 3, 4]
     with h5py.File(file.path, "r") as content:
         data: Any = content["data"]
@@ -52,16 +57,14 @@ def test_demos_are_the_first_successes_in_robomimics_schema(file: DemoFile) -> N
         assert [name.decode() for name in masks["5_demos"]] == [f"demo_{index}" for index in range(5)]
 
 
-def test_extending_keeps_the_prefix_and_equals_one_collection(task: Task, file: DemoFile, tmp_path: Path) -> None:
+def test_extending_keeps_the_prefix_and_equals_one_collection(task: Task, file: DemoSet, tmp_path: Path) -> None:
     collect_demos(task, 2, tmp_path / "grown.hdf5")
     grown = collect_demos(task, 5, tmp_path / "grown.hdf5")
     assert grown.digests == file.digests
     assert grown.digest_of(2) != grown.digest_of(5)
 
 
-def test_interruption_keeps_what_is_finished_and_resumes_to_the_same(
-    task: Task, file: DemoFile, tmp_path: Path
-) -> None:
+def test_interruption_keeps_what_is_finished_and_resumes_to_the_same(task: Task, file: DemoSet, tmp_path: Path) -> None:
     finished: list[int] = []
 
     def interrupt(count: int) -> None:
@@ -78,7 +81,7 @@ def test_interruption_keeps_what_is_finished_and_resumes_to_the_same(
 
 
 def test_full_disk_is_one_line_and_leaves_the_old_file(
-    task: Task, file: DemoFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: Task, file: DemoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "reach.hdf5"
     collect_demos(task, 1, path)
@@ -90,22 +93,24 @@ def test_full_disk_is_one_line_and_leaves_the_old_file(
         patch.setattr(h5py.Group, "create_dataset", no_space)
         with pytest.raises(DemoError, match=r"Cannot write .*No space left on device.*Free space"):
             collect_demos(task, 2, path)
-    assert DemoFile(path).digests == file.digests[:1]
+    assert opened(path).digests == file.digests[:1]
     assert [item.name for item in tmp_path.iterdir()] == ["reach.hdf5"]
 
 
-def test_truncated_and_foreign_files_are_refused(file: DemoFile, tmp_path: Path) -> None:
+def test_truncated_and_foreign_files_are_refused(file: DemoSet, tmp_path: Path) -> None:
     truncated = copy_of(file, tmp_path / "truncated.hdf5")
     truncated.write_bytes(truncated.read_bytes()[:5000])
     foreign = tmp_path / "foreign.hdf5"
     foreign.write_text("no HDF5 at all")
-    for path in (truncated, foreign, tmp_path / "absent.hdf5"):
+    for path in (truncated, foreign):
         with pytest.raises(DemoError, match="is not a sound demonstration file"):
             DemoFile(path)
+    with pytest.raises(DemoError, match="There is no demonstration file"):
+        DemoFile(tmp_path / "absent.hdf5")
 
 
 @pytest.mark.parametrize("attack", ["huge", "external", "text"])
-def test_a_hostile_file_is_refused_before_it_is_read(file: DemoFile, tmp_path: Path, attack: str) -> None:
+def test_a_hostile_file_is_refused_before_it_is_read(file: DemoSet, tmp_path: Path, attack: str) -> None:
     path = copy_of(file, tmp_path / "hostile.hdf5")
     with h5py.File(path, "r+") as content:
         group: Any = content["data/demo_0"]
@@ -120,7 +125,7 @@ def test_a_hostile_file_is_refused_before_it_is_read(file: DemoFile, tmp_path: P
         DemoFile(path).demo(0)
 
 
-def test_tampering_is_seen_when_a_demonstration_is_read(file: DemoFile, tmp_path: Path) -> None:
+def test_tampering_is_seen_when_a_demonstration_is_read(file: DemoSet, tmp_path: Path) -> None:
     path = copy_of(file, tmp_path / "tampered.hdf5")
     with h5py.File(path, "r+") as content:
         content["data/demo_1/actions"][0] = 0.123  # pyright: ignore[reportIndexIssue] # h5py's union of node types
@@ -132,9 +137,9 @@ def test_tampering_is_seen_when_a_demonstration_is_read(file: DemoFile, tmp_path
         tampered.demo(5)
 
 
-def test_another_task_or_simulator_version_is_named(file: DemoFile, tmp_path: Path) -> None:
+def test_another_task_or_simulator_version_is_named(file: DemoSet, tmp_path: Path) -> None:
     with pytest.raises(DemoError, match="holds demonstrations of 'metaworld/reach-v3', not of 'robosuite/lift'"):
-        DemoFile(file.path, TASKS["robosuite/lift"])
+        DemoSet.open(file.path, TASKS["robosuite/lift"], 0.0, FIRST_SUCCESS)
     path = copy_of(file, tmp_path / "old.hdf5")
     with h5py.File(path, "r+") as content:
         attributes: Any = content["data"].attrs
@@ -142,19 +147,19 @@ def test_another_task_or_simulator_version_is_named(file: DemoFile, tmp_path: Pa
         arguments["packages"]["mujoco"] = "2.3.7"
         attributes["env_args"] = json.dumps(arguments)
     with pytest.raises(DemoError, match=r"another simulator \(mujoco 2\.3\.7 there, .* here\)"):
-        DemoFile(path, SPEC)
+        opened(path)
 
 
-def test_a_file_of_another_schema_is_named(file: DemoFile, tmp_path: Path) -> None:
+def test_a_file_of_another_schema_is_named(file: DemoSet, tmp_path: Path) -> None:
     path = copy_of(file, tmp_path / "schema.hdf5")
     with h5py.File(path, "r+") as content:
         attributes: Any = content["data"].attrs
         attributes["schema"] = 1
-    with pytest.raises(DemoError, match=r"another version of pvrbench \(schema 1, here 2\)\. Remove it"):
+    with pytest.raises(DemoError, match=r"another version of pvrbench \(schema 1, here 2\)\. Use that version"):
         DemoFile(path)
 
 
-def test_replay_verifies_and_names_what_differs(task: Task, file: DemoFile, tmp_path: Path) -> None:
+def test_replay_verifies_and_names_what_differs(task: Task, file: DemoSet, tmp_path: Path) -> None:
     assert verify_demos(task, file) == []
     path = copy_of(file, tmp_path / "other.hdf5")
     digests = list(file.digests)
@@ -163,11 +168,11 @@ def test_replay_verifies_and_names_what_differs(task: Task, file: DemoFile, tmp_
         group["actions"][:] = 0.0
         demo = dataclasses.replace(file.demo(0), actions=np.zeros_like(file.demo(0).actions))
         content["data"].attrs["digests"] = json.dumps([demo.digest, *digests[1:]])
-    (complaint,) = verify_demos(task, DemoFile(path))
+    (complaint,) = verify_demos(task, opened(path))
     assert complaint == "demo_0 (seed 0) no longer succeeds"
 
 
-def test_action_noise_disturbs_states_but_not_labels_and_replays(task: Task, file: DemoFile, tmp_path: Path) -> None:
+def test_action_noise_disturbs_states_but_not_labels_and_replays(task: Task, file: DemoSet, tmp_path: Path) -> None:
     noisy = collect_demos(task, 2, tmp_path / "noisy.hdf5", action_noise=0.2)
     assert np.array_equal(noisy.demo(0).actions[0], file.demo(0).actions[0])
     assert not np.array_equal(noisy.demo(0).states[1], file.demo(0).states[1])
@@ -177,7 +182,7 @@ def test_action_noise_disturbs_states_but_not_labels_and_replays(task: Task, fil
 
 
 def test_export_fills_images_and_import_gives_the_demonstrations_back(
-    task: Task, file: DemoFile, tmp_path: Path
+    task: Task, file: DemoSet, tmp_path: Path
 ) -> None:
     view = View(camera="left_cap2", image_px=32, render="lean")
     exported = tmp_path / "exported.hdf5"
@@ -187,7 +192,9 @@ def test_export_fills_images_and_import_gives_the_demonstrations_back(
         images: Array = demo["obs/left_cap2_image"][:]
         assert images.shape == (len(file.demo(0).actions), 32, 32, 3)
         assert np.array_equal(demo["next_obs/proprio"][:-1], demo["obs/proprio"][1:])
-    imported = import_demos(task, exported, tmp_path / "imported.hdf5")
+    imported, notes = import_demos(task, exported, tmp_path / "imported.hdf5")
+    assert (notes, verify_demos(task, imported)) == ((), [])
+    assert imported.manifest.source is not None
     for index in range(5):
         assert np.array_equal(imported.demo(index).states, file.demo(index).states)
         assert np.array_equal(imported.demo(index).actions, file.demo(index).actions)
@@ -202,9 +209,9 @@ def test_import_of_another_robot_is_refused(task: Task, tmp_path: Path) -> None:
         import_demos(task, path, tmp_path / "imported.hdf5")
 
 
-def test_frames_equal_a_live_rollout_and_damage_is_mended(task: Task, file: DemoFile, tmp_path: Path) -> None:
+def test_frames_equal_a_live_rollout_and_damage_is_mended(task: Task, file: DemoSet, tmp_path: Path) -> None:
     view = View(camera="corner2", image_px=48, render="lean")
-    frames = load_frames(SPEC, file, [0, 2], view, tmp_path, num_workers=2)
+    frames = file.frames(view, tmp_path, [0, 2], num_workers=2)
     env = task.make_env(view)
     for index, images in zip((0, 2), frames, strict=True):
         demo = file.demo(index)
@@ -216,4 +223,4 @@ def test_frames_equal_a_live_rollout_and_damage_is_mended(task: Task, file: Demo
     before = np.array(frames[0])
     for path in tmp_path.glob("*.npy"):
         path.write_bytes(path.read_bytes()[:200])
-    assert np.array_equal(load_frames(SPEC, file, [0], view, tmp_path)[0], before)
+    assert np.array_equal(file.frames(view, tmp_path, [0])[0], before)

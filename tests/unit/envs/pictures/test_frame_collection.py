@@ -139,7 +139,7 @@ def test_looks_change_the_picture_and_not_the_physics(push: tuple[Any, Any, View
     assert np.abs(first.astype(int) - second).mean() > 5
     assert np.array_equal(env.get_state(), state)
     vary(renderer.model, looks, 3, strength=0.0)
-    renderer.look(CAMERA)
+    renderer.take_camera(CAMERA)
     assert np.array_equal(renderer.render(data), plain)
 
 

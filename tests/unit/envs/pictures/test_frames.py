@@ -82,7 +82,7 @@ def file(spec: TaskSpec, tmp_path: Path) -> DemoFile:
     ones = np.ones((NUM_STEPS, 1), np.float32)
     demos = [Demo(seed, ones, np.full((NUM_STEPS, 1), 10.0 + seed), ones, ones) for seed in range(4)]
     write_demos(tmp_path / "demos.hdf5", spec, demos)
-    return DemoFile(tmp_path / "demos.hdf5", spec)
+    return DemoFile(tmp_path / "demos.hdf5")
 
 
 @pytest.mark.timeout(60)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pvrbench.benchmark.catalog import tasks
-from pvrbench.benchmark.engine.workplace import load_task
+from pvrbench.benchmark.engine.context import load_task
 from pvrbench.envs.base import Array
 from pvrbench.envs.spec import RenderMode, View
 

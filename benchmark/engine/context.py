@@ -1,0 +1,125 @@
+"""What all jobs of a run share on one machine, and who hears of their progress."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
+
+from pvrbench.benchmark.config import BenchmarkConfig, EngineConfig
+from pvrbench.benchmark.engine.cache import FeatureCache
+from pvrbench.benchmark.engine.encoder_pool import EncoderPool
+from pvrbench.benchmark.engine.policy_store import PolicyStore
+from pvrbench.benchmark.engine.simulator import SharedSimulators
+from pvrbench.benchmark.engine.trainers import Trainers
+from pvrbench.benchmark.engine.video import VideoWriter
+from pvrbench.benchmark.records.keys import TrainKey
+from pvrbench.benchmark.records.store import RecordStore
+from pvrbench.envs.base import Task
+from pvrbench.envs.spec import TaskSpec
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Hears how a run goes; the command line shows it, tests collect it."""
+
+    def say(self, text: str) -> None:
+        """One line worth reading."""
+        ...
+
+    def stage(self, text: str, total: int) -> None:
+        """A stage of known length begins."""
+        ...
+
+    def advance(self, count: int) -> None:
+        """Some of the stage is done."""
+        ...
+
+    def finished(self, num_cells: int) -> None:
+        """Some cells of the run are recorded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What all jobs of a run share on one machine. Use as a context manager.
+
+    Attributes:
+        config: the run's configuration, its engine fitted to this machine.
+        cache_dir: root of demonstrations, frames and features.
+        records: where records go.
+        policies: where trained policies go, and are found again.
+        trained: names of the policies of another run that are evaluated here; none for a run that trains.
+        features: the feature cache.
+        encoders: the loaded encoders.
+        simulators: the running environments.
+        trainers: where heads are trained.
+        videos: where videos go; None for none.
+        listener: hears of progress.
+    """
+
+    config: BenchmarkConfig
+    cache_dir: Path
+    records: RecordStore
+    policies: PolicyStore
+    trained: Mapping[TrainKey, str]
+    features: FeatureCache
+    encoders: EncoderPool
+    simulators: SharedSimulators
+    trainers: Trainers
+    videos: VideoWriter | None
+    listener: Listener
+
+    def __enter__(self) -> RunContext:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.simulators.close()
+        self.trainers.close()
+        self.features.trim()
+
+    @property
+    def engine(self) -> EngineConfig:
+        """How the machine is used."""
+        return self.config.engine
+
+
+def open_context(
+    config: BenchmarkConfig,
+    run_dir: Path,
+    cache_dir: Path,
+    listener: Listener,
+    policy_dir: Path,
+    trained: Mapping[TrainKey, str],
+) -> RunContext:
+    """Makes what the jobs of a run share.
+
+    Args:
+        config: the configuration, its engine fitted to this machine.
+        run_dir: the run's folder.
+        cache_dir: root of demonstrations, frames and features.
+        listener: hears of progress.
+        policy_dir: the run that trained the policies.
+        trained: names of its policies, where it is another run.
+    """
+    engine = config.engine
+    return RunContext(
+        config=config,
+        cache_dir=cache_dir,
+        records=RecordStore(run_dir),
+        policies=PolicyStore(policy_dir / "policies", listener.say),
+        trained=trained,
+        features=FeatureCache(cache_dir / "features", int(engine.cache_gib * 2**30)),
+        encoders=EncoderPool(engine),
+        simulators=SharedSimulators(engine.num_workers, engine.envs_per_worker, engine.hang_s),
+        trainers=Trainers(engine.num_workers, engine.device),
+        videos=VideoWriter(run_dir / "videos", listener.say) if engine.videos else None,
+        listener=listener,
+    )
+
+
+def load_task(spec: TaskSpec) -> Task:
+    """Imports the task's simulator and makes the task."""
+    return cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)

@@ -1,0 +1,1 @@
+"""Where the jobs of a run are done. One module each; importable without torch."""

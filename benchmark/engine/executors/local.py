@@ -1,0 +1,18 @@
+"""All jobs in this process, one after another; simulators and trainers of a job use all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from pvrbench.benchmark.plan import Job
+
+R = TypeVar("R")
+
+
+class Local:
+    """The executor of one machine."""
+
+    def run(self, jobs: Sequence[Job], run_job: Callable[[Job], R]) -> Iterator[R]:
+        """Does every job; see `Executor`."""
+        yield from map(run_job, jobs)

@@ -1,0 +1,204 @@
+"""Identity by content: the digests of every input of a job, and what changed since a cell was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pvrbench.benchmark.catalog import looks
+from pvrbench.benchmark.engine.context import RunContext, load_task
+from pvrbench.benchmark.engine.features import TileEncoder
+from pvrbench.benchmark.engine.provenance import simulator_versions
+from pvrbench.benchmark.plan import Job
+from pvrbench.benchmark.records.keys import NOMINAL, Cell, TrainKey, digest_of
+from pvrbench.benchmark.records.schema import CellRecord, Digests
+from pvrbench.benchmark.records.store import RecordError
+from pvrbench.common.code import code_digest
+from pvrbench.encoders.identity import EncoderIdentity
+from pvrbench.envs.base import InitialStates, Task
+from pvrbench.envs.demos.collection import collect_demos
+from pvrbench.envs.demos.demo_set import DemoSet, demo_path
+from pvrbench.envs.pictures.rendering import gl_renderer
+from pvrbench.envs.spec import Look
+
+NAMES: Mapping[str, str] = {
+    "initial_states": "the initial states of {task}",
+    "demos": "the demonstrations of {task}",
+    "encoder": "the encoder {encoder}",
+    "adaptation": "the code of the adaptation {adaptation}",
+    "readout": "the code of the readout {readout}",
+    "head": "the code of the head {head}",
+    "look": "the code of the look {look}",
+    "simulator": "the simulator of {task}",
+    "renderer": "the OpenGL renderer",
+}
+"""How the inputs of a cell are named to the user."""
+
+# Features of the probe picture move in the last digits from machine to machine, and no further.
+PROBE_TOLERANCE = 1e-3
+
+OF_POLICY = ("demos", "encoder", "adaptation", "readout", "head")
+"""Inputs of the training alone."""
+
+
+def demonstrations_of(job: Job, context: RunContext, task: Task) -> DemoSet:
+    """The demonstrations that a job's policies learn from, collected where they are missing."""
+    spec, wanted = job.task, job.config.demo_pool
+    path = demo_path(context.cache_dir, spec)
+    if not path.exists() or len(DemoSet.open(path, spec, spec.demo_noise, spec.demo_end)) < wanted:
+        context.listener.stage(f"{spec.name}: collecting demonstrations", wanted)
+        collect_demos(task, wanted, path, context.listener.advance, spec.demo_noise, spec.demo_end)
+    return DemoSet.open(path, spec, spec.demo_noise, spec.demo_end, wanted)
+
+
+def digests_of(
+    job: Job, context: RunContext, states: InitialStates | None, demos: DemoSet | None
+) -> dict[Cell, Digests]:
+    """The digests of the inputs of each cell, but for the policy.
+
+    Args:
+        job: the cells.
+        context: where encoders are.
+        states: the evaluated initial states; None leaves their digest empty.
+        demos: the demonstrations; None leaves their digest empty.
+    """
+    identity = context.encoders.identity(job.encoder, job.config.image_px)
+    look = Look.parse(job.cells[0].look)
+    row = None if str(look) == NOMINAL or job.view is None else looks()[look.axis]
+    common = Digests(
+        initial_states=states.digest if states else "",
+        demos=demos.digest if demos else "",
+        encoder=digest_of(_parts(identity)),
+        encoder_parts=_parts(identity),
+        encoder_probe=identity.probe,
+        adaptation=_component(job.adaptation.entry_point, job.adaptation.options),
+        look="" if row is None else _component(row.entry_point, row.options),
+        simulator=simulator_versions(job.task, job.config.render),
+        renderer=gl_renderer().partition(" (")[0] if job.view is not None else "",
+    )
+    readouts = {name: _component(spec.entry_point, spec.options) for name, spec in job.readouts.items()}
+    heads = {name: _component(spec.entry_point, {}) for name, spec in job.heads.items()}
+    return {
+        cell: common.model_copy(update={"readout": readouts[cell.readout], "head": heads[cell.head]})
+        for cell in job.cells
+    }
+
+
+def _parts(identity: EncoderIdentity) -> dict[str, str]:
+    return {"weights": identity.weights, "preprocessing": identity.preprocessing, "code": identity.code}
+
+
+def _component(entry_point: str, options: Mapping[str, object]) -> str:
+    """Digest of a part that is code: its function or class, its options, and its source where it is not of pvrbench."""
+    module, _, name = entry_point.partition(":")
+    return digest_of([name, {key: str(value) for key, value in options.items()}, code_digest([module])])
+
+
+def policy_digest(job: Job, cell: Cell, digests: Digests, encoder: TileEncoder) -> str:
+    """Name of a trained policy: a digest of everything that determines its parameters, before it is trained."""
+    view = job.demo_view
+    settings = {
+        name: value for name, value in job.settings[cell.head].of_training.items() if name not in ("render", "image_px")
+    }
+    return digest_of(
+        {
+            "key": cell.train.model_dump(mode="json"),
+            "settings": settings,
+            "view": None if view is None else [view.camera, view.image_px, view.render],
+            "inputs": {name: getattr(digests, name) for name in OF_POLICY},
+            # What moves the last bits of the features, and with them the parameters.
+            "features": encoder.key(""),
+        }
+    )
+
+
+def check_inputs(jobs: Sequence[Job], recorded: Mapping[Cell, CellRecord], context: RunContext) -> None:
+    """Compares the inputs of recorded cells with what they are now.
+
+    Initial states are compared where the job has cells left to run, since they have to be made for that, and
+    demonstrations where there are some.
+
+    Args:
+        jobs: all jobs of the plan.
+        recorded: the records of their cells.
+        context: where encoders are.
+
+    Raises:
+        RecordError: an input is another than when a cell was recorded.
+    """
+    for job in jobs:
+        records = [recorded[cell] for cell in job.cells if cell in recorded]
+        if not records or job.encoder.modality == "expert":
+            continue
+        task, is_whole = load_task(job.task), len(records) == len(job.cells)
+        states = None if is_whole else task.initial_states(job.cells[0].split, job.config.num_episodes)
+        is_there = demo_path(context.cache_dir, job.task).exists()
+        now = digests_of(job, context, states, demonstrations_of(job, context, task) if is_there else None)
+        for record in records:
+            refuse_changes(record, now[record.cell], context)
+
+
+def check_policies(jobs: Sequence[Job], trained: Mapping[TrainKey, CellRecord], context: RunContext) -> None:
+    """Compares what stored policies read with what it was when they were trained.
+
+    Raises:
+        RecordError: an encoder, adaptation, readout or head is another.
+    """
+    for job in jobs:
+        records = [(cell, trained[cell.train]) for cell in job.cells if cell.train in trained]
+        if records and job.encoder.modality != "expert":
+            now = digests_of(job, context, None, None)
+            for cell, record in records:
+                here = now[cell].model_copy(update={"simulator": record.digests.simulator, "renderer": "", "look": ""})
+                refuse_changes(record, here, context)
+
+
+def refuse_changes(record: CellRecord, now: Digests, context: RunContext) -> None:
+    """Refuses to mix a record with what was made of other inputs.
+
+    Raises:
+        RecordError: an input changed; the text names it and what of it changed.
+    """
+    for name in changed_inputs(record.digests, now):
+        words = NAMES[name].format(**record.cell.flat, adaptation=record.cell.adaptation, look=record.cell.look)
+        raise RecordError(
+            f"{words[0].upper()}{words[1:]} has changed since {context.records.run_dir} was recorded"
+            f"{_detail(name, record.digests, now)}. Results of both must not be mixed: give this run a name of its own "
+            "with name=..., or bring the old one back."
+        )
+
+
+def changed_inputs(there: Digests, here: Digests) -> list[str]:
+    """Names of the inputs that differ; those that one of the two does not know are left aside."""
+    found = [
+        name for name in NAMES if name != "encoder" and (one := getattr(there, name)) and (other := getattr(here, name))
+        and one != other
+    ]  # fmt: skip
+    is_other = bool(there.encoder_parts) and dict(there.encoder_parts) != dict(here.encoder_parts)
+    return ["encoder", *found] if is_other or not _probes_agree(there.encoder_probe, here.encoder_probe) else found
+
+
+def _probes_agree(there: Sequence[float], here: Sequence[float]) -> bool:
+    """Whether two summaries of the probe picture's features differ by no more than another processor's rounding."""
+    if not there or not here:
+        return True
+    scale = max(abs(value) for value in (*there, *here))
+    return len(there) == len(here) and all(
+        abs(one - other) <= PROBE_TOLERANCE * scale for one, other in zip(there, here, strict=True)
+    )
+
+
+def _detail(name: str, there: Digests, here: Digests) -> str:
+    """What of an input changed, in brackets, as far as it is known."""
+    if name == "encoder":
+        parts = [part for part, value in here.encoder_parts.items() if there.encoder_parts.get(part) != value]
+        return f" (its {' and '.join(parts)})" if parts else " (its features of a fixed picture)"
+    if name == "simulator":
+        versions = [
+            f"{package} {there.simulator.get(package, 'absent')} there, {here.simulator.get(package, 'absent')} here"
+            for package in sorted({*there.simulator, *here.simulator})
+            if there.simulator.get(package) != here.simulator.get(package)
+        ]
+        return f" ({', '.join(versions)})"
+    if name == "renderer":
+        return f" ({there.renderer} there, {here.renderer} here)"
+    return ""

@@ -1,0 +1,147 @@
+"""One job: demonstrations, features, policies and episodes of cells that share task, place and encoder."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pvrbench.benchmark.engine.context import RunContext, load_task
+from pvrbench.benchmark.engine.evaluation import Recorder, evaluate_cells
+from pvrbench.benchmark.engine.expert import record_expert
+from pvrbench.benchmark.engine.features import TileEncoder
+from pvrbench.benchmark.engine.identity import demonstrations_of, digests_of, policy_digest
+from pvrbench.benchmark.engine.policy_store import PolicyStoreError
+from pvrbench.benchmark.engine.training import features_of, train
+from pvrbench.benchmark.plan import Job
+from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.store import write_atomically
+from pvrbench.envs.demos.demo_set import DemoSet
+from pvrbench.policies.base import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What a job did; results add up to that of the run.
+
+    Attributes:
+        num_recorded: cells recorded.
+        num_skipped: cells that were recorded before.
+        frames_encoded: demonstration frames that went through the encoder.
+        frames_cached: demonstration frames whose features were in the cache.
+        policies_loaded: policies that were stored already.
+        failed: for each cell that was recorded without episodes, or with none that came to an end, why.
+        errors: for each job that did not come to its end, why.
+    """
+
+    num_recorded: int = 0
+    num_skipped: int = 0
+    frames_encoded: int = 0
+    frames_cached: int = 0
+    policies_loaded: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict[str, str])
+    errors: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __add__(self, other: JobResult) -> JobResult:
+        """Both together."""
+        return JobResult(
+            self.num_recorded + other.num_recorded,
+            self.num_skipped + other.num_skipped,
+            self.frames_encoded + other.frames_encoded,
+            self.frames_cached + other.frames_cached,
+            self.policies_loaded + other.policies_loaded,
+            {**self.failed, **other.failed},
+            {**self.errors, **other.errors},
+        )
+
+
+def summed(results: Iterable[JobResult]) -> JobResult:
+    """What several jobs did."""
+    return sum(results, start=JobResult())
+
+
+def run_job(job: Job, context: RunContext) -> JobResult:
+    """Does a job; a fault ends this job alone, with its traceback in `errors` of the run's folder."""
+    parts: list[JobResult] = []
+    try:
+        _run(job, context, parts)
+    except Exception as error:  # noqa: BLE001 - the boundary at which one job's failure ends
+        reason = f"{error}" or type(error).__name__
+        path = context.records.run_dir / "errors" / f"{job.cells[0].slug}.txt"
+        write_atomically(path, traceback.format_exc())
+        context.listener.say(f"failed: {job.name}: {reason}")
+        parts.append(JobResult(errors={job.name: reason}))
+    return summed(parts)
+
+
+def _run(job: Job, context: RunContext, parts: list[JobResult]) -> None:
+    """Does a job, and says in `parts` what it did so far."""
+    if job.encoder.modality == "expert":
+        parts.append(JobResult(num_recorded=record_expert(job, context)))
+        return
+    task = load_task(job.task)
+    states = task.initial_states(job.cells[0].split, job.config.num_episodes)
+    demos = demonstrations_of(job, context, task)
+    digests = digests_of(job, context, states, demos)
+    keep_raw = any(job.readouts[cell.readout].raw_grid for cell in job.cells)
+    encoder = context.encoders.tiles(job.encoder, job.config.image_px, keep_raw=keep_raw)
+    facts = context.encoders.facts(encoder)
+    names = {
+        cell: context.trained.get(cell.train) or policy_digest(job, cell, digests[cell], encoder) for cell in job.cells
+    }
+    policies, timing = _policies(job, context, encoder, demos, names, parts)
+    recorder = Recorder(
+        context=context,
+        job=job,
+        encoder=encoder,
+        facts=facts,
+        digests={cell: found.model_copy(update={"policy": names[cell]}) for cell, found in digests.items()},
+        policies=policies,
+        demos=demos.manifest.summary(),
+        timing=timing,
+    )
+    try:
+        evaluate_cells(job, context, states, recorder)
+    finally:
+        parts.append(JobResult(num_recorded=len(recorder.written), failed=dict(recorder.given_up)))
+
+
+def _policies(
+    job: Job,
+    context: RunContext,
+    encoder: TileEncoder,
+    demos: DemoSet,
+    names: Mapping[Cell, str],
+    parts: list[JobResult],
+) -> tuple[dict[Cell, Policy], dict[Cell, dict[str, float]]]:
+    """The policies of a job, stored ones and those trained now, and the seconds that training took."""
+    started = time.monotonic()
+    policies: dict[Cell, Policy] = {}
+    # Checkpoints are not stored, so who evaluates them trains again.
+    if job.needs_policies or not job.config.checkpoint_evaluations:
+        for cell in job.cells:
+            head, readout = job.heads[cell.head], job.readouts[cell.readout]
+            policy = context.policies.load(names[cell], head, readout, is_needed=job.needs_policies)
+            if policy is not None:
+                policies[cell] = policy
+    parts.append(JobResult(policies_loaded=len(policies)))
+    missing = [cell for cell in job.cells if cell not in policies]
+    if not missing:
+        return policies, {}
+    if job.needs_policies:
+        raise PolicyStoreError(
+            f"The policy of {missing[0].slug} is not in {context.policies.folder}: its run did not keep policies, or "
+            "has not trained this one. Give the command of that run again."
+        )
+    left = job.only(missing)
+    features = features_of(left, context, encoder, demos)
+    num_frames = sum(demos.length(index) for index in features)
+    parts.append(JobResult(frames_encoded=encoder.num_encoded, frames_cached=num_frames - encoder.num_encoded))
+    shared = {"job_prepare_s": time.monotonic() - started, "job_frames_encoded": float(encoder.num_encoded)}
+    timing: dict[Cell, dict[str, float]] = {}
+    for cell, found in train(left, context, demos, features).items():
+        policies[cell], timing[cell] = found.policy, {**shared, "train_s": found.seconds}
+        if job.config.engine.keep_policies and found.policy.failure is None:
+            context.policies.save(names[cell], found.policy, cell, found.feature_shape, job.config.budget_dim)
+    return policies, timing

@@ -1,0 +1,81 @@
+"""Off-screen OpenGL: which one is used, and what is in the way where it fails. Imports no simulator."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+
+BACKENDS = ("egl", "osmesa", "glfw")
+_INSTALL = (
+    "Install software EGL (Debian: apt-get install libegl1 libgl1 libgl1-mesa-dri) and set MUJOCO_GL=egl; with a GPU, "
+    "its driver's EGL library does as well. `pvrbench doctor` checks it."
+)
+
+
+class RenderError(RuntimeError):
+    """No picture can be made on this machine; the text names the setting or the packages at fault."""
+
+
+def configure_gl() -> None:
+    """Chooses off-screen OpenGL; to be called before mujoco is imported for the first time.
+
+    EGL serves machines with and without a GPU. One software renderer a process scales with the cores, many threads
+    in each do not.
+
+    Raises:
+        RenderError: MUJOCO_GL or PYOPENGL_PLATFORM have values with which mujoco cannot draw off screen.
+    """
+    if sys.platform.startswith("linux"):
+        if not os.environ.get("MUJOCO_GL"):
+            os.environ["MUJOCO_GL"] = "egl"
+        if remedy := _wrong_backend():
+            raise RenderError(remedy)
+        if os.environ["MUJOCO_GL"].lower() != "glfw":
+            os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"].lower())
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+
+
+def _wrong_backend() -> str:
+    """What is wrong with the variables that choose the library; empty where nothing is."""
+    backend, platform = os.environ.get("MUJOCO_GL", "egl"), os.environ.get("PYOPENGL_PLATFORM")
+    if backend.lower() not in BACKENDS:
+        return (
+            f"MUJOCO_GL={backend} cannot draw off screen; expected one of {', '.join(BACKENDS)}. Unset MUJOCO_GL or set "
+            "MUJOCO_GL=egl."
+        )
+    if backend.lower() != "glfw" and platform is not None and platform.lower() != backend.lower():
+        return (
+            f"PYOPENGL_PLATFORM={platform} contradicts MUJOCO_GL={backend}; both have to name the same library. Unset "
+            "PYOPENGL_PLATFORM."
+        )
+    return ""
+
+
+def gl_remedy() -> str:
+    """What to do where OpenGL failed: names the environment variable that is in the way, if one is."""
+    if sys.platform.startswith("linux"):
+        if remedy := _wrong_backend():
+            return remedy
+        backend = os.environ.get("MUJOCO_GL", "egl").lower()
+        if backend != "egl":
+            return f"MUJOCO_GL={backend} does not work on this machine. Unset MUJOCO_GL or set MUJOCO_GL=egl."
+        device, visible = os.environ.get("MUJOCO_EGL_DEVICE_ID"), os.environ.get("CUDA_VISIBLE_DEVICES")
+        if device is not None:
+            among = f" (CUDA_VISIBLE_DEVICES={visible} does not renumber EGL's devices)" if visible else ""
+            return (
+                f"MUJOCO_EGL_DEVICE_ID={device} may name no device of EGL{among}. Unset MUJOCO_EGL_DEVICE_ID, or set it "
+                "to 0 or another number that EGL has."
+            )
+    return _INSTALL
+
+
+def load_triton() -> None:
+    """Loads torch's compiler, if it is installed, before OpenGL.
+
+    Both bring an LLVM of their own. Mesa's bears the other beside it; the other, loaded second, ends the process, which
+    happened when timm was imported after the first picture.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")

@@ -1,0 +1,1 @@
+"""What encoders, tasks, policies and the benchmark share: small, light, and independent of all four."""
