@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 from numpy.typing import NDArray
@@ -382,8 +381,11 @@ def act_together(
     Returns:
         For each row, the K actions that its policy gives.
     """
+    used = set(policy_index)
+    if len(used) == 1:
+        return list(policies[used.pop()].act(observation, states).numpy(force=True))
     groups: dict[object, list[int]] = {}
-    kinds = {index: _group(policies[index], index) for index in set(policy_index)}
+    kinds = {index: _group(policies[index], index) for index in used}
     for row, index in enumerate(policy_index):
         groups.setdefault(kinds[index], []).append(row)
     actions: dict[int, Array] = {}
@@ -396,7 +398,7 @@ def act_together(
             found = type(first).act_many(policies, [policy_index[row] for row in rows], given, own_states)
         else:
             found = first.act(given, own_states)
-        actions.update(zip(rows, cast("Tensor", found).numpy(force=True).astype(np.float32, copy=False), strict=True))
+        actions.update(zip(rows, cast("Tensor", found).numpy(force=True), strict=True))
     return [actions[row] for row in range(len(policy_index))]
 
 

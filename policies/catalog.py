@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pvrbench.policies.options import LinearOptions, MixtureOptions, MlpOptions
+from pvrbench.policies.options import ChunkedOptions, DiffusionOptions, LinearOptions, MixtureOptions, MlpOptions
 from pvrbench.policies.spec import HeadSpec
 
 _MLP = "pvrbench.policies.heads.mlp:MlpHead"
@@ -72,6 +72,20 @@ _ROWS = (
         options=MixtureOptions(hidden=(1024, 1024), act_rule="sampled_mode"),
         paper="Mandlekar et al. 2021, robomimic, arXiv:2108.03298",
         fit_together=True,
+    ),
+    HeadSpec(
+        name="chunked",
+        entry_point="pvrbench.policies.heads.chunked:ChunkedHead",
+        description="MLP 256-256 that predicts 8 actions, L1 loss; acts by the ensemble of its predictions for a step",
+        options=ChunkedOptions(),
+        paper="Zhao et al. 2023, ACT, arXiv:2304.13705",
+    ),
+    HeadSpec(
+        name="diffusion",
+        entry_point="pvrbench.policies.heads.diffusion:DiffusionHead",
+        description="diffusion policy, residual MLP with FiLM; predicts 8 actions in 10 DDIM steps, executes 4",
+        options=DiffusionOptions(),
+        paper="Chi et al. 2023, Diffusion Policy, arXiv:2303.04137",
     ),
 )
 

@@ -172,11 +172,11 @@ def _independent_training(spec: HeadSpec) -> str:
 
 
 def _independent_rows(spec: HeadSpec) -> str:
-    policies, probe, num_rows = _train(spec, [_job(seed) for seed in range(3)]), _job(9, num_frames=41), 41
+    policies, probe, num_rows = _train(spec, [_job(seed) for seed in range(3)]), _job(9, num_frames=23), 23
     generator = np.random.default_rng(0)
     owners = [row % 3 for row in range(num_rows)]
     alone = [_episode(policies[owners[row]], probe, row) for row in range(num_rows)]
-    for size in (num_rows, 8, 5):
+    for size in (num_rows, 5):
         # Companions, their number and positions are others at every call.
         states = [policies[owners[row]].start([7, row]) for row in range(num_rows)]
         for call in range(NUM_CALLS):

@@ -13,9 +13,14 @@ from collections.abc import Callable, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 # Float32 numbers in 64 bytes: one line of the cache, and the widest vector of current processors.
 ALIGNED_FLOATS = 16
+
+# Below so many weights, torch multiplies by a loop of its own, which sums in another order than its library. Padding
+# would take such a layer out of that loop, and so change the bits of results that were recorded without it.
+SMALL_PRODUCT = 400
 
 
 def aligned_width(width: int) -> int:
@@ -36,23 +41,39 @@ def apply_by_row(function: Callable[[Tensor], Tensor], values: Float[Tensor, "B 
     return torch.cat([function(row.clone()) for row in values.split(1)])
 
 
+def padded_columns(values: Float[Tensor, "1 R O"]) -> Float[Tensor, "1 R W"]:
+    """Weights or biases with columns of zeros up to whole vectors; the same tensor where there are no more to add."""
+    missing = aligned_width(values.shape[2]) - values.shape[2]
+    return functional.pad(values, (0, missing)) if missing else values
+
+
 def affine(
     inputs: Float[Tensor, "B I"],
-    members: Sequence[tuple[int, int, Float[Tensor, "1 I O"], Float[Tensor, "1 1 O"]]],
+    sizes: Sequence[int],
+    weights: Sequence[Float[Tensor, "1 I W"]],
+    biases: Sequence[Float[Tensor, "1 1 W"]],
+    num_outputs: int,
 ) -> Float[Tensor, "B W"]:
-    """Rows through affine layers, each row through that of its policy.
+    """Rows through affine layers of several policies.
 
     Args:
-        inputs: a view of rows that start at 64 bytes.
-        members: first row, end, weight and bias; together they cover all rows.
-
-    Returns:
-        Rows of `aligned_width(O)` numbers; those beyond O are zero.
+        inputs: a view of rows that start at 64 bytes, sorted by policy.
+        sizes: number of rows of each policy.
+        weights: of each policy, padded by `padded_columns`.
+        biases: likewise.
+        num_outputs: O, columns that are not padding.
     """
-    num_outputs = members[0][2].shape[2]
-    padded = inputs.new_zeros(len(inputs), 1, aligned_width(num_outputs))
-    rows, outputs = inputs.unsqueeze(1), padded[..., :num_outputs]
-    for start, end, weight, bias in members:
-        size = end - start
-        torch.baddbmm(bias.expand(size, -1, -1), rows[start:end], weight.expand(size, -1, -1), out=outputs[start:end])
-    return padded.squeeze(1)
+    outputs = inputs.new_zeros(len(inputs), 1, weights[0].shape[2])
+    sources, targets = [inputs.unsqueeze(1)], [outputs]
+    if len(sizes) > 1:
+        sources, targets = sources[0].split(list(sizes)), outputs.split(list(sizes))
+    if inputs.shape[1] * num_outputs < SMALL_PRODUCT:
+        targets = [target[..., :num_outputs] for target in targets]
+        weights = [weight[..., :num_outputs] for weight in weights]
+        biases = [bias[..., :num_outputs] for bias in biases]
+    for rows, size, weight, bias, target in zip(sources, sizes, weights, biases, targets, strict=True):
+        if size == 1:
+            torch.baddbmm(bias, rows, weight, out=target)
+        else:
+            torch.baddbmm(bias.expand(size, -1, -1), rows, weight.expand(size, -1, -1), out=target)
+    return outputs.squeeze(1)

@@ -77,15 +77,13 @@ class HeadSpec:
         try:
             # JSON's strict rules: a list is a tuple and 1 is a float, but "1" is no number.
             options = kind.model_validate_json(json.dumps(merged), strict=True)
-        except (ValidationError, TypeError) as error:
+        except ValidationError as error:
             raise HeadOptionError(f"Head {self.name!r}: {_problem(error, given)}") from error
         return replace(self, options=options)
 
 
-def _problem(error: ValidationError | TypeError, given: Mapping[str, JsonValue]) -> str:
+def _problem(error: ValidationError, given: Mapping[str, JsonValue]) -> str:
     """The first problem that pydantic found, on one line."""
-    if isinstance(error, TypeError):
-        return f"options {dict(given)} are not JSON: {error}."
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     message = first["msg"].replace("\n", " ")

@@ -47,7 +47,7 @@ def test_an_installed_package_is_listed_checked_and_planned(site: Path) -> None:
         site,
         "plan",
         "encoders=[example_colour,pixels_7]",
-        "heads=[example_wide]",
+        "heads=[example_nearest]",
         "readouts=[pooled]",
         "baselines=[]",
         "--json",
@@ -55,8 +55,8 @@ def test_an_installed_package_is_listed_checked_and_planned(site: Path) -> None:
     assert planned.returncode == 0, planned.stderr
     cells = json.loads(planned.stdout)["cells"]
     assert {(cell["encoder"], cell["head"]) for cell in cells} == {
-        ("example_colour", "example_wide"),
-        ("pixels_7", "example_wide"),
+        ("example_colour", "example_nearest"),
+        ("pixels_7", "example_nearest"),
     }
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pvrbench.policies.base import Observation, State, TrainedPolicy, Training
 from pvrbench.policies.heads.network import Layer, Output
-from pvrbench.policies.rows import affine, aligned_width, apply_by_row
+from pvrbench.policies.rows import affine, aligned_width, apply_by_row, padded_columns
 from pvrbench.policies.training.normalization import Scaling
 
 
@@ -55,7 +55,11 @@ class NetworkPolicy(TrainedPolicy):
 
     def act(self, observation: Observation, states: Sequence[State]) -> Float[Tensor, "B K A"]:
         """Actions in [-1, 1]; a row's action does not depend on the other rows, to the last bit."""
-        return self.act_many([self], [0] * len(states), observation, states)
+        return _act_sorted([(self, 0, len(states))], observation, states)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone, without what was computed from them to act."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @cached_property
     def group(self) -> Hashable:
@@ -65,7 +69,6 @@ class NetworkPolicy(TrainedPolicy):
         return shapes, self.activation, self.output, flags, self.inputs.mean.device
 
     @classmethod
-    @torch.no_grad()
     def act_many(
         cls,
         policies: Sequence[NetworkPolicy],
@@ -87,6 +90,11 @@ class NetworkPolicy(TrainedPolicy):
         members = [(policies[index[start]], start, end) for start, end in pairwise((*starts, len(index)))]
         actions = _act_sorted(members, observation, states)
         return actions if is_sorted else actions[torch.tensor(order, device=actions.device).argsort()]
+
+    @cached_property
+    def padded_layers(self) -> Sequence[tuple[Float[Tensor, "1 I W"], Float[Tensor, "1 1 W"]]]:
+        """Weight and bias of each layer, their columns padded to whole vectors."""
+        return [(padded_columns(layer.weight), padded_columns(layer.bias)) for layer in self.layers]
 
     @cached_property
     def affine_maps(self) -> Float[Tensor, "M I"]:
@@ -119,6 +127,7 @@ class NetworkPolicy(TrainedPolicy):
         return tensors, {"num_layers": len(self.layers), "use_proprio": self.use_proprio}
 
 
+@torch.inference_mode()
 def _act_sorted(
     members: Sequence[tuple[NetworkPolicy, int, int]], observation: Observation, states: Sequence[State]
 ) -> Float[Tensor, "B 1 A"]:
@@ -143,16 +152,15 @@ def _act_sorted(
     inputs.sub_(mean).div_(std)
     if batch_norm:
         inputs.mul_(batch_norm[0]).add_(batch_norm[1])
-    last = len(first.layers) - 1
-    for position in range(len(first.layers)):
-        parts = [
-            (start, end, policy.layers[position].weight, policy.layers[position].bias) for policy, start, end in members
-        ]
-        width = first.layers[position].weight.shape[1]
-        inputs = affine(inputs[:, :width], parts)
-        if position < last:
+    sizes = [end - start for _, start, end in members]
+    for position, layer in enumerate(first.layers):
+        own = [policy.padded_layers[position] for policy, _, _ in members]
+        num_inputs, num_outputs = layer.weight.shape[1:]
+        weights, biases = [weight for weight, _ in own], [bias for _, bias in own]
+        inputs = affine(inputs[:, :num_inputs], sizes, weights, biases, num_outputs)
+        if position < len(first.layers) - 1:
             inputs = torch.relu_(inputs) if first.activation == "relu" else torch.tanh_(inputs)
-    outputs = inputs[:, : first.layers[last].weight.shape[2]]
+    outputs = inputs[:, : first.layers[-1].weight.shape[2]]
     spread, mean = _by_row(members, [policy.action_map for policy, _, _ in members])
     return first.output.act(outputs, states).mul(spread).add_(mean).clamp_(-1, 1).unsqueeze(1)
 
@@ -168,7 +176,7 @@ def _by_row(
     if len(members) == 1:
         return maps[0].unsqueeze(1).unbind()
     rows = [own for own, (_, start, end) in zip(maps, members, strict=True) for _ in range(start, end)]
-    return torch.stack(rows, dim=1).unbind()
+    return torch.stack(rows).unbind(1)
 
 
 def restore_network(

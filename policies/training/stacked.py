@@ -28,7 +28,7 @@ from pvrbench.policies.rows import ALIGNED_FLOATS
 from pvrbench.policies.spec import HeadSpec, TrainSettings
 from pvrbench.policies.training.log import checkpoint_updates, failure_of, loss_log
 from pvrbench.policies.training.network_policy import BatchNorm, NetworkPolicy, restore_network
-from pvrbench.policies.training.training_set import training_set
+from pvrbench.policies.training.training_set import jobs_on, training_set
 
 BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
@@ -54,7 +54,7 @@ class StackedHead:
         self, jobs: Sequence[TrainJob], settings: TrainSettings, device: str = "cpu", num_checkpoints: int = 0
     ) -> list[Policy]:
         """Trains one policy for each job; each has the same bits as from `fit`."""
-        jobs = _on(jobs, device)
+        jobs = jobs_on(jobs, device)
         groups: dict[object, list[int]] = {}
         for index, job in enumerate(jobs):
             alone = None if self._can_be_stacked(job, settings) else index
@@ -104,29 +104,6 @@ def _shape(job: TrainJob) -> object:
             tuple((name, tuple(value.shape)) for name, value in job.trained_readout.state_dict().items()),
         )
     return tuple(job.features.shape[1:]), job.proprio.shape[1], job.actions.shape[1], readout
-
-
-def _on(jobs: Sequence[TrainJob], device: str) -> list[TrainJob]:
-    """The jobs with all their tensors on a device, what they share there once; the caller's readouts stay."""
-    if device == "cpu":
-        return list(jobs)
-    there = {
-        id(part): part.to(device)
-        for job in jobs
-        for part in (job.features, job.proprio, job.actions, job.rows)
-        if part is not None
-    }
-    return [
-        replace(
-            job,
-            features=there[id(job.features)],
-            proprio=there[id(job.proprio)],
-            actions=there[id(job.actions)],
-            rows=None if job.rows is None else there[id(job.rows)],
-            trained_readout=None if job.trained_readout is None else copy.deepcopy(job.trained_readout).to(device),
-        )
-        for job in jobs
-    ]
 
 
 class _Stack:

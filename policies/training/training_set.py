@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -85,3 +87,27 @@ def training_set(job: TrainJob, settings: TrainSettings, *, is_trained: bool, is
         feature_dim=feature_dim,
         is_read=readout is None or not is_trained,
     )
+
+
+def jobs_on(jobs: Sequence[TrainJob], device: str) -> list[TrainJob]:
+    """The jobs with all their tensors on a device, what they share there once; the caller's readouts stay."""
+    if device == "cpu":
+        return list(jobs)
+    there = {
+        id(part): part.to(device)
+        for job in jobs
+        for part in (job.features, job.proprio, job.actions, job.episodes, job.rows)
+        if part is not None
+    }
+    return [
+        replace(
+            job,
+            features=there[id(job.features)],
+            proprio=there[id(job.proprio)],
+            actions=there[id(job.actions)],
+            episodes=there[id(job.episodes)],
+            rows=None if job.rows is None else there[id(job.rows)],
+            trained_readout=None if job.trained_readout is None else copy.deepcopy(job.trained_readout).to(device),
+        )
+        for job in jobs
+    ]
