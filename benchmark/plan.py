@@ -13,6 +13,7 @@ from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, Positive
 from pvrbench.benchmark.records.schema import Cell, Settings
 from pvrbench.encoders.readouts.catalog import ReadoutSpec, applies
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.statement import is_uri, preprocessing_of
 from pvrbench.envs.spec import TaskSpec, View
 from pvrbench.policies.spec import HeadSpec
 
@@ -95,6 +96,11 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     uncropped = [spec.name for spec in encoder_specs if spec.modality == "image" and spec.image_size == 0]
     if config.preprocessing == "official" and uncropped:
         notes.append(f"{', '.join(uncropped)} see the whole frame: no preprocessing is published for them.")
+    notes += [
+        f"{spec.name} takes images {preprocessing_of(spec)}; mean=, std=, interpolation=, key= in its URI set that."
+        for spec in encoder_specs
+        if is_uri(spec)
+    ]
     notes += [
         f"The expert of {task.name} solves {100 * task.expert_success:.0f} % of starts; only solved ones demonstrate."
         for task in task_specs

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pkgutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
 from pvrbench.encoders.weights.download import Official, OnProgress, no_progress, official_file
@@ -35,6 +35,8 @@ from pvrbench.encoders.weights.note import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pvrbench.encoders.weights.tensor_sets import TensorSet
+
 __all__ = [
     "WeightsError",
     "fetch",
@@ -44,6 +46,7 @@ __all__ = [
     "locate",
     "origin",
     "state_dict",
+    "tensor_set",
     "verify",
     "weights_dir",
     "weights_present",
@@ -73,14 +76,27 @@ def state_dict(spec: EncoderSpec) -> Mapping[str, Tensor]:
     Raises:
         WeightsError: they cannot be had; the text names each remedy.
     """
+    return tensor_set(spec).tensors
+
+
+def tensor_set(spec: EncoderSpec, expected: Mapping[str, Tensor] | None = None) -> TensorSet:
+    """The tensors of an encoder, and where they lie in their file.
+
+    Args:
+        spec: the encoder; `options["key"]` names the copy that is wanted where a file holds several.
+        expected: the tensors of its network, by which the copies are found.
+
+    Raises:
+        WeightsError: they cannot be had; the text names each remedy.
+    """
     from pvrbench.encoders.weights.official_file import check_digest, tensors_of
 
-    path, source = locate(spec), source_of(spec)
+    path, source, key = locate(spec), source_of(spec), str(spec.options.get("key", ""))
     if path == local_path(spec):
         return tensors_of(path, WeightsSource(uri=f"file:{path}"))
     if source.sha256:
         check_digest(path, spec, source)
-    return tensors_of(path, source)
+    return tensors_of(path, source, expected, key)
 
 
 def fetch(spec: EncoderSpec, on_progress: OnProgress = no_progress) -> Path:
@@ -216,7 +232,11 @@ def _store(spec: EncoderSpec, official: Official) -> Path:
     source = source_of(spec)
     official_sha256 = check_digest(official.path, spec, source)
     trial = replace(source, uri=f"file:{official.path.absolute()}", mirrors=(), sha256=None)
-    cast("Callable[[EncoderSpec], object]", pkgutil.resolve_name(spec.entry_point))(replace(spec, weights=trial))
+    encoder: Any = pkgutil.resolve_name(spec.entry_point)(replace(spec, weights=trial))
+    network: dict[str, Tensor] = encoder.network.state_dict()
+    found = tensors_of(official.path, source, network)
+    # JAX names its tensors otherwise and lays them out otherwise; what is stored is then the network as it was loaded.
+    named = network if any("/" in name for name in found.tensors) else found.tensors
     target = local_path(spec)
     note: dict[str, Any] = {
         "encoder": spec.name,
@@ -227,7 +247,7 @@ def _store(spec: EncoderSpec, official: Official) -> Path:
         "non_commercial": spec.non_commercial,
     }
     # Tensors of a checkpoint may share memory, which safetensors refuses.
-    tensors = {name: value.detach().clone().contiguous() for name, value in tensors_of(official.path, source).items()}
+    tensors = {name: value.detach().clone().contiguous() for name, value in named.items()}
     metadata = {name: str(value) for name, value in note.items() if value is not None}
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         written = Path(folder) / target.name
