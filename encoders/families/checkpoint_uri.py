@@ -32,9 +32,10 @@ from pvrbench.encoders.families.uri_settings import check_arguments, config_besi
 from pvrbench.encoders.preprocessing import DEFAULT_CROP_FRACTION
 from pvrbench.encoders.reference import SCHEMES
 from pvrbench.encoders.spec import EncoderSpec, FeatureField, OfficialResize, WeightsSource
+from pvrbench.encoders.weights.caches import hub_files, in_hub_cache
 from pvrbench.encoders.weights.download import hub_file
 from pvrbench.encoders.weights.loading import tensor_set
-from pvrbench.encoders.weights.location import WeightsError, file_of, hub_files, in_hub_cache
+from pvrbench.encoders.weights.location import WeightsError, file_of
 
 Option = str | int | float | bool
 
@@ -143,6 +144,8 @@ def _hub(uri: str, place: str, options: dict[str, Option]) -> _Checkpoint:
     source = WeightsSource(uri=f"hf:{repo}/config.json", revision=revision or None)
     try:
         path = in_hub_cache(source) or hub_file(repo, "config.json", source.revision)
+        # The weights are then taken from the same commit, whatever is published meanwhile.
+        source = replace(source, revision=path.parent.name)
         config: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise WeightsError(

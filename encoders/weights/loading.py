@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
-from pvrbench.encoders.weights.download import Official, OnProgress, no_progress, official_file
+from pvrbench.encoders.weights.caches import elsewhere, is_on_hub
+from pvrbench.encoders.weights.download import Official, OnProgress, is_offline, no_progress, official_file
 from pvrbench.encoders.weights.location import (
     AbsentWeightsError,
     WeightsError,
     file_of,
     find,
-    is_on_hub,
     local_path,
     source_of,
     weights_dir,
@@ -54,10 +54,10 @@ __all__ = [
 
 
 def locate(spec: EncoderSpec) -> Path:
-    """The file or folder with an encoder's weights; what is not on this machine is downloaded.
+    """The file or folder with an encoder's weights on this machine; only `fetch` downloads.
 
     Raises:
-        WeightsError: it cannot be had; the text names each remedy.
+        WeightsError: it is not here; the text names each remedy.
     """
     found = find(spec)
     if found is not None:
@@ -65,9 +65,8 @@ def locate(spec: EncoderSpec) -> Path:
     source = source_of(spec)
     if (file := file_of(source)) is not None:
         raise WeightsError(f"The weights of {spec.name!r} are not there: no file {file}.")
-    if source.files or not is_on_hub(source.uri):
-        return fetch(spec)
-    return _download(spec, no_progress).path
+    only = "nothing is downloaded before `pvrbench weights fetch` is asked to"
+    raise AbsentWeightsError([spec], ["HF_HUB_OFFLINE is set" if is_offline() else only])
 
 
 def state_dict(spec: EncoderSpec) -> Mapping[str, Tensor]:
@@ -118,7 +117,7 @@ def fetch(spec: EncoderSpec, on_progress: OnProgress = no_progress) -> Path:
         return target
     make_writable(target.parent)
     cached = find(spec)
-    official = _cached(cached, source) if cached else _download(spec, on_progress)
+    official = _local(cached, spec) if cached else _download(spec, on_progress)
     path = _store(spec, official)
     _part(spec).unlink(missing_ok=True)
     return path
@@ -186,8 +185,8 @@ def origin(spec: EncoderSpec) -> dict[str, Any]:
         return {"source": source, "official_sha256": spec.weights.sha256}
     if path.is_dir() or path == local_path(spec):
         return read_note(path)
-    cached = _cached(path, spec.weights)
-    return {"source": cached.uri, "revision": cached.revision}
+    found = _local(path, spec)
+    return {"source": found.uri, "revision": found.revision}
 
 
 def _download(spec: EncoderSpec, on_progress: OnProgress) -> Official:
@@ -213,10 +212,13 @@ def _download(spec: EncoderSpec, on_progress: OnProgress) -> Official:
     raise AbsentWeightsError([spec], reasons)
 
 
-def _cached(path: Path, source: WeightsSource) -> Official:
-    """A file of the hub's cache, whose folder is named by the commit."""
-    commit = next((part for part in reversed(path.parts) if len(part) == 40), source.revision)
-    return Official(path, source.uri, commit)
+def _local(path: Path, spec: EncoderSpec) -> Official:
+    """A file in a cache: another tool's, or the hub's, whose folder is named by the commit."""
+    source = source_of(spec)
+    commit = next((part for part in reversed(path.parts) if len(part) == 40), None)
+    if (place := elsewhere(spec).get(path)) is not None:
+        return Official(path, place, commit)
+    return Official(path, source.uri, commit or source.revision)
 
 
 def _part(spec: EncoderSpec) -> Path:

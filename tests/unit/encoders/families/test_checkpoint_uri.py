@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly typed
 from torch import Tensor
 
@@ -24,7 +25,8 @@ from pvrbench.encoders.weights.loading import WeightsError, locate
 @pytest.fixture(autouse=True)
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PVRBENCH_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    # The hub's package reads its variables when it is imported.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path
 
@@ -94,6 +96,8 @@ def test_a_local_file_is_loaded_with_the_preprocessing_of_its_architecture(offli
 
 def test_a_hub_repository_in_timms_layout_is_read_from_the_cache(offline: Path) -> None:
     snapshot = offline / "hub" / "models--someone--net" / "snapshots" / ("c" * 40)
+    (snapshot.parents[1] / "refs").mkdir(parents=True)
+    (snapshot.parents[1] / "refs" / "main").write_text("c" * 40)
     save(snapshot / "model.safetensors", "vit_tiny_patch16_224", img_size=64, num_classes=3)
     config: dict[str, Any] = {
         "architecture": "vit_tiny_patch16_224",
@@ -106,6 +110,12 @@ def test_a_hub_repository_in_timms_layout_is_read_from_the_cache(offline: Path) 
     assert (spec.image_size, spec.grid_side, spec.mean, spec.licence) == (64, 4, (0.1, 0.2, 0.3), "mit")
     assert locate(spec) == snapshot / "model.safetensors"
     load(spec)
+    # Another commit is published meanwhile: its weights do not go with this config.
+    newer = snapshot.with_name("d" * 40)
+    save(newer / "model.safetensors", "vit_tiny_patch16_224", img_size=64, num_classes=3)
+    (snapshot.parents[1] / "refs" / "main").write_text("d" * 40)
+    assert locate(spec) == snapshot / "model.safetensors"
+    (snapshot.parents[1] / "refs" / "main").write_text("c" * 40)
     (snapshot / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match=r"someone/net is not a repository that timm can hold.*file:/path/model"):
         spec_for("hf:someone/net")
