@@ -24,6 +24,7 @@ from pvrbench.benchmark.records.schema import Settings
 from pvrbench.encoders.adaptation.spec import AdaptationSpec
 from pvrbench.encoders.readouts.spec import ReadoutSpec, applies
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.statement import is_uri, preprocessing_of
 from pvrbench.envs.spec import DemoEnd, Look, TaskSpec, View
 from pvrbench.policies.spec import HeadOptionError, HeadSpec
 
@@ -208,6 +209,11 @@ class _Expansion:
         uncropped = [spec.name for spec in self.encoders if spec.modality == "image" and spec.image_size == 0]
         if self.config.preprocessing == "official" and uncropped:
             self.notes.append(f"{', '.join(uncropped)} see the whole frame: no preprocessing is published for them.")
+        self.notes += [
+            f"{spec.name} takes images {preprocessing_of(spec)}; mean=, std=, interpolation=, key= in its URI set that."
+            for spec in self.encoders
+            if is_uri(spec)
+        ]
         self.notes += [
             f"The expert of {task.name} solves {100 * task.expert_success:.0f} % of starts; only solved ones "
             "demonstrate."

@@ -62,10 +62,8 @@ def _official(pixels: Float[Tensor, "B 3 H W"], spec: EncoderSpec) -> Float[Tens
     resized = math.floor(side / (spec.crop_fraction or DEFAULT_CROP_FRACTION) + 1e-6)
     height, width = pixels.shape[-2:]
     shorter = min(height, width)
-    if official.squash:
-        size = (resized, resized)
-    else:
-        size = (int(resized * height / shorter), int(resized * width / shorter))
+    longer_too = (int(resized * height / shorter), int(resized * width / shorter))
+    size = (resized, resized) if official.squash else longer_too
     pixels = _resize(pixels, size, official.interpolation or spec.interpolation, antialias=official.antialias)
     top, left = (round((length - side) / 2) for length in size)
     return pixels[..., top : top + side, left : left + side]

@@ -72,10 +72,13 @@ def check_encoder_command(options: Namespace) -> int:
     from pvrbench.benchmark.engine.context import load_encoder
     from pvrbench.encoders.checks import TILE, check_encoder
     from pvrbench.encoders.cost import flops_per_frame, measure, num_params
+    from pvrbench.encoders.statement import preprocessing_of
 
     encoder = load_encoder(encoders()[options.encoder]).to(options.device)
     if encoder.spec.modality != "image":
         raise ValueError(f"Encoder {encoder.spec.name!r} reads no images; there is nothing to check.")
+    if encoder.spec.image_size:
+        sys.stdout.write(f"images: {preprocessing_of(encoder.spec)}\n")
     status = _show_verdicts([(verdict.name, verdict.problem) for verdict in check_encoder(encoder)])
     if status == 0:
         cost, flops = measure(encoder, TILE), flops_per_frame(encoder) or 0

@@ -5,14 +5,20 @@
     file:/path/model.safetensors?model=vit_tiny_patch16_224
     torchvision:resnet50                                   torchvision's ResNets, which have timm's layout
 
-What follows `?` are arguments of `timm.create_model`, joined by `&`.
+What follows `?`, joined by `&`, are arguments of `timm.create_model`, and
+
+    mean=0.485,0.456,0.406   or imagenet, clip, half; std= likewise; norm= sets both by name
+    interpolation=bicubic    or bilinear
+    crop=0.875               share of the resized frame that `preprocessing=official` keeps
+    key=teacher              which copy of the network, where a file holds several
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,11 +28,14 @@ import torch
 from torch import Tensor
 
 from pvrbench.encoders.families.timm_backbone import build
+from pvrbench.encoders.families.uri_settings import check_arguments, config_beside, images_given
 from pvrbench.encoders.preprocessing import DEFAULT_CROP_FRACTION
 from pvrbench.encoders.reference import SCHEMES
-from pvrbench.encoders.spec import EncoderSpec, FeatureField, WeightsSource
+from pvrbench.encoders.spec import EncoderSpec, FeatureField, OfficialResize, WeightsSource
+from pvrbench.encoders.weights.caches import hub_files, in_hub_cache
 from pvrbench.encoders.weights.download import hub_file
-from pvrbench.encoders.weights.location import WeightsError, hub_files, in_hub_cache
+from pvrbench.encoders.weights.loading import tensor_set
+from pvrbench.encoders.weights.location import WeightsError, file_of
 
 Option = str | int | float | bool
 
@@ -40,28 +49,35 @@ class _Checkpoint:
         config: timm's pretrained config: input size, interpolation, mean, std, crop, licence.
         weights: where the weights are.
         options: arguments of the architecture.
+        said: what of the config is known of these weights, rather than usual for the architecture.
     """
 
     model: str
     config: Mapping[str, Any]
     weights: WeightsSource
     options: Mapping[str, Option]
+    said: frozenset[str] = frozenset({"mean", "std", "interpolation", "crop_pct"})
 
 
 def describe(uri: str) -> EncoderSpec:
     """The spec of a checkpoint URI; the shapes of its features are found on a network without memory.
 
     Raises:
-        ValueError: the URI names no checkpoint, file or architecture; the text says what to write.
-        WeightsError: the config of a hub repository cannot be had.
+        ValueError: the URI names no checkpoint, file or architecture, or does not say what must be known; the text
+            says what to write.
+        WeightsError: the config of a hub repository cannot be had, or a file does not hold the network.
     """
     scheme, _, rest = uri.partition(":")
     place, _, query = rest.partition("?")
     options = _options(uri, query)
     if not place:
         raise ValueError(f"{uri!r} names nothing. Write for instance {SCHEMES[scheme]}.")
+    images = images_given(uri, options)
     read = {"timm": _timm, "hf": _hub, "file": _file, "torchvision": _torchvision}[scheme]
-    return _spec(uri, read(uri, place, options))
+    found = read(uri, place, options)
+    found = replace(found, config={**found.config, **images}, said=found.said.union(images))
+    _check_said(uri, found)
+    return _spec(uri, found)
 
 
 def _options(uri: str, query: str) -> dict[str, Option]:
@@ -70,9 +86,38 @@ def _options(uri: str, query: str) -> dict[str, Option]:
         name, equals, text = part.partition("=")
         if not equals:
             raise ValueError(f"{part!r} in {uri!r} is no setting. Write ?name=value&name=value.")
-        words: dict[str, bool] = {"true": True, "false": False}
-        options[name] = words[text.lower()] if text.lower() in words else int(text) if text.isdigit() else text
+        if name in options:
+            raise ValueError(f"{uri!r} gives {name} twice. Give it once.")
+        options[name] = _value(text)
     return options
+
+
+def _value(text: str) -> Option:
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    if text.isdigit():
+        return int(text)
+    return float(text) if re.fullmatch(r"-?\d*\.?\d+(e-?\d+)?", text) else text
+
+
+def _check_said(uri: str, found: _Checkpoint) -> None:
+    """Refuses to guess the normalisation where the weights of one architecture were trained with several."""
+    missing = {"mean", "std"} - found.said
+    if not missing:
+        return
+    tags = timm.list_pretrained(f"{found.model.partition('.')[0]}.*")
+    configs: list[Any] = [timm.get_pretrained_cfg(name) for name in tags]
+    used = {(tuple(config.mean), tuple(config.std)): name for config, name in zip(configs, tags, strict=True)}
+    if len(used) > 1:
+        known = "; ".join(f"{name}: mean {_numbers(mean)}, std {_numbers(std)}" for (mean, std), name in used.items())
+        raise ValueError(
+            f"{uri!r} does not say how its images were normalised, and weights of this architecture differ in it "
+            f"({known}). Add &mean=...&std=... (numbers, or imagenet, clip, half), or name one of them as model=."
+        )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ",".join(f"{value:.4g}" for value in values)
 
 
 def _timm(uri: str, place: str, options: dict[str, Option]) -> _Checkpoint:
@@ -99,6 +144,8 @@ def _hub(uri: str, place: str, options: dict[str, Option]) -> _Checkpoint:
     source = WeightsSource(uri=f"hf:{repo}/config.json", revision=revision or None)
     try:
         path = in_hub_cache(source) or hub_file(repo, "config.json", source.revision)
+        # The weights are then taken from the same commit, whatever is published meanwhile.
+        source = replace(source, revision=path.parent.name)
         config: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise WeightsError(
@@ -114,7 +161,8 @@ def _hub(uri: str, place: str, options: dict[str, Option]) -> _Checkpoint:
         uri=f"hf:{repo}/model.safetensors", revision=source.revision, mirrors=(f"hf:{repo}/pytorch_model.bin",)
     )
     arguments = {**config.get("model_args", {}), **options}
-    return _Checkpoint(str(config["architecture"]), config.get("pretrained_cfg", config), weights, arguments)
+    model, said = str(config["architecture"]), cast("dict[str, Any]", config.get("pretrained_cfg", config))
+    return _Checkpoint(model, {**_config_of(uri, model), **said}, weights, arguments, said=frozenset(said))
 
 
 def _file(uri: str, place: str, options: dict[str, Option]) -> _Checkpoint:
@@ -124,7 +172,10 @@ def _file(uri: str, place: str, options: dict[str, Option]) -> _Checkpoint:
     if "model" not in options:
         raise ValueError(f"{uri!r} does not say which architecture the file is for. Write {SCHEMES['file']}.")
     model = str(options.pop("model"))
-    return _Checkpoint(model, _config_of(uri, model), WeightsSource(uri=f"file:{path}"), options)
+    usual, beside = _config_of(uri, model), config_beside(path)
+    known = {*usual} if "." in model else {*beside}
+    source = WeightsSource(uri=f"file:{path}")
+    return _Checkpoint(model, {**usual, **beside}, source, options, said=frozenset(known))
 
 
 def _torchvision(uri: str, place: str, options: dict[str, Option]) -> _Checkpoint:
@@ -189,13 +240,24 @@ def _spec(uri: str, found: _Checkpoint) -> EncoderSpec:
         mean=_colours(config, "mean"),
         std=_colours(config, "std"),
         crop_fraction=float(config.get("crop_pct") or DEFAULT_CROP_FRACTION),
+        official=OfficialResize(squash=config.get("crop_mode") == "squash"),
         weights=found.weights,
         licence=str(config.get("license") or "see its source"),
         pretraining_data="see its source",
         paper=str(config.get("paper_name") or ""),
         options=options,
     )
-    return _with_shapes(spec)
+    return _with_key(_with_shapes(spec))
+
+
+def _with_key(spec: EncoderSpec) -> EncoderSpec:
+    """The spec with the key of the copy that will be taken, where a file of this machine holds several."""
+    if spec.weights is None or file_of(spec.weights) is None:
+        return spec
+    with torch.device("meta"):
+        expected = build(spec).state_dict()
+    found = tensor_set(spec, expected)
+    return replace(spec, options={**spec.options, "key": found.key}) if found.others else spec
 
 
 def _colours(config: Mapping[str, Any], name: str) -> tuple[float, float, float]:
@@ -206,6 +268,7 @@ def _colours(config: Mapping[str, Any], name: str) -> tuple[float, float, float]
 def _with_shapes(spec: EncoderSpec) -> EncoderSpec:
     try:
         with torch.device("meta"):
+            check_arguments(spec)
             model: Any = build(spec).eval()
             output: Tensor = model.forward_features(torch.zeros(1, 3, spec.image_size, spec.image_size))
     except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:

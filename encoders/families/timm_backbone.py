@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import timm
@@ -17,10 +19,10 @@ from pvrbench.encoders.digest import digest_of
 from pvrbench.encoders.preprocessing import check_images, preprocess
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.fit import EXTRAS, check_fit
-from pvrbench.encoders.weights.loading import state_dict
+from pvrbench.encoders.weights.loading import WeightsError, locate, tensor_set
 
 # Options that are ours; the others are handed to `timm.create_model`.
-_OWN = frozenset({"model", "seed", "preprocessing", "norm_eps", "rope_periods"})
+_OWN = frozenset({"model", "seed", "preprocessing", "norm_eps", "rope_periods", "key"})
 
 
 class TimmEncoder:
@@ -77,7 +79,7 @@ def load(spec: EncoderSpec) -> TimmEncoder:
     if "seed" in spec.options:
         _draw(model, int(spec.options["seed"]))
     else:
-        _fill(model, spec)
+        spec = _fill(model, spec)
     return TimmEncoder(with_published_crop(spec), model)
 
 
@@ -108,13 +110,48 @@ def build(spec: EncoderSpec) -> nn.Module:
     return model
 
 
-def _fill(model: nn.Module, spec: EncoderSpec) -> None:
-    weights, expected = _fitting(model, state_dict(spec)), model.state_dict()
+def _fill(model: nn.Module, spec: EncoderSpec) -> EncoderSpec:
+    """Loads the weights; the row comes back with the key of those that were taken, where the file holds several."""
+    expected = model.state_dict()
+    found = tensor_set(spec, expected)
+    weights = jax_weights(model, locate(spec)) if is_jax(found.tensors) else _fitting(model, found.tensors)
     # BatchNorm counts training batches for nothing that is run here, and files from before torch 0.4 lack the count.
     counts = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
-    used = counts | {name: value for name, value in weights.items() if name in expected or not name.startswith(EXTRAS)}
+    dropped = (*EXTRAS, *_classifiers(model))
+    used = counts | {name: value for name, value in weights.items() if name in expected or not name.startswith(dropped)}
     check_fit(expected, used, spec)
     model.load_state_dict(used, strict=True)
+    return replace(spec, options={**spec.options, "key": found.key}) if found.others else spec
+
+
+def _classifiers(model: nn.Module) -> tuple[str, ...]:
+    """What timm says are the classification layers of an architecture, which files hold and features do not need."""
+    named: str | tuple[str, ...] = cast("Any", model).pretrained_cfg.get("classifier") or ()
+    return tuple(f"{name}." for name in ((named,) if isinstance(named, str) else named))
+
+
+def is_jax(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether tensors are named as in JAX, as in the files of Google's vision transformers."""
+    return any("/" in name for name in tensors)
+
+
+def jax_weights(model: nn.Module, path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a JAX checkpoint (`.npz`) as those of the network, by timm's own reader.
+
+    Raises:
+        WeightsError: timm has no reader for this architecture, or the file is of another one.
+    """
+    if not hasattr(model, "load_pretrained"):
+        raise WeightsError(f"{path} has the names of a JAX checkpoint, which timm reads for vision transformers alone.")
+    copy: Any = deepcopy(model)
+    # What the file does not fill is found again.
+    for parameter in copy.parameters():
+        parameter.detach().fill_(torch.nan)
+    try:
+        copy.load_pretrained(str(path))
+    except (KeyError, AttributeError, RuntimeError, AssertionError, ValueError) as error:
+        raise WeightsError(f"{path} is a JAX checkpoint of another architecture ({error}).") from error
+    return {name: value for name, value in copy.state_dict().items() if not value.isnan().any()}
 
 
 def _fitting(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

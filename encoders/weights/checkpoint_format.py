@@ -10,25 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
-# Where Theia's network, named as in transformers up to version 4, and timm's differ.
-_THEIA_BLOCK = {
-    "layernorm_before": "norm1",
-    "layernorm_after": "norm2",
-    "attention.output.dense": "attn.proj",
-    "intermediate.dense": "mlp.fc1",
-    "output.dense": "mlp.fc2",
-}
-_THEIA_WHOLE = {
-    "embeddings.cls_token": "cls_token",
-    "embeddings.position_embeddings": "pos_embed",
-    "embeddings.patch_embeddings.projection.weight": "patch_embed.proj.weight",
-    "embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
-    "layernorm.weight": "norm.weight",
-    "layernorm.bias": "norm.bias",
-}
+from pvrbench.encoders.weights.layouts import VIT, renamed
 
 
 def r3m(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -76,17 +60,7 @@ def theia(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
     Source: https://github.com/bdaiinstitute/theia, `src/theia/models/backbones.py`; the names are those of
     transformers' `ViTModel`.
     """
-    backbone = _stripped(tensors, "backbone.model.")
-    weights = {new: backbone[old] for old, new in _THEIA_WHOLE.items() if old in backbone}
-    for name in (name for name in backbone if name.startswith("encoder.layer.")):
-        _, _, index, rest = name.split(".", 3)
-        layer, _, kind = rest.rpartition(".")
-        if layer in _THEIA_BLOCK:
-            weights[f"blocks.{index}.{_THEIA_BLOCK[layer]}.{kind}"] = backbone[name]
-        elif layer == "attention.attention.query":
-            parts = [backbone[name.replace(".query.", f".{part}.")] for part in ("query", "key", "value")]
-            weights[f"blocks.{index}.attn.qkv.{kind}"] = torch.cat(parts)
-    return weights
+    return renamed(_stripped(tensors, "backbone.model."), VIT)
 
 
 def _unwrapped(tensors: Mapping[str, Any], key: str) -> Mapping[str, Tensor]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from pvrbench.encoders.spec import WeightsSource
-from pvrbench.encoders.weights.location import WeightsError, hub_cache, hub_files, is_on_hub
+from pvrbench.encoders.weights.caches import hub_cache, hub_files, is_on_hub
+from pvrbench.encoders.weights.location import WeightsError
 
-_PROBE_S = 3.0
 _STALL_S = 30.0
 _CHUNK_BYTES = 1 << 20
 
@@ -43,7 +43,10 @@ class Official:
 
 def is_offline() -> bool:
     """Whether the user says that there is no network."""
-    return os.environ.get("HF_HUB_OFFLINE", "0").lower() not in {"", "0", "false", "no", "off"}
+    from huggingface_hub import constants
+
+    said = os.environ.get("HF_HUB_OFFLINE", "0").lower() not in {"", "0", "false", "no", "off"}
+    return said or bool(constants.HF_HUB_OFFLINE)
 
 
 def official_file(source: WeightsSource, uri: str, part: Path, on_progress: OnProgress = no_progress) -> Official:
@@ -75,9 +78,10 @@ def hub_file(repo: str, file: str, revision: str | None, folder: Path | None = N
         WeightsError: the hub does not give the file.
     """
     reach_hub()
-    from huggingface_hub import hf_hub_download  # pyright: ignore[reportUnknownVariableType] - partly typed
+    from huggingface_hub import constants, hf_hub_download  # pyright: ignore[reportUnknownVariableType] - partly typed
 
-    options: dict[str, Any] = {"revision": revision, "etag_timeout": _PROBE_S, "endpoint": _endpoint()}
+    timeout_s = constants.HF_HUB_ETAG_TIMEOUT
+    options: dict[str, Any] = {"revision": revision, "etag_timeout": timeout_s, "endpoint": _endpoint()}
     try:
         return Path(cast("str", hf_hub_download(repo, file, cache_dir=hub_cache(), local_dir=folder, **options)))
     except Exception as error:
@@ -91,20 +95,35 @@ def hub_file(repo: str, file: str, revision: str | None, folder: Path | None = N
 
 
 def reach_hub() -> None:
-    """One short attempt: the hub's client tries again for half a minute where there is no network.
+    """One attempt with the hub's own client, its proxies, certificates and patience.
+
+    Its functions try again for half a minute where there is no network.
 
     Raises:
-        OSError: the hub cannot be reached.
+        OSError: the hub does not answer.
     """
     if is_offline():
         raise OSError("HF_HUB_OFFLINE is set")
-    endpoint = _endpoint()
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    endpoint, patience_s = _endpoint(), constants.HF_HUB_ETAG_TIMEOUT
     try:
-        _open(urllib.request.Request(endpoint, method="HEAD"), _PROBE_S).close()  # noqa: S310 - see _open
-    except urllib.error.HTTPError:
-        return  # it answers, whatever it says
-    except OSError as error:
-        raise OSError(f"{endpoint} cannot be reached ({_reason(error)})") from error
+        # Whatever it answers, it is there.
+        get_session().head(endpoint, timeout=patience_s)
+    except Exception as error:
+        # The errors of the client are those of its HTTP library, which depends on its version.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "CERTIFICATE" in reason.upper():
+            raise OSError(
+                f"the certificate of {endpoint} is not trusted ({reason[:120]}); SSL_CERT_FILE names the file of your "
+                "certificate authority"
+            ) from error
+        if "timeout" in type(error).__name__.lower():
+            raise OSError(
+                f"{endpoint} did not answer within {patience_s} s; HF_HUB_ETAG_TIMEOUT sets how long to wait"
+            ) from error
+        raise OSError(f"{endpoint} cannot be reached ({reason[:120]})") from error
 
 
 def _endpoint() -> str:
@@ -129,7 +148,12 @@ def _over_http(uri: str, part: Path, on_progress: OnProgress) -> None:
                     done += len(chunk)
                     on_progress(done, total)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is missing
+        if error.code == 416:
+            # There is nothing after what is here: it is whole, or longer than the file.
+            if error.headers.get("Content-Range", "").rpartition("/")[2] == str(done):
+                return
+            part.unlink(missing_ok=True)
+            _over_http(uri, part, on_progress)
             return
         raise OSError(f"{uri} answers {error.code} {error.reason}") from error
     except OSError as error:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pkgutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
-from pvrbench.encoders.weights.download import Official, OnProgress, no_progress, official_file
+from pvrbench.encoders.weights.caches import elsewhere, is_on_hub
+from pvrbench.encoders.weights.download import Official, OnProgress, is_offline, no_progress, official_file
 from pvrbench.encoders.weights.location import (
     AbsentWeightsError,
     WeightsError,
     file_of,
     find,
-    is_on_hub,
     local_path,
     source_of,
     weights_dir,
@@ -35,6 +35,8 @@ from pvrbench.encoders.weights.note import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pvrbench.encoders.weights.tensor_sets import TensorSet
+
 __all__ = [
     "WeightsError",
     "fetch",
@@ -44,6 +46,7 @@ __all__ = [
     "locate",
     "origin",
     "state_dict",
+    "tensor_set",
     "verify",
     "weights_dir",
     "weights_present",
@@ -51,10 +54,10 @@ __all__ = [
 
 
 def locate(spec: EncoderSpec) -> Path:
-    """The file or folder with an encoder's weights; what is not on this machine is downloaded.
+    """The file or folder with an encoder's weights on this machine; only `fetch` downloads.
 
     Raises:
-        WeightsError: it cannot be had; the text names each remedy.
+        WeightsError: it is not here; the text names each remedy.
     """
     found = find(spec)
     if found is not None:
@@ -62,9 +65,8 @@ def locate(spec: EncoderSpec) -> Path:
     source = source_of(spec)
     if (file := file_of(source)) is not None:
         raise WeightsError(f"The weights of {spec.name!r} are not there: no file {file}.")
-    if source.files or not is_on_hub(source.uri):
-        return fetch(spec)
-    return _download(spec, no_progress).path
+    only = "nothing is downloaded before `pvrbench weights fetch` is asked to"
+    raise AbsentWeightsError([spec], ["HF_HUB_OFFLINE is set" if is_offline() else only])
 
 
 def state_dict(spec: EncoderSpec) -> Mapping[str, Tensor]:
@@ -73,14 +75,27 @@ def state_dict(spec: EncoderSpec) -> Mapping[str, Tensor]:
     Raises:
         WeightsError: they cannot be had; the text names each remedy.
     """
+    return tensor_set(spec).tensors
+
+
+def tensor_set(spec: EncoderSpec, expected: Mapping[str, Tensor] | None = None) -> TensorSet:
+    """The tensors of an encoder, and where they lie in their file.
+
+    Args:
+        spec: the encoder; `options["key"]` names the copy that is wanted where a file holds several.
+        expected: the tensors of its network, by which the copies are found.
+
+    Raises:
+        WeightsError: they cannot be had; the text names each remedy.
+    """
     from pvrbench.encoders.weights.official_file import check_digest, tensors_of
 
-    path, source = locate(spec), source_of(spec)
+    path, source, key = locate(spec), source_of(spec), str(spec.options.get("key", ""))
     if path == local_path(spec):
         return tensors_of(path, WeightsSource(uri=f"file:{path}"))
     if source.sha256:
         check_digest(path, spec, source)
-    return tensors_of(path, source)
+    return tensors_of(path, source, expected, key)
 
 
 def fetch(spec: EncoderSpec, on_progress: OnProgress = no_progress) -> Path:
@@ -102,7 +117,7 @@ def fetch(spec: EncoderSpec, on_progress: OnProgress = no_progress) -> Path:
         return target
     make_writable(target.parent)
     cached = find(spec)
-    official = _cached(cached, source) if cached else _download(spec, on_progress)
+    official = _local(cached, spec) if cached else _download(spec, on_progress)
     path = _store(spec, official)
     _part(spec).unlink(missing_ok=True)
     return path
@@ -170,8 +185,8 @@ def origin(spec: EncoderSpec) -> dict[str, Any]:
         return {"source": source, "official_sha256": spec.weights.sha256}
     if path.is_dir() or path == local_path(spec):
         return read_note(path)
-    cached = _cached(path, spec.weights)
-    return {"source": cached.uri, "revision": cached.revision}
+    found = _local(path, spec)
+    return {"source": found.uri, "revision": found.revision}
 
 
 def _download(spec: EncoderSpec, on_progress: OnProgress) -> Official:
@@ -197,10 +212,13 @@ def _download(spec: EncoderSpec, on_progress: OnProgress) -> Official:
     raise AbsentWeightsError([spec], reasons)
 
 
-def _cached(path: Path, source: WeightsSource) -> Official:
-    """A file of the hub's cache, whose folder is named by the commit."""
-    commit = next((part for part in reversed(path.parts) if len(part) == 40), source.revision)
-    return Official(path, source.uri, commit)
+def _local(path: Path, spec: EncoderSpec) -> Official:
+    """A file in a cache: another tool's, or the hub's, whose folder is named by the commit."""
+    source = source_of(spec)
+    commit = next((part for part in reversed(path.parts) if len(part) == 40), None)
+    if (place := elsewhere(spec).get(path)) is not None:
+        return Official(path, place, commit)
+    return Official(path, source.uri, commit or source.revision)
 
 
 def _part(spec: EncoderSpec) -> Path:
@@ -216,7 +234,11 @@ def _store(spec: EncoderSpec, official: Official) -> Path:
     source = source_of(spec)
     official_sha256 = check_digest(official.path, spec, source)
     trial = replace(source, uri=f"file:{official.path.absolute()}", mirrors=(), sha256=None)
-    cast("Callable[[EncoderSpec], object]", pkgutil.resolve_name(spec.entry_point))(replace(spec, weights=trial))
+    encoder: Any = pkgutil.resolve_name(spec.entry_point)(replace(spec, weights=trial))
+    network: dict[str, Tensor] = encoder.network.state_dict()
+    found = tensors_of(official.path, source, network)
+    # JAX names its tensors otherwise and lays them out otherwise; what is stored is then the network as it was loaded.
+    named = network if any("/" in name for name in found.tensors) else found.tensors
     target = local_path(spec)
     note: dict[str, Any] = {
         "encoder": spec.name,
@@ -227,7 +249,7 @@ def _store(spec: EncoderSpec, official: Official) -> Path:
         "non_commercial": spec.non_commercial,
     }
     # Tensors of a checkpoint may share memory, which safetensors refuses.
-    tensors = {name: value.detach().clone().contiguous() for name, value in tensors_of(official.path, source).items()}
+    tensors = {name: value.detach().clone().contiguous() for name, value in named.items()}
     metadata = {name: str(value) for name, value in note.items() if value is not None}
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         written = Path(folder) / target.name

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
+from pvrbench.encoders.weights.caches import elsewhere, home_dir, hub_files, in_hub_cache, is_on_hub, near_by, snapshot
 
 SHIPPED = Path(__file__).parents[1] / "zoo"
 """The folder of the weights that are part of the package."""
@@ -44,18 +45,19 @@ def together(errors: Sequence[WeightsError]) -> WeightsError:
 
 
 def weights_dir() -> Path:
-    """The folder of local weights: PVRBENCH_WEIGHTS, or `weights` beside the other caches."""
+    """The folder of local weights: PVRBENCH_WEIGHTS, or `weights` beside the other caches.
+
+    Raises:
+        WeightsError: neither is set and there is no home folder.
+    """
     given = os.environ.get("PVRBENCH_WEIGHTS")
     if given:
         return Path(given).expanduser()
-    cache = os.environ.get("PVRBENCH_CACHE")
-    return (Path(cache).expanduser() if cache else Path.home() / ".cache" / "pvrbench") / "weights"
-
-
-def hub_cache() -> Path:
-    """The folder of the Hugging Face hub's cache."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    if cache := os.environ.get("PVRBENCH_CACHE"):
+        return Path(cache).expanduser() / "weights"
+    if (home := home_dir()) is None:
+        raise WeightsError("There is no home folder for weights. Set PVRBENCH_WEIGHTS or PVRBENCH_CACHE to a folder.")
+    return home / ".cache" / "pvrbench" / "weights"
 
 
 def source_of(spec: EncoderSpec) -> WeightsSource:
@@ -88,15 +90,17 @@ def file_of(source: WeightsSource) -> Path | None:
 
 
 def find(spec: EncoderSpec) -> Path | None:
-    """The weights of an encoder on this machine: the file its source names, ours, or those in the hub's cache."""
+    """The weights of an encoder on this machine: the file its source names, ours, or those in another tool's cache."""
     source = source_of(spec)
     if source.files:
-        places = (weights_dir() / spec.name, local_path(spec), *_snapshots(source, source.uri))
-        return next((place for place in places if not missing_files(source, place)), None)
+        places = (weights_dir() / spec.name, local_path(spec), snapshot(source))
+        return next((place for place in places if place is not None and not missing_files(source, place)), None)
     if (file := file_of(source)) is not None:
         return file if file.is_file() else None
     path = local_path(spec)
-    return path if path.is_file() else in_hub_cache(source)
+    if path.is_file():
+        return path
+    return in_hub_cache(source) or next(iter(elsewhere(spec)), None)
 
 
 def missing_files(source: WeightsSource, folder: Path) -> list[str]:
@@ -109,29 +113,11 @@ def weights_present(spec: EncoderSpec) -> bool:
     return spec.weights is None or find(spec) is not None
 
 
-def hub_files(uri: str) -> tuple[str, tuple[str, ...]]:
-    """Repository and file names on the hub of a `hf:` or `timm:` URI; the first file is the official one.
-
-    Files of other names hold the same weights in another format; they are read if they are in the cache already.
-    """
-    scheme, _, rest = uri.partition(":")
-    if scheme == "timm":
-        # timm's QuickGELU architectures share the file of the plain ones.
-        return f"timm/{rest.replace('_quickgelu', '')}", ("model.safetensors", "pytorch_model.bin")
-    owner, repo, *file = rest.split("/", 2)
-    return f"{owner}/{repo}", tuple(file)
-
-
-def is_on_hub(uri: str) -> bool:
-    """Whether a URI names something on the hub."""
-    return uri.startswith(("hf:", "timm:"))
-
-
 def _remedy(spec: EncoderSpec, reason: str) -> str:
     source, path = source_of(spec), local_path(spec)
     what = "that folder" if source.files else f"{path.name} with the .json beside it"
     return (
-        f"The weights of {spec.name!r} are not on this machine, and {reason}. "
+        f"The weights of {spec.name!r} are not on this machine, and {reason}. {near_by(spec, weights_dir())}"
         f"On a machine with network run `pvrbench weights fetch {spec.name}` and copy {what} to {path} "
         f"(PVRBENCH_WEIGHTS names the folder); or get {published_at(source)} by other means and run "
         f"`pvrbench weights import {spec.name} {'FOLDER' if source.files else 'FILE'}`."
@@ -157,21 +143,3 @@ def published_at(source: WeightsSource) -> str:
     repo, files = hub_files(source.uri)
     tail = f"/blob/{source.revision or 'main'}/{files[0]}" if files else f"/tree/{source.revision or 'main'}"
     return f"https://huggingface.co/{repo}{tail}"
-
-
-def _snapshots(source: WeightsSource, uri: str) -> list[Path]:
-    repo, _ = hub_files(uri)
-    folder = hub_cache() / f"models--{repo.replace('/', '--')}" / "snapshots"
-    return sorted(folder.glob(source.revision or "*"), reverse=True)
-
-
-def in_hub_cache(source: WeightsSource) -> Path | None:
-    """The file of a source, or of one of its mirrors, in the hub's cache."""
-    for uri in filter(is_on_hub, (source.uri, *source.mirrors)):
-        # A digest is that of the official file; another format cannot be checked against it.
-        names = hub_files(uri)[1][: 1 if source.sha256 else None]
-        for snapshot in _snapshots(source, uri):
-            for name in names:
-                if (snapshot / name).is_file():
-                    return snapshot / name
-    return None

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.weights.caches import hub_files
 from pvrbench.encoders.weights.download import hub_file
 from pvrbench.encoders.weights.location import (
     AbsentWeightsError,
     WeightsError,
-    hub_files,
     local_path,
     missing_files,
     source_of,

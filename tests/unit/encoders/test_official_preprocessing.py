@@ -36,7 +36,7 @@ def pil(resize: int | tuple[int, int], side: int, mode: InterpolationMode) -> Tr
 
 
 def mvp(side: int) -> Transform:
-    """Source: ir413/mvp, `mvp/bc/dataset.py`, `resize_crop`; OpenCV's linear resize is bilinear without antialiasing."""
+    """Source: ir413/mvp, `mvp/bc/dataset.py`; OpenCV's linear resize is bilinear without antialiasing."""
 
     def transform(frame: Frame) -> Float[Tensor, "3 h w"]:
         left = max(0, math.ceil((frame.shape[1] - 448) / 2))

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly typed
 from torch import Tensor
 
@@ -24,7 +25,8 @@ from pvrbench.encoders.weights.loading import WeightsError, locate
 @pytest.fixture(autouse=True)
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PVRBENCH_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    # The hub's package reads its variables when it is imported.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path
 
@@ -94,6 +96,8 @@ def test_a_local_file_is_loaded_with_the_preprocessing_of_its_architecture(offli
 
 def test_a_hub_repository_in_timms_layout_is_read_from_the_cache(offline: Path) -> None:
     snapshot = offline / "hub" / "models--someone--net" / "snapshots" / ("c" * 40)
+    (snapshot.parents[1] / "refs").mkdir(parents=True)
+    (snapshot.parents[1] / "refs" / "main").write_text("c" * 40)
     save(snapshot / "model.safetensors", "vit_tiny_patch16_224", img_size=64, num_classes=3)
     config: dict[str, Any] = {
         "architecture": "vit_tiny_patch16_224",
@@ -106,6 +110,12 @@ def test_a_hub_repository_in_timms_layout_is_read_from_the_cache(offline: Path) 
     assert (spec.image_size, spec.grid_side, spec.mean, spec.licence) == (64, 4, (0.1, 0.2, 0.3), "mit")
     assert locate(spec) == snapshot / "model.safetensors"
     load(spec)
+    # Another commit is published meanwhile: its weights do not go with this config.
+    newer = snapshot.with_name("d" * 40)
+    save(newer / "model.safetensors", "vit_tiny_patch16_224", img_size=64, num_classes=3)
+    (snapshot.parents[1] / "refs" / "main").write_text("d" * 40)
+    assert locate(spec) == snapshot / "model.safetensors"
+    (snapshot.parents[1] / "refs" / "main").write_text("c" * 40)
     (snapshot / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match=r"someone/net is not a repository that timm can hold.*file:/path/model"):
         spec_for("hf:someone/net")
@@ -148,3 +158,56 @@ def test_weights_of_another_architecture_are_refused(offline: Path) -> None:
     save(offline / "mine.safetensors", "deit_tiny_patch16_224")
     with pytest.raises(WeightsError, match=r"do not fit .*belongs to deit_tiny16"):
         load(spec_for(f"file:{offline / 'mine.safetensors'}?model=resnet18"))
+
+
+def test_how_images_are_normalised_is_not_guessed_where_weights_of_an_architecture_differ(offline: Path) -> None:
+    file = offline / "mine.safetensors"
+    save(file, "vit_base_patch16_224", img_size=32, depth=1)
+    uri = f"file:{file}?model=vit_base_patch16_224&img_size=32&depth=1"
+    with pytest.raises(ValueError, match=r"does not say how.*differ in it (?=.*0\.485,0\.456).*mean 0\.5,0\.5"):
+        spec_for(uri)
+    assert spec_for(uri.replace("224&", "224.mae&")).mean == (0.485, 0.456, 0.406)
+    assert spec_for(f"{uri}&norm=imagenet").std == (0.229, 0.224, 0.225)
+    given = spec_for(f"{uri}&mean=0.5&std=0.25,0.25,0.2&interpolation=bilinear&crop=0.9")
+    assert (given.mean, given.std, given.interpolation) == ((0.5,) * 3, (0.25, 0.25, 0.2), "bilinear")
+    assert given.crop_fraction == 0.9
+    assert load(given).digest != load(spec_for(f"{uri}&mean=0.5&std=0.5")).digest
+    (offline / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}')
+    assert (spec_for(uri).mean, spec_for(uri).std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+def test_what_is_taken_is_said_by_the_plan_and_the_check(offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = save(offline / "net.safetensors", "vit_tiny_patch16_224", img_size=32, depth=1)
+    torch.save({"model": weights, "model_ema": weights}, offline / "two.pt")
+    uri = f"file:{offline / 'two.pt'}?model=vit_tiny_patch16_224&img_size=32&depth=1"
+    spec = spec_for(uri)
+    assert spec.options["key"] == "model"
+    assert spec_for(f"{uri}&key=model_ema").options["key"] == "model_ema"
+    plan = make_plan(compose_config([f"encoders=[{uri}]"]))
+    assert any(
+        "mean 0.5, 0.5, 0.5, std 0.5, 0.5, 0.5; of its tensors those under 'model'" in note for note in plan.notes
+    )
+    assert main(["check-encoder", uri]) == 0
+    assert "images: bicubic to 32 x 32 px, mean 0.5, 0.5, 0.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("seed=1", r"seed= draws an untrained network; the rows random_"),
+        ("pretrained=true", "pretrained= is what the URI says itself"),
+        ("preprocessing=official", "is a setting of the run"),
+        ("global_pol=avg", "unexpected keyword argument 'global_pol'; did you mean 'global_pool'"),
+        ("meen=0.5", "unexpected keyword argument 'meen'; did you mean 'mean'"),
+        ("mean=255", r"mean=255 in .* is not one or three numbers for pixels in \[0, 1\]"),
+        ("mean=0.5,0.5", "is not one or three numbers"),
+        ("std=0", "is not one or three numbers"),
+        ("norm=imagnet", "is not among imagenet, clip, half"),
+        ("crop=1.5", "is no share of the frame"),
+        ("interpolation=lanczos", "is neither bicubic nor bilinear"),
+        ("img_size=224&img_size=256", "gives img_size twice"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        spec_for(f"timm:vit_tiny_patch16_224.augreg_in21k?{setting}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import http.server
 import json
+import os
 import pickle
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from typing import Any, cast
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors import safe_open
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly typed
 from torch import Tensor
@@ -26,6 +29,7 @@ from pvrbench.benchmark.cli import main
 from pvrbench.encoders.catalog import ENCODERS
 from pvrbench.encoders.families.timm_backbone import load
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
+from pvrbench.encoders.weights.caches import hub_files
 from pvrbench.encoders.weights.loading import (
     WeightsError,
     fetch,
@@ -37,7 +41,7 @@ from pvrbench.encoders.weights.loading import (
     weights_dir,
     weights_present,
 )
-from pvrbench.encoders.weights.location import hub_files, together
+from pvrbench.encoders.weights.location import together
 from pvrbench.encoders.weights.official_file import read, sha256_of
 
 SPEC = EncoderSpec(
@@ -57,9 +61,23 @@ SPEC = EncoderSpec(
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Empty folders for weights and hub, and no network."""
     monkeypatch.setenv("PVRBENCH_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("TORCH_HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    # The hub's package reads its variables when it is imported.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path
+
+
+def snapshot(folders: Path, repo: str, commit: str = "b" * 40, *, is_main: bool = True) -> Path:
+    """An empty snapshot of a repository in the hub's cache."""
+    folder = folders / "hub" / f"models--{repo.replace('/', '--')}"
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    if is_main:
+        (folder / "refs").mkdir(exist_ok=True)
+        (folder / "refs" / "main").write_text(commit)
+    return folder / "snapshots" / commit
 
 
 def network(**options: int) -> dict[str, Tensor]:
@@ -239,15 +257,14 @@ def test_verify_says_what_is_wrong(folders: Path) -> None:
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_a_file_in_the_hubs_cache_is_used_as_it_is_and_stored_on_fetch(folders: Path, name: str) -> None:
     spec = replace(SPEC, weights=WeightsSource(uri="timm:some_quickgelu_model.tag"))
-    snapshot = folders / "hub" / "models--timm--some_model.tag" / "snapshots" / ("b" * 40)
-    snapshot.mkdir(parents=True)
+    folder = snapshot(folders, "timm/some_model.tag")
     assert not weights_present(spec)
     if name.endswith("bin"):
-        torch.save(network(), snapshot / name)
+        torch.save(network(), folder / name)
     else:
-        save_file(network(), snapshot / name)
+        save_file(network(), folder / name)
     assert weights_present(spec)
-    assert locate(spec) == snapshot / name
+    assert locate(spec) == folder / name
     before = digest(spec)
     assert not weights_dir().exists()
     assert fetch(spec) == local_path(spec)
@@ -260,7 +277,7 @@ def test_without_network_the_error_comes_at_once_and_says_what_to_run(monkeypatc
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
     with pytest.raises(WeightsError) as raised:
-        load(SPEC)
+        fetch(SPEC)
     assert time.monotonic() - started < 4
     text = str(raised.value)
     assert "http://127.0.0.1:9 cannot be reached" in text
@@ -277,7 +294,7 @@ def test_what_stands_in_the_way_of_several_files_is_said_once(monkeypatch: pytes
     errors: list[WeightsError] = []
     for spec in (replace(SPEC, name="other", weights=elsewhere), SPEC):
         with pytest.raises(WeightsError) as raised:
-            load(spec)
+            fetch(spec)
         errors.append(raised.value)
     text = str(together(errors))
     assert text.count("http://127.0.0.1:9 cannot be reached") == 1
@@ -288,10 +305,18 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Serves `content`; `/page` is a web page, `/broken` breaks off half way."""
 
     content = b""
+    head_delay_s = 0.0
+    head_status = 200
     ranges: tuple[str, ...] = ()
 
     def do_HEAD(self) -> None:
         """As the hub describes a file."""
+        time.sleep(self.head_delay_s)
+        if self.path == "/" and self.head_status != 200:
+            self.send_response(self.head_status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if "/resolve/" in self.path and "absent" in self.path:
             self.send_response(404)
             self.send_header("X-Error-Code", "EntryNotFound")
@@ -308,6 +333,12 @@ class Server(http.server.BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
         type(self).ranges = (*self.ranges, asked or "")
+        if start >= len(self.content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(self.content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", "text/html" if self.path == "/page" else "application/octet-stream")
         self.send_header("Content-Length", str(len(self.content) - start))
@@ -324,6 +355,7 @@ def server(monkeypatch: pytest.MonkeyPatch, folders: Path) -> Iterator[str]:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     torch.save(network(), folders / "served.pt")
     Server.content, Server.ranges = (folders / "served.pt").read_bytes(), ()
+    Server.head_delay_s, Server.head_status = 0.0, 200
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     thread = threading.Thread(target=running.serve_forever)
     thread.start()
@@ -371,11 +403,107 @@ def test_a_broken_download_goes_on_where_it_stopped(server: str) -> None:
     assert origin(spec)["official_sha256"] == sha256_of(local_path(SPEC).parents[1] / "served.pt")
 
 
+@pytest.mark.parametrize("more", [0, 100])
+def test_a_part_that_is_as_long_as_the_file_is_kept_and_a_longer_one_is_begun_anew(server: str, more: int) -> None:
+    spec = from_source(uri=f"{server}/model.pt")
+    weights_dir().mkdir()
+    local_path(spec).with_suffix(".part").write_bytes(Server.content + b"x" * more)
+    fetch(spec)
+    assert len(Server.ranges) == (2 if more else 1)
+    assert origin(spec)["official_sha256"] == sha256_of(local_path(SPEC).parents[1] / "served.pt")
+    assert verify(spec) == ""
+
+
+@pytest.mark.parametrize(("delay_s", "status"), [(0.4, 200), (0, 405)])
+def test_a_slow_hub_and_one_that_answers_in_its_own_way_is_not_called_absent(
+    server: str, monkeypatch: pytest.MonkeyPatch, delay_s: float, status: int
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server)
+    Server.head_delay_s, Server.head_status = delay_s, status
+    fetch(from_source(uri="hf:someone/tiny/model.pt", revision=None))
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.1)
+    if delay_s:
+        with pytest.raises(WeightsError, match=r"did not answer within 0\.1 s; HF_HUB_ETAG_TIMEOUT sets"):
+            fetch(replace(from_source(uri="hf:someone/other/model.pt"), name="other"))
+
+
+def test_loading_never_downloads(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server)
+    for uri in ("hf:someone/tiny/model.pt", f"{server}/model.pt"):
+        with pytest.raises(WeightsError, match=r"nothing is downloaded before `pvrbench weights fetch` is asked to"):
+            load(from_source(uri=uri))
+    assert Server.ranges == ()
+
+
 def test_a_download_that_is_not_the_published_file_is_refused_and_dropped(server: str) -> None:
     spec = from_source(uri=f"{server}/page", mirrors=(f"{server}/model.pt",), sha256="2" * 64)
     with pytest.raises(WeightsError, match=r"answers with a web page.*its SHA-256 is \w{64}, expected 2222"):
         fetch(spec)
     assert list(weights_dir().iterdir()) == []
+
+
+def test_the_hubs_cache_is_read_as_the_hub_does(folders: Path) -> None:
+    spec = from_source(uri="hf:someone/tiny/model.safetensors", revision=None)
+    newest = snapshot(folders, "someone/tiny", "f" * 40, is_main=False)
+    save_file(network(), newest / "model.safetensors")
+    assert not weights_present(spec)
+    main_branch = snapshot(folders, "someone/tiny", "0" * 40)
+    save_file(network(), main_branch / "model.safetensors")
+    assert locate(spec) == main_branch / "model.safetensors"
+    assert locate(from_source(revision="f" * 40)) == newest / "model.safetensors"
+    mirrored = from_source(uri="http://127.0.0.1:9/x.pth", mirrors=("hf:someone/tiny/model.safetensors",))
+    assert locate(mirrored) == main_branch / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("variables", "hub"),
+    [
+        ({"HF_HOME": "{0}/a"}, "a/hub"),
+        ({"HF_HUB_CACHE": "{0}/b"}, "b"),
+        ({"HUGGINGFACE_HUB_CACHE": "{0}/c"}, "c"),
+        ({"XDG_CACHE_HOME": "{0}/d"}, "d/huggingface/hub"),
+        ({"SCRATCH": "{0}", "HF_HOME": "$SCRATCH/e"}, "e/hub"),
+    ],
+)
+def test_the_hubs_variables_say_where_its_cache_is(folders: Path, variables: dict[str, str], hub: str) -> None:
+    given = {name: value.format(folders) for name, value in variables.items()}
+    code = "from pvrbench.encoders.weights.caches import hub_cache; print(hub_cache())"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE_", "XDG_"))}
+    said = subprocess.run([sys.executable, "-c", code], env=kept | given, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == str(folders / hub)
+
+
+def test_weights_that_other_tools_left_are_found_and_named(folders: Path) -> None:
+    row = ENCODERS["deit_tiny16"]
+    with pytest.raises(WeightsError, match="are not on this machine"):
+        locate(row)
+    checkpoints = folders / "home" / ".cache" / "torch" / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    other = checkpoints / "deit_base_distilled_patch16_224-df68dfff.pth"
+    other.write_bytes(b"x")
+    with pytest.raises(WeightsError, match=rf"Near by lie {other}, which are not they"):
+        locate(row)
+    file = checkpoints / "deit_tiny_patch16_224-a1311bcf.pth"
+    torch.save({"model": timm.create_model("deit_tiny_patch16_224").state_dict()}, file)
+    assert locate(row) == file
+    assert origin(row)["source"] == f"torch:{file.name}"
+    load(row)
+    assert fetch(row) == local_path(row)
+    assert origin(row)["source"] == f"torch:{file.name}"
+
+
+def test_without_a_home_folder_the_variable_to_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("PVRBENCH_WEIGHTS")
+    monkeypatch.delenv("PVRBENCH_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(WeightsError, match=r"no home folder for weights. Set PVRBENCH_WEIGHTS or PVRBENCH_CACHE"):
+        locate(SPEC)
+    monkeypatch.setenv("PVRBENCH_WEIGHTS", "/nonexistent")
+    with pytest.raises(WeightsError, match="are not on this machine"):
+        locate(SPEC)
 
 
 def test_a_model_of_several_files_is_imported_noted_and_verified(folders: Path) -> None:
