@@ -21,7 +21,7 @@ from pvrbench.benchmark.plan import CellGroup, Plan
 from pvrbench.benchmark.records.schema import Cell, CellRecord, CheckpointScore, Cost, Digests, Episode
 from pvrbench.encoders.cost import flops_per_frame, measure, num_params
 from pvrbench.envs.base import InitialStates
-from pvrbench.envs.pictures.rendering import gl_renderer
+from pvrbench.envs.pictures.context import gl_renderer
 from pvrbench.policies.base import TrainedHead
 
 # Initial states of which every encoder's episode is filmed, so that they can be seen side by side.
