@@ -60,6 +60,12 @@ def gl_remedy() -> str:
         if remedy := _wrong_backend():
             return remedy
         backend = os.environ.get("MUJOCO_GL", "egl").lower()
+        loaded = getattr(getattr(sys.modules.get("mujoco.gl_context"), "GLContext", None), "__module__", "")
+        if loaded and loaded != f"mujoco.{backend}":
+            return (
+                f"mujoco was imported with {loaded.removeprefix('mujoco.')} before pvrbench chose {backend}. Set "
+                f"MUJOCO_GL={backend} before Python starts, or import pvrbench's simulators before mujoco."
+            )
         if backend != "egl":
             return f"MUJOCO_GL={backend} does not work on this machine. Unset MUJOCO_GL or set MUJOCO_GL=egl."
         device, visible = os.environ.get("MUJOCO_EGL_DEVICE_ID"), os.environ.get("CUDA_VISIBLE_DEVICES")
