@@ -21,6 +21,8 @@ IMAGE_PX = 64
 
 # Share of the initial states that an expert is to solve.
 EXPERT_SUCCESS = 0.95
+# Initial states that must not be solved without acting.
+NUM_IDLE = 8
 stats: Any = untyped_stats
 
 _ArrayName = Literal["image", "proprio", "state"]
@@ -61,6 +63,8 @@ def check_task(task: Task, num_episodes: int = 3) -> list[Verdict]:
         ("an observation has the widths and types of the specification", lambda env: _widths(task, env)),
         ("a seed gives the same state whatever happened before", lambda env: _is_seeded(task, env)),
         ("seeds differ", _seeds_differ),
+        ("the observation after a reset is that of the state", _is_current),
+        ("no episode begins solved", lambda _: _begins_unsolved(task)),
         ("observations share no memory", lambda env: _memory(task, env)),
         ("actions are clipped and must be finite", lambda env: _actions(task, env)),
         ("every camera gives a picture that is neither constant nor the same for all states", lambda _: _cameras(task)),
@@ -128,6 +132,32 @@ def _is_seeded(task: Task, env: TaskEnv) -> str:
 def _seeds_differ(env: TaskEnv) -> str:
     states = {env.reset(seed)["state"].tobytes() + env.get_state().tobytes() for seed in range(4)}
     return "" if len(states) == 4 else f"four seeds gave {len(states)} initial states"
+
+
+def _is_current(env: TaskEnv) -> str:
+    for seed in range(3):
+        first = env.reset(seed)
+        env.set_state(env.get_state())
+        again = env.observe()
+        differing = [name for name in _ARRAYS if not np.allclose(first[name], again[name], rtol=0.0, atol=1e-6)]
+        if differing:
+            return f"{', '.join(differing)} of reset({seed}) change when the same state is observed again"
+    return ""
+
+
+def _begins_unsolved(task: Task) -> str:
+    env = task.make_env(None)
+    seeds = task.initial_states("test", NUM_IDLE).seeds
+    try:
+        solved = [seed for seed in seeds if _is_solved_by_idling(task, env, seed)]
+    finally:
+        env.close()
+    return f"an idle step solves seeds {', '.join(map(str, solved))}" if solved else ""
+
+
+def _is_solved_by_idling(task: Task, env: TaskEnv, seed: int) -> bool:
+    env.reset(seed)
+    return env.step(np.zeros(task.spec.action_dim, np.float32)).success
 
 
 def _memory(task: Task, env: TaskEnv) -> str:

@@ -34,28 +34,28 @@ _ROWS = (
         entry_point=_LIGHT,
         description="all lights are stronger, and textured surfaces reflect more",
         num_levels=3,
-        options={"factor": (1.3, 1.6, 2.0), "texture": (1.15, 1.3, 1.5)},
+        options={"factor": (1.3, 1.6, 2.0), "gamma": (0.85, 0.7, 0.55)},
     ),
     LookSpec(
         name="light/darker",
         entry_point=_LIGHT,
         description="all lights are weaker",
         num_levels=3,
-        options={"factor": (0.65, 0.4, 0.2), "texture": (1.0, 1.0, 1.0)},
+        options={"factor": (0.65, 0.4, 0.2), "gamma": (1.0, 1.0, 1.0)},
     ),
     LookSpec(
         name="light/cast_left",
         entry_point=_CAST,
         description="the lamps shine from the left of the scene (its positive y), and the camera's light is weaker",
         num_levels=3,
-        options={"turn": (0.5, 0.9, 1.25), "headlight": (0.8, 0.6, 0.4)},
+        options={"turn": (0.7, 1.0, 1.25), "headlight": (0.5, 0.4, 0.3)},
     ),
     LookSpec(
         name="light/cast_right",
         entry_point=_CAST,
         description="the lamps shine from the right of the scene (its negative y), and the camera's light is weaker",
         num_levels=3,
-        options={"turn": (-0.5, -0.9, -1.25), "headlight": (0.8, 0.6, 0.4)},
+        options={"turn": (-0.7, -1.0, -1.25), "headlight": (0.5, 0.4, 0.3)},
     ),
 )
 

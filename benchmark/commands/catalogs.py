@@ -69,7 +69,7 @@ def _cell_text(value: object) -> str:
 
 def check_encoder_command(options: Namespace) -> int:
     """Checks one encoder."""
-    from pvrbench.benchmark.engine.context import load_encoder
+    from pvrbench.benchmark.engine.encoder_pool import load_encoder
     from pvrbench.encoders.checks import TILE, check_encoder
     from pvrbench.encoders.cost import flops_per_frame, measure, num_params
     from pvrbench.encoders.statement import preprocessing_of

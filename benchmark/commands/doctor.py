@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pvrbench.benchmark.catalog import encoders, tasks
 from pvrbench.benchmark.engine.provenance import PACKAGES, package_versions, processor
+from pvrbench.envs.pictures.gl import gl_remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ import sys
 from pvrbench.benchmark.engine.context import load_task
 from pvrbench.benchmark.catalog import tasks
 from pvrbench.envs.spec import View
-from pvrbench.envs.pictures.rendering import gl_renderer
+from pvrbench.envs.pictures.context import gl_renderer
 import hashlib
 spec = tasks()[sys.argv[1]]
 task = load_task(spec)
@@ -113,8 +114,7 @@ def _frame(suite: str, task: str) -> Finding:
             suite,
             ok=False,
             detail=f"{task} cannot be rendered: {last}",
-            remedy="Install software OpenGL (Debian: apt-get install libegl1 libgl1 libgl1-mesa-dri) "
-            "and set MUJOCO_GL=egl; with a GPU, its driver's EGL library does as well.",
+            remedy=gl_remedy(),
         )
     _, renderer, pixel_hash, spread = line.split("\t")
     ok = float(spread) > 1

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from safetensors.torch import save
 from torch import Tensor
 
-from pvrbench.benchmark.engine.context import load_encoder
+from pvrbench.benchmark.engine.encoder_pool import load_encoder
 from pvrbench.benchmark.engine.provenance import PACKAGES, package_versions, processor, source_commit
 from pvrbench.benchmark.records.store import write_atomically
 from pvrbench.encoders.base import Encoder

@@ -26,7 +26,7 @@ from pvrbench.benchmark.records.schema import CellRecord, CheckpointScore, Cost,
 from pvrbench.common.reference import resolve
 from pvrbench.encoders.readouts.base import load_readout
 from pvrbench.envs.base import InitialStates
-from pvrbench.envs.pictures.rendering import gl_renderer
+from pvrbench.envs.pictures.context import gl_renderer
 from pvrbench.policies.base import Policy
 
 # Initial states of which every encoder's episode is filmed, so that they can be seen side by side.

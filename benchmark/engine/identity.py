@@ -17,7 +17,7 @@ from pvrbench.encoders.identity import EncoderIdentity
 from pvrbench.envs.base import InitialStates, Task
 from pvrbench.envs.demos.collection import collect_demos
 from pvrbench.envs.demos.demo_set import DemoSet, demo_path
-from pvrbench.envs.pictures.rendering import gl_renderer
+from pvrbench.envs.pictures.context import gl_renderer
 from pvrbench.envs.spec import Look
 
 NAMES: Mapping[str, str] = {

@@ -1,4 +1,4 @@
-"""What a model looks like: the arrays that pictures read and physics does not, copied, compared and changed by looks."""
+"""What a model looks like: the arrays that pictures read and physics does not; copied, compared, changed by looks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Off-screen OpenGL: which one is used, and what is in the way where it fails. Imports no simulator."""
+"""Off-screen OpenGL: which one is used, and what is in the way where it fails. Importing it imports no simulator."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
+from typing import Any
 
 BACKENDS = ("egl", "osmesa", "glfw")
 _INSTALL = (
@@ -42,8 +43,8 @@ def _wrong_backend() -> str:
     backend, platform = os.environ.get("MUJOCO_GL", "egl"), os.environ.get("PYOPENGL_PLATFORM")
     if backend.lower() not in BACKENDS:
         return (
-            f"MUJOCO_GL={backend} cannot draw off screen; expected one of {', '.join(BACKENDS)}. Unset MUJOCO_GL or set "
-            "MUJOCO_GL=egl."
+            f"MUJOCO_GL={backend} cannot draw off screen; expected one of {', '.join(BACKENDS)}. Unset MUJOCO_GL or "
+            "set MUJOCO_GL=egl."
         )
     if backend.lower() != "glfw" and platform is not None and platform.lower() != backend.lower():
         return (
@@ -59,16 +60,40 @@ def gl_remedy() -> str:
         if remedy := _wrong_backend():
             return remedy
         backend = os.environ.get("MUJOCO_GL", "egl").lower()
+        loaded = getattr(getattr(sys.modules.get("mujoco.gl_context"), "GLContext", None), "__module__", "")
+        if loaded and loaded != f"mujoco.{backend}":
+            return (
+                f"mujoco was imported with {loaded.removeprefix('mujoco.')} before pvrbench chose {backend}. Set "
+                f"MUJOCO_GL={backend} before Python starts, or import pvrbench's simulators before mujoco."
+            )
         if backend != "egl":
             return f"MUJOCO_GL={backend} does not work on this machine. Unset MUJOCO_GL or set MUJOCO_GL=egl."
         device, visible = os.environ.get("MUJOCO_EGL_DEVICE_ID"), os.environ.get("CUDA_VISIBLE_DEVICES")
         if device is not None:
             among = f" (CUDA_VISIBLE_DEVICES={visible} does not renumber EGL's devices)" if visible else ""
             return (
-                f"MUJOCO_EGL_DEVICE_ID={device} may name no device of EGL{among}. Unset MUJOCO_EGL_DEVICE_ID, or set it "
-                "to 0 or another number that EGL has."
+                f"MUJOCO_EGL_DEVICE_ID={device} may name no device of EGL{among}. Unset MUJOCO_EGL_DEVICE_ID, or set "
+                "it to 0 or another number that EGL has."
             )
     return _INSTALL
+
+
+def load_mujoco() -> Any:
+    """Imports mujoco after OpenGL was chosen, and returns the module.
+
+    Raises:
+        RenderError: OpenGL cannot be loaded; the text names what is in the way.
+    """
+    configure_gl()
+    try:
+        import mujoco
+        import mujoco.gl_context  # loads the OpenGL library that MUJOCO_GL names
+    except (ImportError, AttributeError, RuntimeError) as error:
+        raise RenderError(f"MuJoCo cannot load OpenGL ({error}). {gl_remedy()}") from error
+    if not hasattr(mujoco.gl_context.GLContext, "_context"):
+        # A context that could not be made has nothing to free; without this, Python prints a second error about it.
+        mujoco.gl_context.GLContext._context = None
+    return mujoco
 
 
 def load_triton() -> None:

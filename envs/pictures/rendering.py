@@ -7,8 +7,6 @@ The physics model is never touched. The two are different observations and are n
 
 from __future__ import annotations
 
-import copy
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from pvrbench.envs.pictures.appearance import Appearance, appearance_of, apply_look, changed_textures
-from pvrbench.envs.pictures.gl import RenderError, configure_gl, gl_remedy, load_triton
-from pvrbench.envs.pictures.lean_meshes import simplify_meshes
+from pvrbench.envs.pictures.appearance import appearance_of
+from pvrbench.envs.pictures.context import close_drawing, open_drawing
+from pvrbench.envs.pictures.gl import load_mujoco
 from pvrbench.envs.spec import Look, View
 
 if TYPE_CHECKING:
@@ -30,13 +28,7 @@ else:  # jaxtyping wants the bare class
 LOOKS_DOWN = 0.97
 
 
-configure_gl()
-
-import mujoco as untyped_mujoco  # noqa: E402  (the GL backend is chosen before the first import)
-
-mujoco: Any = untyped_mujoco
-
-_gl_renderer = ""
+mujoco: Any = load_mujoco()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,56 +81,6 @@ class Body:
     glow: float = 0.0
 
 
-class _Drawing:
-    """An OpenGL context with a scene's meshes and textures; environments of one scene and process share it.
-
-    Args:
-        renderer: MuJoCo's own.
-    """
-
-    def __init__(self, renderer: Any) -> None:
-        self.renderer = renderer
-        self.num_users = 0
-        self.model: Any = renderer.model
-        self.base = self.shown = appearance_of(self.model)
-
-    def show(self, appearance: Appearance) -> None:
-        """Draws the scene like this from now on; textures are uploaded where their pixels differ."""
-        if appearance is self.shown:
-            return
-        textures = appearance.arrays["tex_data"]
-        changed = [] if textures is self.shown.arrays["tex_data"] else changed_textures(self.model, textures)
-        appearance.give_to(self.model, with_textures=bool(changed))
-        self.upload(changed)
-        self.shown = appearance
-
-    def upload(self, textures: Sequence[int]) -> None:
-        """Takes over textures that were changed in the model, by their numbers."""
-        if textures:
-            self.renderer._gl_context.make_current()
-        for texture in textures:
-            mujoco.mjr_uploadTexture(self.model, self.renderer._mjr_context, texture)
-
-    def with_look(self, nominal: Appearance, look: Look) -> tuple[Appearance, Array | None]:
-        """What a scene looks like after a look was applied, and the lights' directions where the look turns them."""
-        self.show(nominal)
-        if look == Look():
-            return nominal, None
-        before = np.array(self.model.light_dir)
-        try:
-            apply_look(self.model, look)
-            changed = appearance_of(self.model, like=nominal)
-            turned = None if np.array_equal(before, self.model.light_dir) else np.array(self.model.light_dir)
-        finally:
-            nominal.give_to(self.model)
-            self.model.light_dir[:] = before
-        return changed, turned
-
-
-# By scene, size and mode: a context of a robosuite scene takes some 300 MB, and a process makes many environments.
-_drawings: dict[tuple[bytes, int, str], _Drawing] = {}
-
-
 class ViewRenderer:
     """Renders one view of one model.
 
@@ -153,16 +95,12 @@ class ViewRenderer:
     """
 
     def __init__(self, model: Any, view: View, camera: Camera | None = None) -> None:
-        global _gl_renderer  # noqa: PLW0603 - the name of the driver is a fact of the process
         camera = camera or ModelCamera(view.camera)
         self._upside_down = isinstance(camera, ModelCamera) and camera.upside_down
         self._camera = camera.name if isinstance(camera, ModelCamera) else _free_camera(camera)
         self._look = Look.parse(view.look)
-        self._key = (_content(model), view.image_px, view.render)
-        if self._key not in _drawings:
-            _drawings[self._key] = _Drawing(_make_renderer(_picture_model(model, view), view))
-        self._drawing = _drawings[self._key]
-        self._drawing.num_users += 1
+        self._is_closed = False
+        self._drawing = open_drawing(model, view)
         self._renderer = self._drawing.renderer
         self._nominal = self._drawing.base
         try:
@@ -170,8 +108,6 @@ class ViewRenderer:
         except BaseException:
             self.close()
             raise
-        if not _gl_renderer:
-            _gl_renderer = _driver_name()
 
     def take_over(self, model: Any) -> None:
         """Takes over the colours, materials, lights and textures that a reset wrote into the physics model.
@@ -278,52 +214,9 @@ class ViewRenderer:
 
     def close(self) -> None:
         """Frees the OpenGL context, if nobody else draws with it."""
-        drawing = _drawings.get(self._key)
-        if drawing is None or drawing.renderer is not self._renderer:
-            return  # closed before
-        drawing.num_users -= 1
-        if not drawing.num_users:
-            del _drawings[self._key]
-            drawing.renderer.close()
-
-
-def _make_renderer(model: Any, view: View) -> Any:
-    load_triton()
-    try:
-        renderer = mujoco.Renderer(model, view.image_px, view.image_px)
-    except Exception as error:
-        raise RenderError(f"Off-screen OpenGL does not work here ({error}). {gl_remedy()}") from error
-    if view.render == "lean":
-        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-    return renderer
-
-
-def _content(model: Any) -> bytes:
-    """Digest of a whole model."""
-    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
-    mujoco.mj_saveModel(model, None, buffer)
-    return hashlib.sha256(buffer.tobytes()).digest()
-
-
-def gl_renderer() -> str:
-    """Name of the OpenGL renderer of this process; of a throw-away context where none was used yet."""
-    global _gl_renderer  # noqa: PLW0603
-    if not _gl_renderer:
-        load_triton()
-        model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/></worldbody></mujoco>")
-        renderer = mujoco.Renderer(model, 16, 16)
-        _gl_renderer = _driver_name()
-        renderer.close()
-    return _gl_renderer
-
-
-def _driver_name() -> str:
-    from OpenGL import GL as untyped_gl  # noqa: N811 - a module, not a constant
-
-    gl: Any = untyped_gl
-    name: object = gl.glGetString(gl.GL_RENDERER)
-    return name.decode() if isinstance(name, bytes) else "unknown"
+        if not self._is_closed:
+            close_drawing(self._drawing)
+        self._is_closed = True
 
 
 def _free_camera(camera: TargetCamera) -> Any:
@@ -336,14 +229,3 @@ def _free_camera(camera: TargetCamera) -> Any:
     free.azimuth = float(np.degrees(np.arctan2(offset[1], offset[0])))
     free.elevation = float(np.degrees(np.arcsin(offset[2] / distance)))
     return free
-
-
-def _picture_model(model: Any, view: View) -> Any:
-    """A copy of the model for pictures: large enough a frame buffer, and lean where that is asked for."""
-    picture = copy.copy(model)
-    picture.vis.global_.offwidth = max(int(model.vis.global_.offwidth), view.image_px)
-    picture.vis.global_.offheight = max(int(model.vis.global_.offheight), view.image_px)
-    if view.render == "lean":
-        picture.vis.quality.offsamples = 0
-        simplify_meshes(picture)
-    return picture

@@ -15,6 +15,7 @@ from jaxtyping import Float32, Float64, UInt8
 from pvrbench.envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from pvrbench.envs.pictures.gl import configure_gl
 from pvrbench.envs.pictures.rendering import ViewRenderer
+from pvrbench.envs.simulators.numba_cache import prepare_numba_cache
 from pvrbench.envs.spec import Split, TaskSpec, View
 
 configure_gl()
@@ -46,6 +47,8 @@ def _without_robosuite_chatter() -> Generator[None]:
     finally:
         logger.removeFilter(is_serious)
 
+
+prepare_numba_cache()
 
 with _without_robosuite_chatter():
     import robosuite as untyped_robosuite

@@ -17,7 +17,7 @@ from typing import cast
 from pvrbench.envs.base import Array, Task, TaskEnv
 from pvrbench.envs.catalog import TASKS
 from pvrbench.envs.demos.collection import record_demo
-from pvrbench.envs.pictures.rendering import gl_renderer
+from pvrbench.envs.pictures.context import gl_renderer
 from pvrbench.envs.spec import RenderMode, TaskSpec, View
 
 DEFAULT_TASKS = ("metaworld/assembly-v3", "robosuite/lift")
