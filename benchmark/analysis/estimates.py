@@ -1,7 +1,8 @@
 """Success rates -> estimates with intervals. Arrays are `tasks x seeds x states`; numpy and scipy only.
 
-Two things vary besides the task: the initial states, shared by all contenders, and the training seeds. The same state
-seen by three seeds does not count as three independent episodes, nor fifty episodes of one seed as fifty trainings.
+Two things vary besides the task: the initial states, which all contenders share, and the training seeds. The same state
+seen by three seeds does not count as three independent episodes. Fifty episodes of one training run do not count as
+fifty training runs. NaN marks a state that was not evaluated; see `layout.py`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import special, stats
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from pvrbench.benchmark.analysis.layout import Array, counted, equal_trials, filled
 
 LEVEL = 0.95
 
@@ -64,66 +64,111 @@ def log_weights(num_demos: Sequence[int]) -> Array:
     return weights / weights.sum()
 
 
-def mean_squares(values: Array) -> tuple[float, float, float]:
-    """Mean squares of the seeds, the states and what is left, in the two-way layout of each task, mean over tasks.
+@dataclass(frozen=True, slots=True)
+class MeanSquares:
+    """Mean squares of the two-way layout seeds x states within each task, mean over tasks, and their freedoms.
 
-    A mean square that one seed or one state cannot give is zero.
+    Each mean square is an array with one number for each leading index of the values; it is zero where one seed or one
+    state cannot give it.
+
+    Attributes:
+        seeds: of the training seeds.
+        states: of the initial states.
+        rest: of what is left.
+        size: tasks x seeds x states. A variance of the mean is a mean square divided by it.
+        seed_freedom: tasks x (seeds - 1).
+        state_freedom: tasks x (states - 1), of the evaluated states.
+        rest_freedom: tasks x (seeds - 1) x (states - 1).
     """
-    _, num_seeds, num_states = values.shape
-    centred = values - values.mean(axis=(1, 2), keepdims=True)
-    of_seeds, of_states = centred.mean(axis=2, keepdims=True), centred.mean(axis=1, keepdims=True)
 
-    def mean_square(parts: Array, repeats: int, freedom: int) -> float:
-        return float((parts**2).sum(axis=(1, 2)).mean()) * repeats / max(1, freedom)
+    seeds: Array
+    states: Array
+    rest: Array
+    size: int
+    seed_freedom: float
+    state_freedom: float
+    rest_freedom: float
 
-    return (
-        mean_square(of_seeds, num_states, num_seeds - 1),
-        mean_square(of_states, num_seeds, num_states - 1),
-        mean_square(centred - of_seeds - of_states, 1, (num_seeds - 1) * (num_states - 1)),
+
+def mean_squares(values: Array, counts: Array | None = None) -> MeanSquares:
+    """Mean squares of full layouts.
+
+    Args:
+        values: `... x tasks x seeds x states`, without NaN.
+        counts: `tasks x seeds`, on how many states each training run was evaluated; None where on all.
+    """
+    num_tasks, num_seeds, num_states = values.shape[-3:]
+    centred = values - values.mean(axis=(-2, -1), keepdims=True)
+    of_seeds, of_states = centred.mean(axis=-1, keepdims=True), centred.mean(axis=-2, keepdims=True)
+
+    def mean_square(parts: Array, repeats: int, freedom: int) -> Array:
+        return np.asarray((parts**2).sum(axis=(-2, -1)).mean(axis=-1) * repeats / max(1, freedom))
+
+    evaluated = num_tasks * num_states if counts is None else int(counts.min(axis=1).sum())
+    state_freedom = float(max(1, evaluated - num_tasks))
+    return MeanSquares(
+        seeds=mean_square(of_seeds, num_states, num_seeds - 1),
+        states=mean_square(of_states, num_seeds, num_states - 1),
+        rest=mean_square(centred - of_seeds - of_states, 1, (num_seeds - 1) * (num_states - 1)),
+        size=num_tasks * num_seeds * num_states,
+        seed_freedom=float(max(1, num_tasks * (num_seeds - 1))),
+        state_freedom=state_freedom,
+        rest_freedom=max(1, num_seeds - 1) * state_freedom,
     )
 
 
-def clustered_spread(values: Array) -> Spread:
+def clustered_spread(values: Array, counts: Array | None = None) -> Spread:
     """Spread of the mean over seeds and states, both taken as samples, of the tasks as they are.
 
-    Components of variance that come out negative count as zero. The degrees of freedom are Satterthwaite's; where the
+    Components of variance that come out negative count as zero. The degrees of freedom are Satterthwaite's. Where the
     seeds vary more than the states they are those of the seeds, since Satterthwaite's are too many when they are
-    themselves estimated from three seeds. The coverage study chose this among its rivals, see `docs/statistics.md`.
+    themselves estimated from three seeds. The coverage study compared this with its rivals, see `docs/statistics.md`.
+
+    Args:
+        values: a full layout.
+        counts: as in `mean_squares`.
 
     Source: Satterthwaite 1946, An approximate distribution of estimates of variance components, equation 17.
     """
-    num_tasks, num_seeds, num_states = values.shape
-    seeds, states, rest = mean_squares(values)
-    seed_freedom = float(max(1, num_tasks * (num_seeds - 1)))
-    state_freedom = float(max(1, num_tasks * (num_states - 1)))
+    _, num_seeds, num_states = values.shape
+    found = mean_squares(values, counts)
+    seeds, states, rest = float(found.seeds), float(found.states), float(found.rest)
     if num_seeds == 1:
-        return Spread(states / values.size, state_freedom)
+        return Spread(states / found.size, found.state_freedom)
     if num_states == 1:
-        return Spread(seeds / values.size, seed_freedom)
+        return Spread(seeds / found.size, found.seed_freedom)
     seeds_vary, states_vary = seeds > rest, states > rest
     total = rest + max(0.0, seeds - rest) + max(0.0, states - rest)
     if seeds <= states:
         # What enters the total: each component that shows, and what is left as often as the sum needs.
-        squares = seeds_vary * seeds**2 / seed_freedom + states_vary * states**2 / state_freedom
+        squares = seeds_vary * seeds**2 / found.seed_freedom + states_vary * states**2 / found.state_freedom
         if seeds_vary == states_vary:
-            squares += rest**2 / (seed_freedom * (num_states - 1))
-        freedom = max(1.0, total**2 / squares) if squares > 0 else state_freedom
+            squares += rest**2 / (found.seed_freedom * (num_states - 1))
+        freedom = max(1.0, total**2 / squares) if squares > 0 else found.state_freedom
     else:
-        freedom = seed_freedom
-    return Spread(total / values.size, freedom)
+        freedom = found.seed_freedom
+    return Spread(total / found.size, freedom)
 
 
-def mean_interval(values: Array, level: float = LEVEL) -> Interval:
-    """Interval of a mean success of values `tasks x seeds x states` in 0..1, for these tasks.
+def mean_interval(values: Array, level: float = LEVEL, counts: Array | None = None) -> Interval:
+    """Interval of a mean success in 0..1, for these tasks.
 
-    A Wilson interval at the number of trials that the clustered variance amounts to; where that variance is no guide
-    (all episodes alike) the number of distinct initial states.
+    A Wilson interval at the number of trials that the clustered variance amounts to. Where all episodes end alike that
+    variance is no guide, and the number of distinct initial states is used.
+
+    Args:
+        values: `tasks x seeds x states`, NaN where nothing was evaluated.
+        level: confidence.
+        counts: `tasks x seeds`, on how many states each training run was evaluated, for a layout that is filled
+            already; None to count the values that are not NaN.
     """
-    num_tasks, _, num_states = values.shape
+    counts = counted(values) if counts is None else counts
+    values = filled(values)
     estimate = float(values.mean())
-    spread = clustered_spread(values)
-    distinct = num_tasks * num_states
-    trials = min(estimate * (1 - estimate) / spread.variance, values.size) if spread.variance > 0 else distinct
+    spread = clustered_spread(values, counts)
+    distinct = equal_trials(counts.max(axis=1))
+    most = equal_trials(counts)
+    trials = min(estimate * (1 - estimate) / spread.variance, most) if spread.variance > 0 else distinct
     # Few clusters make the variance itself uncertain, which Student's distribution allows for.
     tail = 0.5 + level / 2
     trials = max(1.0, float(trials * (special.ndtri(tail) / special.stdtrit(spread.freedom, tail)) ** 2))

@@ -1,4 +1,4 @@
-"""What a run can see: the smallest difference it would find, and the size that a wanted difference needs."""
+"""Power: the smallest difference that a run is likely to find, and the size that a given difference needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from scipy import stats
 
-# Beyond this nobody runs seeds or episodes.
+# Nobody runs more seeds or episodes than this.
 LARGEST = 1_000_000
 
 
@@ -20,17 +20,17 @@ class PowerError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """The size of a comparison, and what is supposed of its noise.
+    """The size of a comparison, and what is assumed about its noise.
 
     Attributes:
         tasks: number of tasks.
-        seeds: trainings of each contender on each task.
-        episodes: initial states each training is evaluated on.
+        seeds: training runs of each contender on each task.
+        episodes: initial states that each training run is evaluated on.
         contenders: number of them; all pairs are compared, and corrected for.
         rate: success rate about which the difference lies; one half is the hardest.
-        seed_sd: standard deviation of the true success rates of trainings that differ in their seed alone.
+        seed_sd: standard deviation of the true success rates of training runs that differ only in their seed.
         correlation: of the outcomes of two contenders on the same initial state.
-        power: probability with which a true difference shall be found.
+        power: probability of finding a true difference.
         level: confidence; one minus the probability of a false difference among all pairs.
     """
 
@@ -63,8 +63,9 @@ class Design:
 def detectable_difference(design: Design) -> float:
     """Smallest true difference of two success rates that the design finds with its power, in 0..1.
 
-    The level is shared out among the pairs as Holm's method does for the first of them. With a variance of seeds
-    Student's distribution takes the place of the normal one, with the degrees of freedom that the seeds leave.
+    The level is shared out among the pairs as Holm's method does for the first of them. Where training runs vary,
+    Student's distribution takes the place of the normal one, with the degrees of freedom that the analysis reaches
+    (`shrinkage.py`) if all contenders vary alike: those of all contenders together.
     """
     seed_part = 2 * design.seed_sd**2 / design.seeds
     episode_part = 2 * design.rate * (1 - design.rate) * (1 - design.correlation) / (design.seeds * design.episodes)
@@ -79,7 +80,7 @@ def _freedom(design: Design, seed_part: float, episode_part: float) -> float:
     """Satterthwaite's degrees of freedom; infinite where seeds do not vary, or where one seed cannot show that."""
     if design.seed_sd == 0 or design.seeds == 1:
         return math.inf
-    of_seeds = seed_part**2 / (design.tasks * (design.seeds - 1))
+    of_seeds = seed_part**2 / ((design.contenders - 1) * design.tasks * (design.seeds - 1))
     of_episodes = episode_part**2 / (design.tasks * design.seeds * max(1, design.episodes - 1))
     return (seed_part + episode_part) ** 2 / (of_seeds + of_episodes)
 
@@ -92,7 +93,7 @@ def seeds_needed(design: Design, gap: float) -> int | None:
 
 
 def episodes_needed(design: Design, gap: float) -> int | None:
-    """Episodes of each training that find a true difference of `gap`; None where the search finds no number."""
+    """Episodes of each training run that find a true difference of `gap`; None where the search finds no number."""
     return _smallest(lambda number: detectable_difference(replace(design, episodes=number)), 1, gap)
 
 

@@ -13,6 +13,7 @@ from pvrbench.benchmark.analysis.estimates import Interval
 from pvrbench.benchmark.analysis.statistics import Analysis, Contender, Ranked
 
 REFERENCE_RANK = "ref."
+NO_RANK = "not known"
 
 COLUMNS = (
     "encoder",
@@ -147,11 +148,10 @@ def text_rows(analysis: Analysis, target: float = 0.5) -> list[tuple[str, ...]]:
     reached = {item.contender: item.num_demos for item in analysis.reaches if item.target == target}
     rows = [("rank", "encoder · readout", "head", "score, % [95 %]", "gain, %", f"demos for {100 * target:.0f} %")]
     for item in analysis.ranking:
-        places = f"{item.best_rank}-{item.worst_rank}" if item.best_rank < item.worst_rank else str(item.best_rank)
         score = item.score
         rows.append(
             (
-                REFERENCE_RANK if item.contender.is_reference else places,
+                _places(item),
                 item.contender.label,
                 item.contender.head,
                 f"{100 * score.estimate:.0f} [{100 * score.low:.0f}, {100 * score.high:.0f}]",
@@ -160,6 +160,15 @@ def text_rows(analysis: Analysis, target: float = 0.5) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _places(item: Ranked) -> str:
+    """`3`, `1-4`, or why there is no rank."""
+    if item.contender.is_reference:
+        return REFERENCE_RANK
+    if item.best_rank is None:
+        return NO_RANK
+    return str(item.best_rank) if item.best_rank == item.worst_rank else f"{item.best_rank}-{item.worst_rank}"
 
 
 def needed(num_demos: Interval) -> str:
@@ -173,15 +182,15 @@ def needed(num_demos: Interval) -> str:
 def conclusions(analysis: Analysis) -> list[str]:
     """What the ranking says and what it does not, in sentences."""
     lines = [
-        f"Cannot be told apart: {', '.join(name_of(who) for who in group)}."
+        f"Not significantly different: {', '.join(name_of(who) for who in group)}."
         for group in analysis.groups
         if len(group) > 1
     ]
-    apart = sum(item.is_significant for item in analysis.comparisons)
+    significant = sum(item.is_significant for item in analysis.comparisons)
     if analysis.comparisons:
         lines.append(
-            f"{apart} of {len(analysis.comparisons)} pairs are told apart (paired differences on identical initial "
-            "states, Holm-corrected, 5 %)."
+            f"{significant} of {len(analysis.comparisons)} pairs are significantly different (paired differences on "
+            "identical initial states, Holm-corrected, 5 %)."
         )
     return lines
 

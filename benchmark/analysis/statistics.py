@@ -1,59 +1,47 @@
 """Records -> estimates, intervals, paired tests and ranks. No torch, no simulator; resampling is seeded.
 
 A contender is an (encoder, readout, head). Its score is the area under success against log N, averaged over tasks.
-Tasks are taken as they are, not as a sample of all tasks, but where a field says `population`.
+Tasks are taken as they are, not as a sample of all tasks, except where a field says `population`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
+from pvrbench.benchmark.analysis.cube import Contender, Cube
 from pvrbench.benchmark.analysis.estimates import (
     LEVEL,
-    Array,
     Interval,
     demos_to_reach,
     interquartile_interval,
-    log_weights,
     mean_interval,
     population_interval,
 )
-from pvrbench.benchmark.analysis.pairing import holm, paired_difference, permutation_tests, probability_of_improvement
+from pvrbench.benchmark.analysis.layout import Array, by_state, counted, weighted
+from pvrbench.benchmark.analysis.pairing import compare_family, holm, sign_flip_tests
 from pvrbench.benchmark.records.schema import CellRecord
-
-# Encoders that bound the scale rather than compete.
-REFERENCES = ("expert", "oracle", "proprio", "constant")
 
 # Success rates for which the demonstrations needed are given.
 TARGETS = (0.25, 0.5, 0.75)
 
 ONE_SEED = (
-    "One training seed: how much trainings differ cannot be seen. Intervals and ranks speak of these trainings, not of "
-    "the encoders, and are too narrow for anything more."
+    "There is one training seed, so the variation between training runs is unknown. Intervals and p-values hold for "
+    "these training runs only, and no ranks are given."
 )
 
+# Degrees of freedom between training runs, tasks x (seeds - 1), from which the limit on false differences holds in
+# simulation; see docs/statistics.md.
+ENOUGH_FREEDOM = 6
 
-@dataclass(frozen=True, slots=True, order=True)
-class Contender:
-    """What is ranked."""
-
-    encoder: str
-    readout: str
-    head: str
-
-    @property
-    def label(self) -> str:
-        """Name in tables and figures."""
-        return self.encoder if self.encoder in REFERENCES else f"{self.encoder} · {self.readout}"
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether it bounds the scale (simulator state, no image) rather than competes."""
-        return self.encoder in REFERENCES
+FEW_RUNS = (
+    "There are few training runs ({tasks}, {seeds} seeds), so the limit of 5 % on false differences is not guaranteed. "
+    "Simulations reached {worst} % where one encoder varied much more between training runs than the others. Three "
+    "tasks with three seeds keep the limit."
+)
+WORST_OF_FEW_RUNS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +62,9 @@ class Ranked:
     Attributes:
         contender: who.
         score: area under success against log N, averaged over tasks, in 0..1.
-        best_rank: no contender beyond this rank is significantly better.
-        worst_rank: all contenders beyond this rank are significantly worse.
+        best_rank: one more than the number of contenders that are significantly better; None for references, and where
+            one training seed does not allow ranks.
+        worst_rank: the number of contenders less those that are significantly worse; None likewise.
         gain: (score - proprio) / (oracle - proprio), None where the run has not both.
         interquartile: mean of the middle half of the scores of all tasks and seeds, by the bootstrap.
         population: the score with an interval for a population of tasks; NaN limits where there is one task.
@@ -83,8 +72,8 @@ class Ranked:
 
     contender: Contender
     score: Interval
-    best_rank: int
-    worst_rank: int
+    best_rank: int | None
+    worst_rank: int | None
     gain: float | None
     interquartile: Interval
     population: Interval
@@ -98,10 +87,10 @@ class Comparison:
         first: the one.
         second: the other, whose score is taken off.
         difference: of the scores, in -1..1.
-        p_value: two-sided, for trainings and states like these.
+        p_value: two-sided, for training runs and states like these.
         adjusted_p_value: the same, Holm-corrected over all pairs; the ranks rest on it.
-        permutation_p_value: of the sign-flip test over the states, for these trainings alone; not corrected.
-        probability_of_improvement: that a training of the first beats one of the second on a task.
+        permutation_p_value: of the sign-flip test over the states, for these training runs alone; not corrected.
+        probability_of_improvement: that a training run of the first beats one of the second on a task.
     """
 
     first: Contender
@@ -114,7 +103,7 @@ class Comparison:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the two are told apart."""
+        """Whether the two are significantly different."""
         return self.adjusted_p_value < 1 - LEVEL
 
 
@@ -137,7 +126,8 @@ class Analysis:
         comparisons: all pairs of contenders.
         warnings: what was left out or cannot be concluded, in words.
         reaches: demonstrations needed, by contender and target.
-        groups: contenders that cannot be told apart, best first; one may be in several groups.
+        groups: contenders that are not significantly different, best first; one may be in several groups. Empty where
+            one training seed does not allow ranks.
     """
 
     points: tuple[CurvePoint, ...]
@@ -150,16 +140,8 @@ class Analysis:
 
 def analyse(records: Sequence[CellRecord]) -> Analysis:
     """Estimates from sound, mutually comparable records, whatever their order."""
-    warnings: list[str] = []
-    failed = [record for record in records if record.failure is not None]
-    if failed:
-        names = ", ".join(sorted({record.cell.encoder for record in failed}))
-        warnings.append(f"{len(failed)} cells have no episodes because their training failed ({names}).")
-    episodes = sum(episode.failure is not None for record in records for episode in record.episodes)
-    if episodes:
-        reasons = {episode.failure for record in records for episode in record.episodes if episode.failure is not None}
-        warnings.append(f"{episodes} episodes were given up and count as not solved; the first reason: {min(reasons)}")
-    cube = _Cube([record for record in records if record.failure is None])
+    warnings = _failures(records)
+    cube = Cube([record for record in records if record.failure is None and record.episodes])
     if not cube.contenders:
         return Analysis((), (), (), tuple(warnings))
     complete = cube.complete_contenders()
@@ -168,91 +150,77 @@ def analyse(records: Sequence[CellRecord]) -> Analysis:
         for contender in cube.contenders
         if contender not in complete
     ]
-    if len(cube.seeds) == 1:
-        warnings.append(ONE_SEED)
-    scores = {contender: cube.scores(contender) for contender in complete}
-    comparisons = _compare({who: values for who, values in scores.items() if not who.is_reference})
-    points, ranking = cube.points(), _rank(scores, comparisons)
-    return Analysis(points, ranking, comparisons, tuple(warnings), _reaches(points), _groups(ranking, comparisons))
+    outcomes = {contender: cube.outcomes(contender) for contender in complete}
+    comparisons = _compare({who: values for who, values in outcomes.items() if not who.is_reference}, cube.weights)
+    warnings += _limits(cube, len(comparisons))
+    has_ranks = len(cube.seeds) > 1
+    points, ranking = _points(cube), _rank(outcomes, cube.weights, comparisons, has_ranks=has_ranks)
+    groups = _groups(ranking, comparisons) if has_ranks else ()
+    return Analysis(points, ranking, comparisons, tuple(warnings), _reaches(points), groups)
 
 
-class _Cube:
-    """Success by contender, task, N, seed and initial state."""
-
-    def __init__(self, records: Sequence[CellRecord]) -> None:
-        self.success: dict[tuple[Contender, str, int], dict[int, Array]] = {}
-        for record in sorted(records, key=lambda record: record.cell.slug):
-            cell = record.cell
-            who = Contender(cell.encoder, cell.readout, cell.head)
-            place = f"{cell.task} ({cell.camera})"
-            outcome = np.array([episode.success for episode in record.episodes], float)
-            self.success.setdefault((who, place, cell.num_demos), {})[cell.seed] = outcome
-        self.contenders = sorted({key[0] for key in self.success})
-        self.tasks = sorted({key[1] for key in self.success})
-        self.num_demos = sorted({key[2] for key in self.success})
-        self.seeds = sorted({seed for cells in self.success.values() for seed in cells})
-
-    def complete_contenders(self) -> list[Contender]:
-        """Those with every task, N and seed of the run."""
-        return [
-            who
-            for who in self.contenders
-            if all(
-                set(self.success.get((who, task, number), {})) == set(self.seeds)
-                for task in self.tasks
-                for number in self.num_demos
-            )
-        ]
-
-    def scores(self, who: Contender) -> Array:
-        """Area under success against log N, by task, seed and state."""
-        weights = log_weights(self.num_demos)
-        return np.stack(
-            [
-                sum(
-                    weight * np.stack([self.success[who, task, number][seed] for seed in self.seeds])
-                    for weight, number in zip(weights, self.num_demos, strict=True)
-                )
-                for task in self.tasks
-            ]
+def _failures(records: Sequence[CellRecord]) -> list[str]:
+    """What failed, in words."""
+    warnings: list[str] = []
+    failed = [record for record in records if record.failure is not None]
+    if failed:
+        names = ", ".join(sorted({record.cell.encoder for record in failed}))
+        warnings.append(f"{len(failed)} cells have no episodes because their training failed ({names}).")
+    reasons = [episode.failure for record in records for episode in record.episodes if episode.failure is not None]
+    if reasons:
+        warnings.append(
+            f"{len(reasons)} episodes were given up and count as failures. The first reason: {min(reasons)}"
         )
-
-    def points(self) -> tuple[CurvePoint, ...]:
-        """Curves by task, and over tasks where a contender has all of them."""
-        points: list[CurvePoint] = []
-        for who in self.contenders:
-            for number in self.num_demos:
-                by_task: list[Array] = []
-                for task in self.tasks:
-                    cells = self.success.get((who, task, number))
-                    if cells:
-                        values = np.stack([cells[seed] for seed in sorted(cells)])
-                        by_task.append(values)
-                        points.append(CurvePoint(who, task, number, mean_interval(values[None]), values.size))
-                if len(by_task) == len(self.tasks) and len({values.shape for values in by_task}) == 1:
-                    together = np.stack(by_task)
-                    points.append(CurvePoint(who, None, number, mean_interval(together), together.size))
-        return tuple(points)
+    return warnings
 
 
-def _compare(scores: Mapping[Contender, Array]) -> tuple[Comparison, ...]:
-    pairs = list(combinations(sorted(scores), 2))
-    results = [paired_difference(scores[first], scores[second]) for first, second in pairs]
-    adjusted = holm([p_value for _, p_value in results])
-    flipped = permutation_tests([scores[first] - scores[second] for first, second in pairs])
+def _limits(cube: Cube, num_pairs: int) -> list[str]:
+    """What the size of the run does not allow to conclude, in words."""
+    num_tasks, num_seeds = len(cube.tasks), len(cube.seeds)
+    if num_seeds == 1:
+        return [ONE_SEED]
+    if num_pairs > 1 and num_tasks * (num_seeds - 1) < ENOUGH_FREEDOM:
+        tasks = f"{num_tasks} task{'s' * (num_tasks > 1)}"
+        return [FEW_RUNS.format(tasks=tasks, seeds=num_seeds, worst=WORST_OF_FEW_RUNS)]
+    return []
+
+
+def _points(cube: Cube) -> tuple[CurvePoint, ...]:
+    """Curves by task, and over tasks where a contender has all of them."""
+    points: list[CurvePoint] = []
+    for who in cube.contenders:
+        for number in cube.num_demos:
+            by_task = {
+                task: cube.cell_outcomes(who, task, number) for task in cube.tasks if (who, task, number) in cube.cells
+            }
+            for task, values in by_task.items():
+                own = values[:, : len(cube.columns[task])][None]
+                points.append(CurvePoint(who, task, number, mean_interval(own), int(counted(own).sum())))
+            if len(by_task) == len(cube.tasks) and len({values.shape for values in by_task.values()}) == 1:
+                together = np.stack(list(by_task.values()))
+                points.append(CurvePoint(who, None, number, mean_interval(together), int(counted(together).sum())))
+    return tuple(points)
+
+
+def _compare(outcomes: Mapping[Contender, Array], weights: Array) -> tuple[Comparison, ...]:
+    contenders = sorted(outcomes)
+    if len(contenders) < 2:
+        return ()
+    values = np.stack([outcomes[who] for who in contenders])
+    results = compare_family(values, weights)
+    flipped = sign_flip_tests([by_state(values[first] - values[second], weights) for first, second in results])
+    adjusted = holm([result.p_value for result in results.values()])
     return tuple(
         Comparison(
-            first=first,
-            second=second,
-            difference=difference,
-            p_value=p_value,
+            first=contenders[first],
+            second=contenders[second],
+            difference=result.difference,
+            p_value=result.p_value,
             adjusted_p_value=corrected,
             permutation_p_value=permuted,
-            probability_of_improvement=probability_of_improvement(scores[first], scores[second]),
+            probability_of_improvement=result.probability_of_improvement,
         )
-        for (first, second), (difference, p_value), corrected, permuted in zip(
-            pairs, results, adjusted, flipped, strict=True
-        )
+        for ((first, second), result), corrected, permuted in zip(results.items(), adjusted, flipped, strict=True)
     )
 
 
@@ -269,7 +237,7 @@ def _reaches(points: Sequence[CurvePoint]) -> tuple[Reach, ...]:
 
 
 def _groups(ranking: Sequence[Ranked], comparisons: Sequence[Comparison]) -> tuple[tuple[Contender, ...], ...]:
-    """Longest stretches of the ranking in which no two contenders are told apart."""
+    """Longest stretches of the ranking in which no two contenders are significantly different."""
     apart = {frozenset((item.first, item.second)) for item in comparisons if item.is_significant}
     order = [item.contender for item in ranking if not item.contender.is_reference]
     groups: list[tuple[Contender, ...]] = []
@@ -284,7 +252,10 @@ def _groups(ranking: Sequence[Ranked], comparisons: Sequence[Comparison]) -> tup
     return tuple(groups)
 
 
-def _rank(scores: Mapping[Contender, Array], comparisons: Sequence[Comparison]) -> tuple[Ranked, ...]:
+def _rank(
+    outcomes: Mapping[Contender, Array], weights: Array, comparisons: Sequence[Comparison], *, has_ranks: bool
+) -> tuple[Ranked, ...]:
+    scores = {who: weighted(values, weights) for who, values in outcomes.items()}
     better: dict[Contender, int] = dict.fromkeys(scores, 0)
     worse: dict[Contender, int] = dict.fromkeys(scores, 0)
     for comparison in comparisons:
@@ -303,12 +274,13 @@ def _rank(scores: Mapping[Contender, Array], comparisons: Sequence[Comparison]) 
         gain = None
         if floor is not None and ceiling is not None and ceiling > floor:
             gain = (means[who] - floor) / (ceiling - floor)
+        is_ranked = has_ranks and not who.is_reference
         ranked.append(
             Ranked(
                 contender=who,
-                score=mean_interval(scores[who]),
-                best_rank=1 + better[who],
-                worst_rank=len(competing) - worse[who],
+                score=mean_interval(scores[who], counts=counted(outcomes[who]).min(axis=0)),
+                best_rank=1 + better[who] if is_ranked else None,
+                worst_rank=len(competing) - worse[who] if is_ranked else None,
                 gain=gain,
                 interquartile=interquartile_interval(scores[who]),
                 population=population_interval(scores[who]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from statsmodels.stats import proportion as untyped_proportion
 from pvrbench.benchmark.analysis.comparison import ReportError, incomparable, load_runs
 from pvrbench.benchmark.analysis.estimates import clustered_spread, log_weights, mean_interval, wilson
 from pvrbench.benchmark.analysis.pairing import paired_difference
+from pvrbench.benchmark.analysis.ranking import curves_csv, ranking_csv, text_rows
 from pvrbench.benchmark.analysis.statistics import Contender, analyse
 from pvrbench.benchmark.records.keys import Cell
 from pvrbench.benchmark.records.schema import CellRecord, Cost, Digests, Episode, Provenance, Settings
@@ -172,6 +175,82 @@ def test_the_order_of_records_changes_nothing() -> None:
     order: list[int] = np.random.default_rng(4).permutation(len(records)).tolist()
     shuffled = [records[index] for index in order]
     assert analyse(records) == analyse(shuffled)
+
+
+def cut(records: list[CellRecord], keep: Callable[[CellRecord], int]) -> list[CellRecord]:
+    """The same records with their first episodes only."""
+    return [record.model_copy(update={"episodes": record.episodes[: keep(record)]}) for record in records]
+
+
+def test_pairs_are_compared_on_the_states_that_both_evaluated_and_estimates_use_all() -> None:
+    records = made_run({"one": 0.7, "two": 0.4}, num_seeds=2)
+    ragged = analyse(cut(records, lambda record: 25 if record.cell.encoder == "two" else 40))
+    both_cut, whole = analyse(cut(records, lambda _: 25)), analyse(records)
+    assert ragged.comparisons[0].difference.estimate == pytest.approx(both_cut.comparisons[0].difference.estimate)
+    assert ragged.comparisons[0].p_value == pytest.approx(both_cut.comparisons[0].p_value)
+    scores = {item.contender.encoder: item.score for item in ragged.ranking}
+    expected = {item.contender.encoder: item.score for item in whole.ranking}
+    assert scores["one"] == expected["one"]
+    assert scores["two"].high - scores["two"].low > expected["two"].high - expected["two"].low
+    assert {point.num_episodes for point in ragged.points if point.contender.encoder == "two"} == {50, 100}
+
+
+def test_training_runs_that_stopped_at_different_episodes_are_analysed() -> None:
+    records = made_run({"one": 0.9, "two": 0.4, "three": 0.4, "oracle": 1.0}, num_seeds=3)
+    ragged = analyse(cut(records, lambda record: 20 + 5 * record.cell.seed + 10 * (record.cell.num_demos == 5)))
+    assert {item.contender.encoder: item.best_rank for item in ragged.ranking}["one"] == 1
+    # The mean over tasks is the mean of the training runs' rates, each with equal weight.
+    point = next(item for item in ragged.points if item.contender.encoder == "two" and item.task == "suite/one (front)")
+    rates = [
+        np.mean([episode.success for episode in record.episodes[: 30 + 5 * record.cell.seed]])
+        for record in records
+        if (record.cell.encoder, record.cell.task, record.cell.num_demos) == ("two", "suite/one", 5)
+    ]
+    assert point.success.estimate == pytest.approx(np.mean(rates))
+    assert point.num_episodes == 30 + 35 + 40
+
+
+def test_one_seed_gives_no_ranks_and_says_so() -> None:
+    analysis = analyse(made_run({"one": 0.9, "two": 0.1}, num_seeds=1))
+    assert [(item.best_rank, item.worst_rank) for item in analysis.ranking] == [(None, None)] * 2
+    assert analysis.groups == ()
+    assert any("no ranks are given" in warning for warning in analysis.warnings)
+    assert [row[0] for row in text_rows(analysis)[1:]] == ["not known", "not known"]
+
+
+def test_few_training_runs_are_said_not_to_keep_the_limit() -> None:
+    rates = {"one": 0.9, "two": 0.4, "three": 0.1}
+    assert any("2 tasks, 2 seeds" in warning for warning in analyse(made_run(rates, num_seeds=2)).warnings)
+    assert analyse(made_run(rates, num_seeds=4)).warnings == ()
+
+
+def test_references_have_no_rank_in_the_table_for_programs() -> None:
+    analysis = analyse(made_run({"one": 0.9, "two": 0.1, "oracle": 1.0, "proprio": 0.2}))
+    rows = {row["encoder"]: row for row in csv.DictReader(ranking_csv(analysis).splitlines())}
+    assert {name: row["best_rank"] for name, row in rows.items()} == {
+        "one": "1",
+        "two": "2",
+        "oracle": "",
+        "proprio": "",
+    }
+
+
+def test_a_cell_twice_is_refused() -> None:
+    records = made_run({"one": 0.5})
+    with pytest.raises(ReportError, match="the same contender, task, N and seed"):
+        analyse([*records, records[0]])
+
+
+def test_committed_records_give_the_committed_curves_and_scores() -> None:
+    study = Path(__file__).parents[4] / "results" / "studies" / "zoo"
+    analysis = analyse(load_runs([study])[0])
+    assert curves_csv(analysis) == (study / "report" / "curves.csv").read_text()
+    committed = list(csv.DictReader((study / "report" / "ranking.csv").read_text().splitlines()))
+    found = list(csv.DictReader(ranking_csv(analysis).splitlines()))
+    estimates = [name for name in committed[0] if name not in ("best_rank", "worst_rank")]
+    assert [[row[name] for name in estimates] for row in found] == [
+        [row[name] for name in estimates] for row in committed
+    ]
 
 
 def test_gain_puts_proprio_at_zero_and_oracle_at_one() -> None:
