@@ -308,7 +308,7 @@ def test_the_page_carries_all_it_needs(page: Path) -> None:
         "Paired differences",
         "Provenance",
         "initial states of metaworld/assembly-v3",
-        "pairs are told apart",
+        "pairs are significantly different",
     ):
         assert words in outside_script
 
