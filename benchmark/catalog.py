@@ -163,8 +163,8 @@ class Catalog(Mapping[str, S], Generic[S]):
             found: object = pkgutil.resolve_name(reference)
         except (ImportError, AttributeError, ValueError) as error:
             raise UnknownNameError(
-                f"{self.kind.capitalize()} {reference!r} cannot be imported: {error}. Write it as module:attribute; the "
-                "module must lie in this folder or be installed."
+                f"{self.kind.capitalize()} {reference!r} cannot be imported: {error}. Write it as module:attribute; "
+                "the module must lie in this folder or be installed."
             ) from error
         if not isinstance(found, self._type):
             raise UnknownNameError(

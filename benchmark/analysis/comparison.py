@@ -1,4 +1,4 @@
-"""Which results may be set side by side: reading several runs, and what differs between them."""
+"""Which results may be compared: reading several runs, and what differs between them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pvrbench.benchmark.records.keys import Cell
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordStore, Refusal
 
-# Settings that belong to the task, and those of the head. All others must agree throughout, but for the deviations,
-# which say in words what the others hold.
+# Settings that belong to the task, and those of the head. All others must agree in all records. The deviations are an
+# exception: they say in words what other settings hold.
 OF_TASK = ("horizon",)
 OF_HEAD = ("variant_of", "train", "head_options")
 
-# Refused files with one reason that are named each; more are counted.
+# Up to so many files that were refused for the same reason are named; more are counted.
 MANY_FILES = 3
 
 
 class ReportError(ValueError):
-    """No report can be made; the text says why."""
+    """A report cannot be made; the text says why."""
 
 
 def load_runs(run_dirs: Sequence[Path]) -> tuple[list[CellRecord], tuple[str, ...]]:
     """The sound records of some runs, and a warning for each file that was refused.
 
     Raises:
-        ReportError: there are none, or the runs differ in something that changes numbers.
+        ReportError: there are no sound records, or the runs differ in something that changes numbers.
     """
     records: list[CellRecord] = []
     warnings: list[str] = []
@@ -35,12 +35,13 @@ def load_runs(run_dirs: Sequence[Path]) -> tuple[list[CellRecord], tuple[str, ..
         records += found
         warnings += _complaints(refusals)
     if not records:
-        reasons = " ".join(warnings) or "Nothing is recorded there yet; `pvrbench run` records."
+        reasons = " ".join(warnings) or "Nothing is recorded there yet. Start with `pvrbench run`."
         raise ReportError(f"There is nothing to report in {', '.join(str(path) for path in run_dirs)}. {reasons}")
     differing = incomparable(records)
     if differing:
         raise ReportError(
-            f"These results must not be compared: {'; '.join(differing)}. Report them apart, or run them alike."
+            f"These results are not comparable: {'; '.join(differing)}. Report them separately, or run them with "
+            "the same settings."
         )
     return without_repeats(records), tuple(warnings)
 
@@ -53,7 +54,7 @@ def _complaints(refusals: Sequence[Refusal]) -> list[str]:
     lines: list[str] = []
     for reason, names in by_reason.items():
         if len(names) > MANY_FILES:
-            lines.append(f"{len(names)} files were refused, {names[0]} the first of them: each {reason}.")
+            lines.append(f"{len(names)} files were refused, such as {names[0]}: each {reason}.")
         else:
             lines += [f"{name} was refused: it {reason}." for name in names]
     return lines
@@ -70,13 +71,14 @@ def without_repeats(records: Iterable[CellRecord]) -> list[CellRecord]:
         other = kept.setdefault(record.cell, record)
         if other.episodes != record.episodes:
             raise ReportError(
-                f"Two of these runs hold different results of {record.cell.slug}. Report them apart, and find out why."
+                f"Two of these runs hold different results of {record.cell.slug}. Report them separately, and find out "
+                "why."
             )
     return list(kept.values())
 
 
 def incomparable(records: Iterable[CellRecord]) -> list[str]:
-    """What differs between records that would have to be the same: protocol, initial states, simulator, encoder."""
+    """What differs between records but has to be the same: protocol, initial states, simulator, encoder."""
     values: dict[str, set[str]] = {}
     for record in records:
         for name, value in facts(record).items():
@@ -85,7 +87,7 @@ def incomparable(records: Iterable[CellRecord]) -> list[str]:
 
 
 def facts(record: CellRecord) -> dict[str, str]:
-    """All that must agree wherever two records both have it, under names that say whose it is."""
+    """Everything that must agree wherever two records both have it, under names that say whose it is."""
     settings, cell, digests = record.settings, record.cell, record.digests
     found = {
         key: str(getattr(settings, key))

@@ -63,7 +63,7 @@ class Cube:
             if cell.seed in cells:
                 raise ReportError(
                     f"{cell.slug} and {cells[cell.seed].cell.slug} are the same contender, task, N and seed. Report "
-                    "them apart."
+                    "them separately."
                 )
             cells[cell.seed] = record
             states.setdefault(place, set()).update((episode.index, episode.seed) for episode in record.episodes)

@@ -22,9 +22,9 @@ def read_records(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 
     Columns: those of the cell (`task`, `camera`, `encoder`, `readout`, `head`, `num_demos`, `seed`), then `episode`
     (position of the initial state), `state_seed`, `success`, `num_steps`, `failure`, then `adaptation`, `look`,
-    `instruction`, `split`, `preset`, `initial_states` (digest) and `record` (digest of the record). Rows are sorted by cell and episode, whatever the
-    order of the files. Files that are no sound records are left out with a warning. Whether runs may be compared is
-    not asked here: `pvrbench rank` does.
+    `instruction`, `split`, `preset`, `initial_states` (digest) and `record` (digest of the record). Rows are sorted by
+    cell and episode, whatever the order of the files. Files that are no sound records are left out with a warning.
+    Whether runs may be compared is not asked here: `pvrbench rank` does.
 
     Args:
         path: a run's folder, a folder of record files, one record file, or several of these.

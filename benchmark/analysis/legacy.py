@@ -58,5 +58,5 @@ def inflations(records: Sequence[CellRecord]) -> list[Inflation]:
 
 def unevaluated(records: Sequence[CellRecord]) -> str:
     """What a maximum over checkpoints that a protocol reports may add, for runs that did not evaluate it."""
-    told = {item.text for record in records for item in record.settings.deviations if item.of == "checkpoint"}
-    return " ".join(["Not evaluated in these runs.", *sorted(told)]) if told else ""
+    reasons = {item.text for record in records for item in record.settings.deviations if item.of == "checkpoint"}
+    return " ".join(["Not evaluated in these runs.", *sorted(reasons)]) if reasons else ""

@@ -85,7 +85,7 @@ def fit_prior(variances: Array, freedom: float, correlation: float = 0.0) -> Pri
     positive = variances[variances > 0]
     if len(positive) < 2:
         return Prior(0.0, 0.0)
-    logs: Array = np.log(positive) - float(special.digamma(freedom / 2)) + math.log(freedom / 2)
+    logs: Array = np.log(np.asarray(positive)) - float(special.digamma(freedom / 2)) + math.log(freedom / 2)
     # Numbers that are correlated differ less among themselves than from the centre they are drawn around.
     excess = float(logs.var(ddof=1)) / (1 - correlation) - float(special.polygamma(1, freedom / 2))
     if excess <= NO_SPREAD:

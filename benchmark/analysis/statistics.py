@@ -6,7 +6,7 @@ Tasks are taken as they are, not as a sample of all tasks, except where a field 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,11 @@ ONE_SEED = (
     "these training runs only, and no ranks are given."
 )
 
+SAME_DEMOS = (
+    "At N = {number} all training seeds use the same demonstrations, because the pool holds no more. Intervals at this "
+    "N do not include the variation between sets of demonstrations."
+)
+
 # Degrees of freedom between training runs, tasks x (seeds - 1), from which the limit on false differences holds in
 # simulation; see docs/statistics.md.
 ENOUGH_FREEDOM = 6
@@ -41,7 +46,7 @@ FEW_RUNS = (
     "Simulations reached {worst} % where one encoder varied much more between training runs than the others. Three "
     "tasks with three seeds keep the limit."
 )
-WORST_OF_FEW_RUNS = 12
+WORST_OF_FEW_RUNS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,7 @@ def analyse(records: Sequence[CellRecord]) -> Analysis:
     ]
     outcomes = {contender: cube.outcomes(contender) for contender in complete}
     comparisons = _compare({who: values for who, values in outcomes.items() if not who.is_reference}, cube.weights)
-    warnings += _limits(cube, len(comparisons))
+    warnings += _limits(cube, len(comparisons), {record.settings.demo_pool for record in records})
     has_ranks = len(cube.seeds) > 1
     points, ranking = _points(cube), _rank(outcomes, cube.weights, comparisons, has_ranks=has_ranks)
     groups = _groups(ranking, comparisons) if has_ranks else ()
@@ -174,15 +179,16 @@ def _failures(records: Sequence[CellRecord]) -> list[str]:
     return warnings
 
 
-def _limits(cube: Cube, num_pairs: int) -> list[str]:
+def _limits(cube: Cube, num_pairs: int, pools: Collection[int]) -> list[str]:
     """What the size of the run does not allow to conclude, in words."""
     num_tasks, num_seeds = len(cube.tasks), len(cube.seeds)
     if num_seeds == 1:
         return [ONE_SEED]
+    warnings: list[str] = []
     if num_pairs > 1 and num_tasks * (num_seeds - 1) < ENOUGH_FREEDOM:
         tasks = f"{num_tasks} task{'s' * (num_tasks > 1)}"
-        return [FEW_RUNS.format(tasks=tasks, seeds=num_seeds, worst=WORST_OF_FEW_RUNS)]
-    return []
+        warnings.append(FEW_RUNS.format(tasks=tasks, seeds=num_seeds, worst=WORST_OF_FEW_RUNS))
+    return warnings + [SAME_DEMOS.format(number=number) for number in cube.num_demos if number in pools]
 
 
 def _points(cube: Cube) -> tuple[CurvePoint, ...]:

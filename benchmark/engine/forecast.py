@@ -73,7 +73,7 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
         )
         expected_s += episodes * job.horizon * share * step_s
         most_s += episodes * job.horizon * step_s
-        disk_bytes += _disk_bytes(plan, job, frames)
+        disk_bytes += _disk_bytes(job, frames)
     # Demonstrations of a task are collected once, by one process.
     collecting_s = sum(
         plan.config.demo_pool * task.horizon * DEMO_SHARE * STEP_S.get(task.name.partition("/")[0], 0.01)
@@ -120,7 +120,7 @@ def _flop(job: Job) -> float:
     return 2.0 * spec.num_params * max(1, spec.grid_side**2)
 
 
-def _disk_bytes(plan: Plan, job: Job, frames: int) -> int:
+def _disk_bytes(job: Job, frames: int) -> int:
     if job.view is None:
         return 0
     spec = job.encoder

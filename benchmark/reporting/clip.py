@@ -6,17 +6,18 @@ import base64
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from pvrbench.benchmark.analysis.statistics import Contender
 from pvrbench.benchmark.records.keys import NOMINAL, Count
-from pvrbench.benchmark.reporting.markup import Html, paragraph
+from pvrbench.benchmark.reporting.markup import render
 
-# The page carries videos up to this size in all; it links to the others.
+
+# The page includes videos up to this size in all; it links to the others.
 BUDGET_BYTES = 12 * 2**20
 
 
@@ -98,48 +99,36 @@ def rows_of(clips: Iterable[Clip], order: Sequence[Contender]) -> dict[str, list
 
 def video_grid(
     folders: Sequence[Path], page_dir: Path, order: Sequence[Contender], budget_bytes: int = BUDGET_BYTES
-) -> Html:
+) -> Markup:
     """The videos of some folders; nothing where there are none.
 
     Args:
         folders: each with a JSON file beside each video; those that do not exist are passed over.
         page_dir: where the page will lie.
         order: the contenders as they stand in a row; videos of others, whose records are gone, are not shown.
-        budget_bytes: videos up to this size in all are carried by the page, the others linked.
+        budget_bytes: videos up to this size in all are included in the page, the others linked.
     """
     found, complaints = read_clips(folders)
     clips = [clip for clip in found if clip.contender in order]
     left, num_linked = budget_bytes, 0
-    text = "".join(paragraph(complaint, "warning") for complaint in complaints)
+    rows: list[dict[str, object]] = []
     for place, row in rows_of(clips, order).items():
-        figures = ""
+        shown: list[dict[str, object]] = []
         for clip in row:
             size = clip.path.stat().st_size
-            if size <= left:
-                left -= size
-                shown = _video(clip)
-            else:
-                num_linked += 1
-                link = quote(os.path.relpath(clip.path, page_dir).replace(os.sep, "/"))
-                shown = f'<a class="video" href="{link}">video beside the page</a>'
-            mark = "✓" if clip.entry.success else "✗"
-            caption = f'<span aria-hidden="true">{mark}</span> {escape(clip.label)}'
-            figures += f'<figure data-id="{order.index(clip.contender)}">'
-            figures += f"{shown}<figcaption>{caption}</figcaption></figure>"
-        button = '<button type="button" class="together">Play side by side</button>' if len(row) > 1 else ""
-        text += f'<div class="row"><h3>{escape(place)} {button}</h3><div class="videos">{figures}</div></div>'
-    if num_linked:
-        text += paragraph(
-            f"{num_linked} of {len(clips)} videos are linked rather than carried, for the page's size; the links hold "
-            "while the page stays where it was written."
-        )
-    return Html(text)
-
-
-def _video(clip: Clip) -> str:
-    source = base64.b64encode(clip.path.read_bytes()).decode()
-    label = escape(f"{clip.place}: {clip.label}")
-    return (
-        f'<video controls muted playsinline preload="metadata" aria-label="{label}" '
-        f'src="data:video/mp4;base64,{source}"></video>'
-    )
+            is_included = size <= left
+            left -= size if is_included else 0
+            num_linked += not is_included
+            shown.append(
+                {
+                    "id": order.index(clip.contender),
+                    "label": clip.label,
+                    "mark": "✓" if clip.entry.success else "✗",
+                    "source": base64.b64encode(clip.path.read_bytes()).decode() if is_included else "",
+                    "link": None if is_included else quote(os.path.relpath(clip.path, page_dir).replace(os.sep, "/")),
+                }
+            )
+        rows.append({"place": place, "clips": shown})
+    if not rows and not complaints:
+        return Markup("")
+    return render("videos.html", complaints=complaints, rows=rows, num_linked=num_linked, num_clips=len(clips))

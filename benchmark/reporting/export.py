@@ -1,4 +1,4 @@
-"""Results for other places: a Hugging Face model card, TensorBoard, Weights & Biases. Nothing is sent unasked."""
+"""Results in the formats of other tools: Hugging Face model cards, TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -9,39 +9,74 @@ from typing import Any
 
 from pvrbench.benchmark.analysis.comparison import ReportError
 from pvrbench.benchmark.analysis.ranking import name_of, row_of
-from pvrbench.benchmark.analysis.statistics import Analysis
+from pvrbench.benchmark.analysis.statistics import Analysis, CurvePoint
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import write_atomically
 
+# Name of the mean where others are names of tasks.
+MEAN_OVER_TASKS = "mean over tasks"
+
 
 def to_model_card(analysis: Analysis, records: Sequence[CellRecord], output_dir: Path) -> list[Path]:
-    """One `README.md` for each encoder with its results as `model-index` metadata, ready to be added to its card."""
-    from huggingface_hub import EvalResult, ModelCardData
+    """One `README.md` for each encoder: its results as `model-index` metadata, its licence, and a table as the body."""
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-    preset = records[0].settings.preset
     written: list[Path] = []
     for encoder in sorted({item.contender.encoder for item in analysis.ranking if not item.contender.is_reference}):
-        results = [
-            EvalResult(
-                task_type="robotics",
-                task_name=point.task or "mean over tasks",
-                dataset_type="pvrbench",
-                dataset_name=f"pvrbench {preset}",
-                dataset_config=f"{point.contender.readout}/{point.contender.head}",
-                metric_type="success_rate",
-                metric_name=f"success at N = {point.num_demos}",
-                metric_value=round(point.success.estimate, 4),
-                metric_args={"low": round(point.success.low, 4), "high": round(point.success.high, 4)},
-            )
-            for point in analysis.points
-            if point.contender.encoder == encoder
-        ]
-        card = ModelCardData(model_name=encoder, eval_results=results)
+        points = [point for point in analysis.points if point.contender.encoder == encoder]
+        facts = next(record.provenance.encoder for record in records if record.cell.encoder == encoder)
+        licence = str(facts.get("licence") or "unknown")
+        # The hub accepts its own identifiers only, so the licence goes by its name.
+        data = ModelCardData(
+            model_name=encoder,
+            license="other",
+            license_name=licence,
+            eval_results=[_eval_result(EvalResult, point, records[0].settings.preset) for point in points],
+        )
         path = output_dir / encoder.replace("/", "_").replace(":", "_") / "README.md"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, f"---\n{card.to_yaml()}\n---\n")
+        card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_card_body(encoder, licence, points, records)}")
+        write_atomically(path, str(card))
         written.append(path)
     return written
+
+
+def _eval_result(result_class: Any, point: CurvePoint, preset: str) -> Any:
+    # The hub merges results with equal task type, data set and configuration, so these name task and contender.
+    task = point.task or MEAN_OVER_TASKS
+    return result_class(
+        task_type="robotics",
+        task_name=task,
+        dataset_type="pvrbench",
+        dataset_name=f"pvrbench {preset}: {task}",
+        dataset_config=f"{task}, {point.contender.readout}/{point.contender.head}",
+        metric_type="success_rate",
+        metric_name=f"success at N = {point.num_demos}",
+        metric_value=round(point.success.estimate, 4),
+        metric_args={"low": round(point.success.low, 4), "high": round(point.success.high, 4)},
+    )
+
+
+def _card_body(encoder: str, licence: str, points: Sequence[CurvePoint], records: Sequence[CellRecord]) -> str:
+    num_seeds = len({record.cell.seed for record in records})
+    lines = [
+        f"# {encoder}",
+        "",
+        f"Licence of the weights, as recorded: {licence}.",
+        "",
+        "Success of policies trained by behaviour cloning on features of this encoder, against the number of",
+        f"demonstrations (N). Protocol: pvrbench `{records[0].settings.preset}`, {num_seeds} training",
+        f"seed{'s' * (num_seeds > 1)}. Brackets are 95 % intervals.",
+        "",
+        "| task | readout | head | N | success, % |",
+        "|---|---|---|---|---|",
+    ]
+    for point in points:
+        rate, who = point.success, point.contender
+        cells = (point.task or MEAN_OVER_TASKS, who.readout, who.head, str(point.num_demos))
+        shown = f"{100 * rate.estimate:.0f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in (*cells, shown)) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def to_tensorboard(analysis: Analysis, records: Sequence[CellRecord], output_dir: Path) -> list[Path]:
@@ -49,7 +84,7 @@ def to_tensorboard(analysis: Analysis, records: Sequence[CellRecord], output_dir
     writer_class = _optional("torch.utils.tensorboard", "tensorboard").SummaryWriter
     writer: Any = writer_class(str(output_dir))
     for point in analysis.points:
-        tag = f"{point.task or 'mean over tasks'}/{name_of(point.contender)}"
+        tag = f"{point.task or MEAN_OVER_TASKS}/{name_of(point.contender)}"
         writer.add_scalar(tag, point.success.estimate, point.num_demos)
     for record in records:
         updates, losses = record.train_log.get("updates"), record.train_log.get("losses")

@@ -46,7 +46,7 @@ def read_submissions(submissions_dir: Path) -> dict[str, list[CellRecord]]:
         ReportError: one of them holds a file that is no sound record, or results that must not be compared.
     """
     submissions: dict[str, list[CellRecord]] = {}
-    for folder in sorted(path.parent for path in submissions_dir.glob("*/records")):
+    for folder in sorted(path for path in submissions_dir.glob("*") if RecordStore(path).exists):
         records, refusals = RecordStore(folder).read()
         problems = [f"{refusal.path.name} {refusal.reason}" for refusal in refusals] + incomparable(records)
         if problems or not records:

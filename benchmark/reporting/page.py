@@ -1,27 +1,26 @@
 """Statistics -> one self-contained HTML page: figures to hover and toggle, tables, videos, protocol, provenance.
 
-The page carries its data as JSON; `template/report.js` draws them with Plotly. Nothing is requested from anywhere, and
-the page's content security policy lets no script run but these two, whatever the names in the records.
+The page includes its data as JSON, and `template/report.js` draws them with Plotly. The page loads nothing from
+elsewhere. Its content security policy allows these two scripts only, whatever the names in the records.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
-from string import Template
+
+from markupsafe import Markup
 
 from pvrbench.benchmark.analysis.statistics import Analysis
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.reporting.chart import chart_data
 from pvrbench.benchmark.reporting.clip import video_grid
 from pvrbench.benchmark.reporting.cost import costs_of
-from pvrbench.benchmark.reporting.markup import definitions, listed, paragraph, table
-from pvrbench.benchmark.reporting.protocol import deviations, encoder_rows, protocol, provenance
+from pvrbench.benchmark.reporting.markup import render, table
+from pvrbench.benchmark.reporting.protocol import deviations, encoder_rows, protocol, provenance, title_of
 from pvrbench.benchmark.reporting.section import cost, curves, heat, legacy, pairs, ranking, readouts
 from pvrbench.benchmark.reporting.style import styles_of
 
@@ -32,15 +31,17 @@ def page(
     warnings: Sequence[str],
     video_dirs: Sequence[Path],
     page_dir: Path,
+    run_names: Sequence[str] = (),
 ) -> str:
     """The whole page.
 
     Args:
         analysis: of the records.
         records: sound and comparable ones.
-        warnings: what the reader must know.
-        video_dirs: folders with videos and their descriptions; those that do not exist are passed over.
-        page_dir: where the page will lie, for links to videos that it does not carry.
+        warnings: for the reader, shown at the top.
+        video_dirs: folders with videos and their descriptions; those that do not exist are skipped.
+        page_dir: where the page will be, for links to videos that it does not include.
+        run_names: names of the runs, for the title.
     """
     costs = costs_of(analysis, records)
     sections = [
@@ -55,24 +56,18 @@ def page(
         ("protocol", "Protocol", _protocol(records)),
         ("provenance", "Provenance", _provenance(records)),
     ]
-    shown = [(name, title, body) for name, title, body in sections if body]
     template = files("pvrbench.benchmark.reporting") / "template"
     plotly, script = _plotly(), (template / "report.js").read_text()
-    return Template((template / "report.html").read_text()).substitute(
-        title=escape(f"{records[0].settings.preset}: success against number of demonstrations"),
-        lead=escape(_lead(analysis, records)),
+    return render(
+        "report.html",
+        title=title_of(records, run_names),
+        lead=_lead(analysis, records),
         style=(template / "report.css").read_text(),
         hashes=f"{_csp_hash(plotly)} {_csp_hash(script)}",
-        navigation=" ".join(f'<a href="#{name}">{escape(heading)}</a>' for name, heading, _ in shown),
-        warnings=_warnings(warnings),
-        sections="\n".join(
-            f'<section id="{name}" aria-labelledby="{name}-heading"><h2 id="{name}-heading">{escape(heading)}</h2>'
-            f"{body}</section>"
-            for name, heading, body in shown
-        ),
-        version=escape(records[0].provenance.version),
-        # `<` could end the script element or begin a comment in it.
-        data=json.dumps(chart_data(analysis, costs), allow_nan=False).replace("<", "\\u003c"),
+        warnings=warnings,
+        sections=[{"name": name, "heading": heading, "body": body} for name, heading, body in sections if body],
+        version=records[0].provenance.version,
+        data=chart_data(analysis, costs),
         plotly=plotly,
         script=script,
     )
@@ -100,20 +95,12 @@ def _lead(analysis: Analysis, records: Sequence[CellRecord]) -> str:
     return " · ".join([*parts[:2], f"N = {', '.join(map(str, numbers))}", *parts[2:]])
 
 
-def _warnings(warnings: Sequence[str]) -> str:
-    if not warnings:
-        return ""
-    return f'<section aria-label="Warnings">{"".join(paragraph(text, "warning") for text in warnings)}</section>'
+def _protocol(records: Sequence[CellRecord]) -> Markup:
+    departures = [item.text for item in deviations(records)]
+    return render("protocol.html", rows=protocol(records), departures=departures)
 
 
-def _protocol(records: Sequence[CellRecord]) -> str:
-    departures = deviations(records)
-    return definitions(protocol(records)) + (
-        f"<h3>Where it departs from its original</h3>{listed([item.text for item in departures])}" if departures else ""
-    )
-
-
-def _provenance(records: Sequence[CellRecord]) -> str:
+def _provenance(records: Sequence[CellRecord]) -> Markup:
     header, *rows = encoder_rows(records)
-    encoders = table(header, rows, caption="Encoders, their licences and what they were trained on", first_number=99)
-    return definitions(provenance(records)) + f"<h3>Encoders</h3>{encoders}"
+    encoders = table(header, rows, caption="Encoders, their licences and their pretraining data", first_number=99)
+    return render("provenance.html", rows=provenance(records), encoders=encoders)

@@ -1,6 +1,6 @@
-"""What a report says of its records' making: the protocol, its deviations, the encoders and the provenance.
+"""How the records of a report were made: the protocol, its deviations, the encoders and the provenance.
 
-Where records differ, as tasks do in their horizon, each value is given with those it belongs to.
+Where records differ, as tasks do in their horizon, each value is given with its owners.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pvrbench.benchmark.analysis.comparison import OF_HEAD
 from pvrbench.benchmark.records.schema import CellRecord, Deviation, Settings
 
-# Of a content hash so much is shown.
+# Characters of a content hash that are shown.
 HASH_LENGTH = 16
 
 
-def told(
+def title_of(records: Sequence[CellRecord], run_names: Sequence[str] = ()) -> str:
+    """`my_run (standard): success against number of demonstrations`; the preset alone where it is the run's name."""
+    preset = records[0].settings.preset
+    runs = ", ".join(dict.fromkeys(run_names))
+    return f"{f'{runs} ({preset})' if runs not in ('', preset) else preset}: success against number of demonstrations"
+
+
+def with_owners(
     records: Sequence[CellRecord], value: Callable[[CellRecord], object], owner: Callable[[CellRecord], str]
 ) -> str:
     """The one value of all records, or each value with its owners: `150 (lift, push); 200 (stack)`."""
@@ -31,11 +38,11 @@ def protocol(records: Sequence[CellRecord]) -> dict[str, str]:
     names = [name for name in Settings.model_fields if name not in (*OF_HEAD, "deviations")]
 
     def setting(name: str) -> str:
-        return told(records, lambda record: getattr(record.settings, name), lambda record: record.cell.task)
+        return with_owners(records, lambda record: getattr(record.settings, name), lambda record: record.cell.task)
 
     rows = {name.replace("_", " "): setting(name) for name in names}
-    rows["checkpoint"] = "the parameters of the last update"
-    rows["cells"] = f"{len(records)}, with {sum(len(record.episodes) for record in records)} episodes in all"
+    rows["checkpoint"] = "the last update"
+    rows["cells"] = f"{len(records)}, with {sum(len(record.episodes) for record in records)} episodes in total"
     # Records that differ in the settings of one head are not reported together.
     heads = {record.cell.head: record.settings for record in records}
     for head in sorted(heads):
@@ -48,7 +55,7 @@ def protocol(records: Sequence[CellRecord]) -> dict[str, str]:
 
 
 def variants(records: Sequence[CellRecord]) -> list[str]:
-    """A line for each head that is not of the catalog: what it is a variant of, and its settings."""
+    """A line for each head that is not in the catalog: what it is a variant of, and its settings."""
     heads = {record.cell.head: record.settings for record in records}
     return [
         f"{head} is a variant of {heads[head].variant_of}: {words(heads[head].head_options)}; trained with "
@@ -59,7 +66,7 @@ def variants(records: Sequence[CellRecord]) -> list[str]:
 
 
 def deviations(records: Sequence[CellRecord]) -> list[Deviation]:
-    """Where the protocol departs from the published one it is named after, and the runs from the protocol."""
+    """How the protocol deviates from the published one it is named after, and the runs from the protocol."""
     return list(dict.fromkeys(item for record in records for item in record.settings.deviations))
 
 
@@ -67,7 +74,7 @@ def provenance(records: Sequence[CellRecord]) -> dict[str, str]:
     """Versions, hardware and content hashes by name."""
 
     def from_where(value: Callable[[CellRecord], object]) -> str:
-        return told(records, value, lambda record: record.cell.encoder)
+        return with_owners(records, value, lambda record: record.cell.encoder)
 
     seen = [record for record in records if record.provenance.gl]
     rows = {
@@ -79,7 +86,7 @@ def provenance(records: Sequence[CellRecord]) -> dict[str, str]:
         "device": from_where(lambda record: record.provenance.device),
         "frames in an encoder call": from_where(lambda record: record.provenance.tile),
         "precision of encoders": from_where(lambda record: record.provenance.encoder.get("precision", "float32")),
-        "OpenGL": told(seen, lambda record: record.provenance.gl, lambda record: record.cell.encoder)
+        "OpenGL": with_owners(seen, lambda record: record.provenance.gl, lambda record: record.cell.encoder)
         if seen
         else "not used",
     }
@@ -90,12 +97,12 @@ def provenance(records: Sequence[CellRecord]) -> dict[str, str]:
 
 
 def encoder_rows(records: Sequence[CellRecord]) -> list[tuple[str, ...]]:
-    """Header and rows: what is recorded of each encoder, and the digest of what ran; no column that says nothing."""
+    """Header and rows: what is recorded of each encoder, and the digest of what ran; empty columns are left out."""
     facts = {record.cell.encoder: _facts(record) for record in reversed(records)}
     names = dict.fromkeys(key for found in facts.values() for key in found)
-    told_of = [name for name in names if any(found.get(name) for found in facts.values())]
-    header = ("encoder", *(name.replace("_", " ") for name in told_of))
-    return [header, *((who, *(facts[who].get(name, "") for name in told_of)) for who in sorted(facts))]
+    shown = [name for name in names if any(found.get(name) for found in facts.values())]
+    header = ("encoder", *(name.replace("_", " ") for name in shown))
+    return [header, *((who, *(facts[who].get(name, "") for name in shown)) for who in sorted(facts))]
 
 
 def _facts(record: CellRecord) -> dict[str, str]:

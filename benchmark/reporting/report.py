@@ -25,7 +25,7 @@ from pvrbench.benchmark.records.store import write_atomically
 from pvrbench.benchmark.reporting.cost import cost_rows, costs_of
 from pvrbench.benchmark.reporting.figure import draw_figures
 from pvrbench.benchmark.reporting.page import page
-from pvrbench.benchmark.reporting.protocol import deviations, protocol, provenance
+from pvrbench.benchmark.reporting.protocol import deviations, protocol, provenance, title_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Report:
     Attributes:
         table: the ranking, for the terminal.
         summary: the ranking and its warnings, the protocol and its deviations, JSON-ready.
-        warnings: what the reader must know.
+        warnings: for the reader.
     """
 
     table: Table
@@ -50,7 +50,7 @@ def write_report(run_dirs: Sequence[Path], output_dir: Path) -> Report:
     PNG, SVG and PDF.
 
     Raises:
-        ReportError: there are no sound records, or the runs must not be compared.
+        ReportError: there are no sound records, or the runs are not comparable.
     """
     records, refused = load_runs(run_dirs)
     analysis = analyse(records)
@@ -60,9 +60,10 @@ def write_report(run_dirs: Sequence[Path], output_dir: Path) -> Report:
     write_atomically(output_dir / "ranking.csv", ranking_csv(analysis))
     write_atomically(output_dir / "ranking.tex", ranking_latex(analysis))
     draw_figures(analysis, output_dir)
-    write_atomically(output_dir / "report.md", markdown(analysis, records, warnings))
+    names = [run_dir.resolve().name for run_dir in run_dirs]
+    write_atomically(output_dir / "report.md", markdown(analysis, records, warnings, names))
     videos = [run_dir / "videos" for run_dir in run_dirs]
-    write_atomically(output_dir / "report.html", page(analysis, records, warnings, videos, output_dir))
+    write_atomically(output_dir / "report.html", page(analysis, records, warnings, videos, output_dir, names))
     table = ranking_table(analysis)
     table.caption_justify = "left"
     table.caption = "score: area under success against log N, mean over tasks. gain: 0 = proprio, 100 = oracle."
@@ -81,10 +82,19 @@ def percent(interval: Interval) -> str:
     return f"{100 * interval.estimate:.0f} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
 
 
-def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequence[str]) -> str:
-    """The report as Markdown."""
+def markdown(
+    analysis: Analysis, records: Sequence[CellRecord], warnings: Sequence[str], run_names: Sequence[str] = ()
+) -> str:
+    """The report as Markdown.
+
+    Args:
+        analysis: of the records.
+        records: sound and comparable ones.
+        warnings: for the reader, shown at the top.
+        run_names: names of the runs, for the title.
+    """
     lines = [
-        f"# {records[0].settings.preset}: success against number of demonstrations",
+        f"# {title_of(records, run_names)}",
         "",
         *(f"> **Warning.** {warning}\n" for warning in warnings),
         *(["![Success rate against number of demonstrations](curves.png)", ""] if analysis.points else []),
@@ -92,10 +102,10 @@ def markdown(analysis: Analysis, records: Sequence[CellRecord], warnings: Sequen
         "",
         *_rows(text_rows(analysis)),
         "",
-        "The score is the area under success against log N, averaged over tasks. A rank set such as 1-3 says that no",
-        "more can be concluded: contenders are told apart by paired differences on identical initial states,",
-        "Holm-corrected over all pairs at 5 %. The gain puts proprio at 0 and oracle at 100. Intervals speak of these",
-        "tasks alone.",
+        "The score is the area under success against log N, averaged over tasks. A range of ranks such as 1-3 means",
+        "that the data do not allow a more exact rank. Contenders are compared by paired differences on identical",
+        "initial states, Holm-corrected over all pairs at 5 %. The gain is 0 for proprio and 100 for oracle. Intervals",
+        "hold for these tasks only.",
         "",
         "## Paired differences",
         "",
@@ -130,13 +140,13 @@ def _costs(analysis: Analysis, records: Sequence[CellRecord]) -> list[str]:
 def _legacy(records: Sequence[CellRecord]) -> list[str]:
     found = inflations(records)
     if not found:
-        told = unevaluated(records)
-        return ["## Maximum over checkpoints (legacy)", "", told, ""] if told else []
+        not_evaluated = unevaluated(records)
+        return ["## Maximum over checkpoints (legacy)", "", not_evaluated, ""] if not_evaluated else []
     return [
         "## Maximum over checkpoints (legacy)",
         "",
-        "Older protocols report the best of several evaluations of one training. It is shown for comparison with them",
-        "alone: choosing on the evaluation episodes reads too high.",
+        "Older protocols report the best of several evaluations of one training run. That number is too high, because",
+        "the checkpoint is chosen on the evaluation episodes. It is shown only for comparison with those protocols.",
         "",
         _row(("encoder · readout", "head", "N", "last update, %", "maximum, %", "inflation, points")),
         _row(["---"] * 6),

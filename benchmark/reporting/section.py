@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+
+from markupsafe import Markup, escape
 
 from pvrbench.benchmark.analysis.estimates import Interval
 from pvrbench.benchmark.analysis.legacy import inflations, unevaluated
 from pvrbench.benchmark.analysis.ranking import conclusions, text_rows
-from pvrbench.benchmark.analysis.statistics import Analysis, Comparison, Contender, CurvePoint
+from pvrbench.benchmark.analysis.statistics import Analysis, Comparison, Contender, CurvePoint, Ranked
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.reporting.cost import Cost, cost_rows, measured_axes
-from pvrbench.benchmark.reporting.markup import Html, bar, folded, listed, paragraph, plot, table
+from pvrbench.benchmark.reporting.markup import bar, render, table
 from pvrbench.benchmark.reporting.style import Style, labels_of, styles_of
 from pvrbench.encoders.readouts.catalog import READOUTS
 
@@ -26,14 +27,11 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def curves(analysis: Analysis) -> str:
+def curves(analysis: Analysis) -> Markup:
     """Curves for each task and over all, the boxes that choose encoders, and the numbers."""
     if not analysis.points:
-        return ""
+        return Markup("")
     tasks = sorted({point.task for point in analysis.points if point.task is not None})
-    together = len(tasks) > 1 and any(point.task is None for point in analysis.points)
-    plots = plot("curves", "Success against number of demonstrations, mean over tasks", task="") if together else ""
-    small = "".join(plot("curves", f"Success against number of demonstrations, {task}", task=task) for task in tasks)
     rows = [
         (
             point.contender.label,
@@ -46,48 +44,37 @@ def curves(analysis: Analysis) -> str:
         for point in analysis.points
     ]
     header = ("encoder · readout", "head", "task", "N", "success, %", "low", "high", "episodes")
-    numbers = table(header, rows, caption="Success against number of demonstrations", first_number=3)
-    note = paragraph(
-        "Bands are 95 % intervals. Whether two encoders differ is said by paired differences, not by bands."
-    )
-    return f'{_controls(analysis)}{plots}<div class="plots">{small}</div>{note}{folded("The numbers", numbers)}'
-
-
-def _controls(analysis: Analysis) -> str:
-    """One box for each contender; they serve all figures."""
     styles = styles_of(analysis)
     competing = [who for who in styles if not who.is_reference]
     hidden = set(competing[SHOWN_AT_FIRST:]) if len(competing) > MANY else set[Contender]()
     labels = labels_of(styles)
-    boxes = "".join(
-        f'<label><input type="checkbox" value="{index}"{"" if who in hidden else " checked"}>'
-        f'<span class="swatch" aria-hidden="true" style="{_look(style)}">{style.glyph}</span>'
-        f"{escape(labels[who])}</label>"
-        for index, (who, style) in enumerate(styles.items())
-    )
-    buttons = "".join(
-        f'<button type="button" data-choose="{name}">{name}</button>'
-        for name in (["All", "None"] if len(competing) <= MANY else ["Best", "All", "None"])
-    )
-    return (
-        '<details id="controls" open><summary>Encoders shown in the figures: <output></output></summary>'
-        f'<fieldset><legend class="unseen">Encoders shown in the figures</legend>{buttons}<div>{boxes}</div></fieldset>'
-        "</details>"
+    return render(
+        "curves.html",
+        # One box for each contender; they serve all figures.
+        boxes=[
+            {"label": labels[who], "is_shown": who not in hidden, "glyph": style.glyph, **_look(style)}
+            for who, style in styles.items()
+        ],
+        buttons=["All", "None"] if len(competing) <= MANY else ["Best", "All", "None"],
+        has_mean=len(tasks) > 1 and any(point.task is None for point in analysis.points),
+        tasks=tasks,
+        numbers=table(header, rows, caption="Success against number of demonstrations", first_number=3),
     )
 
 
-def _look(style: Style) -> str:
-    # Black is not seen on a dark ground: it takes the colour of the text.
-    colour = "var(--ink)" if style.colour == "#000000" else style.colour
-    border = {"-": "solid", ":": "dotted"}.get(style.dash, "dashed")
-    return f"color:{colour};border-top:2px {border}"
+def _look(style: Style) -> dict[str, str]:
+    # Black cannot be seen on a dark background: it takes the colour of the text.
+    return {
+        "colour": "var(--ink)" if style.colour == "#000000" else style.colour,
+        "border": {"-": "solid", ":": "dotted"}.get(style.dash, "dashed"),
+    }
 
 
-def ranking(analysis: Analysis) -> str:
-    """The ranking with its rank sets, and who cannot be told apart."""
+def ranking(analysis: Analysis) -> Markup:
+    """The ranking with its rank sets, and the groups that are not significantly different."""
     header, *rows = text_rows(analysis)
     if not rows:
-        return ""
+        return Markup("")
     competing = sum(not item.contender.is_reference for item in analysis.ranking)
     several_heads = len({item.contender.head for item in analysis.ranking}) > 1
 
@@ -96,52 +83,48 @@ def ranking(analysis: Analysis) -> str:
         return (rank, name, places, *([head] if several_heads else []), percent, score, *others)
 
     drawn = [
-        line(
-            row,
-            "" if item.contender.is_reference else bar((item.best_rank - 1) / competing, item.worst_rank / competing),
-            bar(item.score.low, item.score.high, item.score.estimate),
-        )
+        line(row, _rank_bar(item, competing), bar(item.score.low, item.score.high, item.score.estimate))
         for row, item in zip(rows, analysis.ranking, strict=True)
     ]
     names = line(header, "possible ranks", "0 to 100 %")
-    *groups, apart = conclusions(analysis) or [""]
-    return (
-        table(names, drawn, caption="Ranking with rank sets and 95 % intervals", first_number=len(names) - 2, heading=1)
-        + (paragraph(apart, "") if apart else "")
-        + (folded("Who cannot be told apart", listed(groups), is_open=len(groups) < 3) if groups else "")
-        + paragraph(
-            "The score is the area under success against log N, averaged over tasks. A set of ranks says that no more "
-            "can be concluded. The gain puts proprio at 0 and oracle at 100."
-        )
-    )
+    *groups, summary = conclusions(analysis) or [""]
+    caption = "Ranking with rank sets and 95 % intervals"
+    numbers = table(names, drawn, caption=caption, first_number=len(names) - 2, heading=1)
+    return render("ranking.html", numbers=numbers, groups=groups, summary=summary)
 
 
-def readouts(analysis: Analysis) -> str:
+def _rank_bar(item: Ranked, competing: int) -> str:
+    if item.best_rank is None or item.worst_rank is None:
+        return ""
+    return bar((item.best_rank - 1) / competing, item.worst_rank / competing)
+
+
+def readouts(analysis: Analysis) -> Markup:
     """Readouts of one encoder in one row, and patches against the class token in pairs."""
     found: dict[str, set[str]] = {}
     for item in analysis.ranking:
         if not item.contender.is_reference:
             found.setdefault(item.contender.encoder, set()).add(item.contender.readout)
     if all(len(names) == 1 for names in found.values()):
-        return ""
+        return Markup("")
     scores = [
         (item.contender.encoder, item.contender.readout, item.contender.head, *map(_percent, _limits(item.score)))
         for item in sorted(analysis.ranking, key=lambda item: item.contender)
         if not item.contender.is_reference
     ]
     caption = "Score of each readout of each encoder"
-    numbers = table(("encoder", "readout", "head", "score, %", "low", "high"), scores, caption=caption, first_number=3)
-    against = _patches_against_token(analysis)
     header = ("encoder", "patches", "class token or pooled", "head", "difference, points", "low", "high", "p, Holm")
-    return (
-        plot("readouts", caption, rows=len(found))
-        + folded("The numbers", numbers)
-        + (
-            "<h3>Patches minus class token</h3>"
-            + table(header, against, caption="Paired difference of patches and class token", first_number=4)
-            if against
-            else ""
-        )
+    against = _patches_against_token(analysis)
+    return render(
+        "readouts.html",
+        caption=caption,
+        num_encoders=len(found),
+        numbers=table(
+            ("encoder", "readout", "head", "score, %", "low", "high"), scores, caption=caption, first_number=3
+        ),
+        against=table(header, against, caption="Paired difference of patches and class token", first_number=4)
+        if against
+        else "",
     )
 
 
@@ -168,64 +151,52 @@ def _limits(interval: Interval) -> tuple[float, float, float]:
     return interval.estimate, interval.low, interval.high
 
 
-def heat(analysis: Analysis) -> str:
+def heat(analysis: Analysis) -> Markup:
     """A table for each N whose cells are coloured by success: read aloud it is the numbers."""
     styles = styles_of(analysis)
     labels = labels_of(styles)
     tasks = sorted({point.task for point in analysis.points if point.task is not None})
+    if not tasks:
+        return Markup("")
     rates = {(point.contender, point.task, point.num_demos): point for point in analysis.points}
-    numbers = sorted({point.num_demos for point in analysis.points})
-    boxes, tables = "", ""
-    for number in numbers:
+    # Long names may break after a slash.
+    header = ("encoder · readout", *(escape(task).replace("/", Markup("/<wbr>")) for task in tasks))
+
+    def grid(number: int) -> Markup:
         rows = [(labels[who], *(_heat_cell(rates.get((who, task, number))) for task in tasks)) for who in styles]
-        grid = table(
-            ("encoder · readout", *(Html(escape(task).replace("/", "/<wbr>")) for task in tasks)),
-            rows,
-            caption=f"Success on each task with {number} demonstrations, %",
-            first_number=1,
-            row_ids=range(len(rows)),
-        )
-        last = number == numbers[-1]
-        tables += f'<div class="heat" data-number="{number}"{"" if last else " hidden"}>{grid}</div>'
-        checked = " checked" if last else ""
-        boxes += f'<label><input type="radio" name="heat" value="{number}"{checked}>{number}</label>'
-    return f'<fieldset class="plain"><legend>Demonstrations</legend>{boxes}</fieldset>{tables}' if tasks else ""
+        caption = f"Success on each task with {number} demonstrations, %"
+        return table(header, rows, caption=caption, first_number=1, row_ids=range(len(rows)))
+
+    numbers = sorted({point.num_demos for point in analysis.points})
+    return render("heat.html", parts=[{"number": number, "grid": grid(number)} for number in numbers])
 
 
-def _heat_cell(point: CurvePoint | None) -> Html:
+def _heat_cell(point: CurvePoint | None) -> Markup:
     if point is None:
-        return Html('<span class="none">not run</span>')
+        return render("heat_cell.html", share=None)
     share = round(100 * point.success.estimate)
     depth = "deep" if share >= 65 else "half" if share >= 50 else "pale"
     reach = f"{100 * point.success.low:.0f} to {100 * point.success.high:.0f}"
-    return Html(f'<span class="{depth}" style="--share:{share}%" title="95 % interval: {reach}">{share}</span>')
+    return render("heat_cell.html", share=share, depth=depth, reach=reach)
 
 
-def cost(costs: Sequence[Cost]) -> str:
+def cost(costs: Sequence[Cost]) -> Markup:
     """Score against each cost that was measured."""
     axes = measured_axes(costs)
     if not axes:
-        return ""
-    options = "".join(f'<option value="{name}">{escape(text)}</option>' for name, text in axes.items())
+        return Markup("")
     header, *rows = cost_rows(costs)
-    return (
-        f'<label>Cost: <select id="cost-axis">{options}</select></label>'
-        + plot("cost", "Score against cost, with the Pareto front")
-        + paragraph(
-            "The dotted line joins those that nobody beats at their cost. Times are of the machine that ran them."
-        )
-        + folded("The numbers", table(header, rows, caption="Score and cost", first_number=1))
-    )
+    return render("cost.html", axes=axes, numbers=table(header, rows, caption="Score and cost", first_number=1))
 
 
-def pairs(analysis: Analysis) -> str:
+def pairs(analysis: Analysis) -> Markup:
     """All paired differences."""
     if not analysis.comparisons:
-        return ""
+        return Markup("")
     header = ("pair", "difference, points", "low", "high", "p, Holm", "probability of improvement, %")
     rows = [_pair(item) for item in analysis.comparisons]
     numbers = table(header, rows, caption="Paired differences", first_number=1)
-    return folded(f"{len(rows)} pairs", numbers, is_open=len(rows) <= MANY_ROWS)
+    return render("pairs.html", summary=f"{len(rows)} pairs", is_open=len(rows) <= MANY_ROWS, numbers=numbers)
 
 
 def _pair(item: Comparison) -> tuple[str, ...]:
@@ -237,7 +208,7 @@ def _pair(item: Comparison) -> tuple[str, ...]:
     )
 
 
-def legacy(records: Sequence[CellRecord]) -> str:
+def legacy(records: Sequence[CellRecord]) -> Markup:
     """What older protocols would have reported, or that it was not evaluated; empty where the original does not."""
     rows = [
         (
@@ -248,9 +219,10 @@ def legacy(records: Sequence[CellRecord]) -> str:
         )
         for item in inflations(records)
     ]
-    if not rows:
-        told = unevaluated(records)
-        return paragraph(told) if told else ""
+    not_evaluated = unevaluated(records)
+    if not rows and not not_evaluated:
+        return Markup("")
     header = ("encoder · readout", "head", "N", "last update, %", "maximum, %", "inflation, points")
-    note = paragraph("Older protocols report the best of several evaluations; it reads too high and is never ranked.")
-    return note + table(header, rows, caption="Maximum over checkpoints beside the last update", first_number=2)
+    caption = "Maximum over checkpoints beside the last update"
+    numbers = table(header, rows, caption=caption, first_number=2) if rows else None
+    return render("legacy.html", numbers=numbers, not_evaluated=not_evaluated)

@@ -1,4 +1,4 @@
-"""How contenders look, in print and on the page: told apart by colour, marker and dash, also by the colour-blind."""
+"""Styles of contenders, in print and on the page: colour, marker and dash, distinct for colour-blind readers too."""
 
 from __future__ import annotations
 

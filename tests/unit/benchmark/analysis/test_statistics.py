@@ -221,7 +221,14 @@ def test_one_seed_gives_no_ranks_and_says_so() -> None:
 def test_few_training_runs_are_said_not_to_keep_the_limit() -> None:
     rates = {"one": 0.9, "two": 0.4, "three": 0.1}
     assert any("2 tasks, 2 seeds" in warning for warning in analyse(made_run(rates, num_seeds=2)).warnings)
-    assert analyse(made_run(rates, num_seeds=4)).warnings == ()
+    assert not any("training runs" in warning for warning in analyse(made_run(rates, num_seeds=4)).warnings)
+
+
+def test_demonstrations_that_all_seeds_share_are_named() -> None:
+    records = made_run({"one": 0.9, "two": 0.1})
+    (warning,) = analyse(records).warnings
+    assert warning.startswith("At N = 25 all training seeds use the same demonstrations")
+    assert analyse([record for record in records if record.cell.num_demos == 5]).warnings == ()
 
 
 def test_references_have_no_rank_in_the_table_for_programs() -> None:
@@ -273,9 +280,13 @@ def test_an_incomplete_contender_has_a_curve_and_no_rank() -> None:
     assert any("two · mean (mlp) lacks some cells" in warning for warning in analysis.warnings)
 
 
+def _of(encoder: str, cell: Cell) -> Cell:
+    return cell.model_copy(update={"train": cell.train.model_copy(update={"encoder": encoder})})
+
+
 def test_failed_training_is_said() -> None:
     records = made_run({"one": 0.5})
-    bad = made_record(records[0].cell.model_copy(update={"encoder": "wild"}), [], failure="training failed")
+    bad = made_record(_of("wild", records[0].cell), [], failure="training failed")
     assert any("training failed (wild)" in warning for warning in analyse([*records, bad]).warnings)
 
 
@@ -307,6 +318,6 @@ def test_runs_merge_only_if_comparable(tmp_path: Path) -> None:
     assert len(load_runs([first, second])[0]) == 16
     other = made_record(made_run({"three": 0.5})[0].cell, [True], image_px=224)
     third = write(tmp_path / "third", [other])
-    with pytest.raises(ReportError, match="image_px is 112 and 224"):
+    with pytest.raises(ReportError, match="not comparable: image_px is 112 and 224"):
         load_runs([first, third])
     assert incomparable(made_run({"one": 0.5})) == []

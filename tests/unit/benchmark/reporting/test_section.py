@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
 from pvrbench.benchmark.analysis.comparison import load_runs
 from pvrbench.benchmark.analysis.estimates import Interval
@@ -15,8 +16,9 @@ from pvrbench.benchmark.analysis.statistics import Analysis, Comparison, Contend
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.reporting.cost import cost_rows, costs_of, measured_axes
-from pvrbench.benchmark.reporting.markup import Html, safe, table
-from pvrbench.benchmark.reporting.protocol import encoder_rows, protocol, provenance
+from pvrbench.benchmark.reporting.markup import table
+from pvrbench.benchmark.reporting.page import page
+from pvrbench.benchmark.reporting.protocol import encoder_rows, protocol, provenance, title_of
 from pvrbench.benchmark.reporting.report import markdown
 from pvrbench.benchmark.reporting.section import heat, legacy, ranking, readouts
 
@@ -125,10 +127,11 @@ def test_each_head_has_its_own_trained_parameters(tmp_path: Path, make_run: Call
 
 
 def test_text_is_escaped_and_markup_is_not() -> None:
-    assert safe("<b>") == "&lt;b&gt;"
-    assert safe(Html("<b>")) == "<b>"
+    assert "<td>&lt;b&gt;</td><td><i></i></td>" in table(
+        ["a", "b", "c"], [["x", "<b>", Markup("<i></i>")]], caption="", first_number=9
+    )
     assert "&lt;i&gt;" in table(["<i>"], [["x"]], caption='"', first_number=1)
-    assert 'aria-label="&quot;"' in table(["a"], [["x"]], caption='"', first_number=1)
+    assert 'aria-label="&#34;"' in table(["a"], [["x"]], caption='"', first_number=1)
 
 
 def test_the_latex_table_escapes_names_and_sets_references_apart() -> None:
@@ -158,3 +161,35 @@ def test_where_an_original_reports_the_best_checkpoint_the_report_says_that_it_w
     for text in (legacy(records), markdown(analyse(records), records, ())):
         assert "Not evaluated in these runs." in text
         assert "the original: the maximum over 20 evaluations (reads lower here, by at most 14 points" in text
+
+
+def test_a_hostile_name_is_text_in_every_section(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    evil = "</script><script>window.owned=1</script><img src=x onerror='owned=1'>\"'&amp;{{ 7 * 7 }}"
+    records, _ = load_runs([make_run(tmp_path / "run", "readouts=[pooled,mean]")])
+    records = [
+        record.model_copy(update={"cell": record.cell.model_copy(update={"encoder": evil})})
+        if record.cell.encoder == "pixels_7"
+        else record
+        for record in records
+    ]
+    text = page(analyse(records), records, [evil], [], tmp_path, [evil])
+    assert "<img" not in text
+    assert "window.owned=1</script>" not in text
+    assert "&#34;&#39;&amp;amp;{{ 7 * 7 }}" in text
+    assert text.count("<script") == text.count("</script>") == 3
+
+
+def test_titles_name_the_runs(made_up_run: Path) -> None:
+    records, _ = load_runs([made_up_run])
+    assert title_of(records, ["mine", "other"]).startswith("mine, other (quickstart): ")
+    assert (
+        title_of(records, ["quickstart"]) == title_of(records) == "quickstart: success against number of demonstrations"
+    )
+
+
+def test_one_seed_shows_no_rank_sets(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    records, _ = load_runs([make_run(tmp_path / "run", "seeds=[0]")])
+    text = ranking(analyse(records))
+    assert text.count("not known") == 2
+    # Of the two bars of a row only the interval of the score is left.
+    assert text.count('class="bar"') == 4
