@@ -78,7 +78,7 @@ def read_clips(folders: Iterable[Path]) -> tuple[list[Clip], list[str]]:
             except (OSError, ValidationError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
                 complaints.append(
-                    f"Videos of {folder.parent.name} are not shown: {path.name} cannot be read ({reason})."
+                    f"Some videos of {folder.parent.name} are not shown: {path.name} cannot be read ({reason})."
                 )
                 continue
             for entry in entries if isinstance(entries, list) else [entries]:

@@ -113,7 +113,7 @@ def _section(digest: str, names: Sequence[str], submissions: Mapping[str, Sequen
         ", ".join(tasks),
         f"N = {', '.join(str(number) for number in numbers)}",
         f"{len({record.cell.seed for record in records})} seeds",
-        f"{first.num_episodes} {first.split} episodes for each training",
+        f"{first.num_episodes} {records[0].cell.split} episodes for each training",
         f"{first.image_px} px, {first.render} rendering",
         f"success at {first.success_rule.replace('_', ' ')}",
     )

@@ -419,4 +419,4 @@ def test_an_index_names_no_file_elsewhere_and_a_broken_one_is_named(tmp_path: Pa
     (folder / "index.json").write_text(json.dumps([{**entries[0], "file": "../../secret.mp4"}]))
     assert "<video" not in video_grid([folder], tmp_path, BOTH)
     (folder / "index.json").write_text('[{"file": ')
-    assert "videos of run are not shown" in video_grid([folder], tmp_path, BOTH)
+    assert "videos of run are not shown: index.json" in video_grid([folder], tmp_path, BOTH)
