@@ -18,15 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pvrbench.common.code import code_digest, describe_error
+from pvrbench.common.code import code_digest, describe_error, is_local
 from pvrbench.common.reference import EntryPointError, resolve
 from pvrbench.encoders.base import EncoderFaultError, Features
 from pvrbench.encoders.contents import contents_of
+from pvrbench.encoders.input_probe import PROBE_SIZES
 from pvrbench.encoders.preprocessing import check_images
 from pvrbench.encoders.spec import EncoderSpec, FeatureField
-
-# Tried in this order where nobody says which size the pictures will have.
-PROBE_SIZES = (224, 112, 64, 84, 96, 128, 256, 336, 384, 448, 518)
 
 DEFAULT_READOUTS = (("class_token", "class_token"), ("pooled", "pooled"), ("grid", "mean"))
 _FIELDS: tuple[FeatureField, ...] = ("class_token", "grid", "pooled")
@@ -101,10 +99,11 @@ class CustomEncoder:
 
     @property
     def module_names(self) -> list[str]:
-        """The modules that its code is from."""
+        """The modules that its code is from; a class of an installed library, such as `nn.Sequential`, does not count."""
         named = str(self.spec.options.get("reference", "")).partition(":")[0]
-        own = getattr(self.function, "__module__", None) or type(self.function).__module__
-        return sorted({named, own} - {""})
+        own: str = getattr(self.function, "__module__", None) or type(self.function).__module__
+        file = getattr(sys.modules.get(own), "__file__", None)
+        return sorted({named, own if file and is_local(Path(file)) else ""} - {""})
 
 
 def load(spec: EncoderSpec) -> CustomEncoder:

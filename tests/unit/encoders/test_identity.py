@@ -124,18 +124,18 @@ def _write_table(folder: Path, seed: int) -> None:
     np.save(folder / "table.npy", np.random.default_rng(seed).standard_normal((3, 5)).astype(np.float32))
 
 
-def _write(name: str, text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_text(text) and None
+def _write(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
 
 
 @pytest.mark.parametrize(
     ("reference", "change", "part"),
     [
-        ("own:Module", _write("prep.py", "GAIN = 3\n"), "code"),
-        ("own:Module", _write("tools/deep.py", "DIVISOR = 128\n"), "code"),
+        ("own:Module", partial(_write, name="prep.py", text="GAIN = 3\n"), "code"),
+        ("own:Module", partial(_write, name="tools/deep.py", text="DIVISOR = 128\n"), "code"),
         ("own:function", partial(_write_table, seed=2), "weights"),
-        ("own:Extra", _write("version.json", "2"), "weights"),
-        ("own:reads_a_file", _write("gain.txt", "2"), "features of the probe pictures"),
+        ("own:Extra", partial(_write, name="version.json", text="2"), "weights"),
+        ("own:reads_a_file", partial(_write, name="gain.txt", text="2"), "features of the probe pictures"),
     ],
 )
 def test_what_changes_features_changes_the_identity(
