@@ -11,6 +11,10 @@ from torch import Tensor
 from pvrbench.encoders.spec import EncoderSpec
 
 
+class EncoderFaultError(ValueError):
+    """An encoder cannot be used or must not be ranked; the text names the fault and the remedy in one line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """What an encoder says about B inputs, in float32; a field is None where the encoder lacks that output.

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from pvrbench.encoders.base import Encoder
-from pvrbench.encoders.input_probe import device_of, network_of
+from pvrbench.encoders.input_probe import accepted_px, device_of, network_of
 
 _ENOUGH_S = 1.0
 _MAX_CALLS = 10
@@ -44,34 +44,39 @@ def num_params(encoder: Encoder) -> int:
     return encoder.spec.num_params if network is None else sum(weight.numel() for weight in network.parameters())
 
 
-def flops_per_frame(encoder: Encoder) -> int | None:
+def flops_per_frame(encoder: Encoder, image_px: int | None = None) -> int | None:
     """Floating-point operations for one frame, multiplications and additions counted apart.
 
     Counted by torch on one call with one frame; None where the encoder reads no image.
+
+    Args:
+        encoder: the encoder.
+        image_px: side of the frame in pixels; without it the encoder's own input size, or one that it takes.
     """
     if encoder.spec.modality != "image":
         return None
     with FlopCounterMode(display=False) as counter:
-        encoder.encode(_frames(encoder, 1))
+        encoder.encode(_frames(encoder, 1, image_px))
     return counter.get_total_flops()
 
 
-def measure(encoder: Encoder, tile: int) -> EncoderCost | None:
+def measure(encoder: Encoder, tile: int, image_px: int | None = None) -> EncoderCost | None:
     """Measures an encoder where it is; None where it reads no image.
 
     Args:
         encoder: the encoder.
         tile: frames in one call of a run.
+        image_px: side of the frames in pixels; without it the encoder's own input size, or one that it takes.
     """
     if encoder.spec.modality != "image":
         return None
-    alone, full = _frames(encoder, 1), _frames(encoder, tile)
+    alone, full = _frames(encoder, 1, image_px), _frames(encoder, tile, image_px)
     peak_bytes = _peak_bytes(encoder, full)
     return EncoderCost(_ms(encoder, alone), _ms(encoder, full) / tile, peak_bytes)
 
 
-def _frames(encoder: Encoder, count: int) -> Tensor:
-    side = max(encoder.spec.image_size, 32)
+def _frames(encoder: Encoder, count: int, image_px: int | None) -> Tensor:
+    side = image_px or encoder.spec.image_size or accepted_px(encoder)
     return torch.zeros(count, side, side, 3, dtype=torch.uint8, device=device_of(encoder))
 
 

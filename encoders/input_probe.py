@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from pvrbench.encoders.base import Encoder
 
+# Tried in this order where nobody says which size the pictures will have.
+PROBE_SIZES = (224, 112, 64, 84, 96, 128, 256, 336, 384, 448, 518)
+
 
 def network_of(encoder: Encoder) -> nn.Module | None:
     """The network of an encoder that shows it as `network`; None where there is none or it is hidden."""
@@ -52,3 +55,17 @@ def network_input(encoder: Encoder, images: UInt8[Tensor, "B H W 3"]) -> Float[T
         for hook in hooks:
             hook.remove()
     return seen[0] if seen else None
+
+
+def accepted_px(encoder: Encoder) -> int:
+    """Side of the square pictures that an encoder takes: the first of `PROBE_SIZES` on which it does not fail.
+
+    An encoder that fails on all of them is probed at the first one, so that its error is seen.
+    """
+    for side in PROBE_SIZES:
+        try:
+            encode(encoder, torch.zeros(1, side, side, 3, dtype=torch.uint8))
+        except Exception:  # noqa: BLE001, S112 - foreign code may raise anything; the next size may do
+            continue
+        return side
+    return PROBE_SIZES[0]

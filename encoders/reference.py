@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import cast
 
+from pvrbench.common.reference import resolve
 from pvrbench.encoders.spec import EncoderSpec
+
+_FAMILIES = "pvrbench.encoders.families"
 
 SCHEMES: Mapping[str, str] = {
     "timm": "timm:vit_small_patch16_224.dino",
@@ -16,17 +19,22 @@ SCHEMES: Mapping[str, str] = {
 """What a reference may start with instead of a module, each with an example."""
 
 
-def spec_for(reference: str) -> EncoderSpec:
+def spec_for(reference: str, image_px: int | None = None) -> EncoderSpec:
     """The spec of a checkpoint URI or of a `module:attribute` reference.
 
     An encoder of one's own is loaded once and asked for the shapes of its features.
 
+    Args:
+        reference: URI or `module:attribute`.
+        image_px: side in pixels of the pictures that the encoder will be given, where that is known.
+
     Raises:
-        ValueError: nothing can be had under that reference, or what it returns is no features.
+        ValueError: the reference names nothing, or the encoder fails or does not return features.
     """
     # By name, since the modules behind it import torch and catalogs must stay light.
     if reference.partition(":")[0] in SCHEMES:
-        return pkgutil.resolve_name("pvrbench.encoders.families.checkpoint_uri:describe")(reference)
+        describe_uri = cast("Callable[[str], EncoderSpec]", resolve(f"{_FAMILIES}.checkpoint_uri:describe"))
+        return describe_uri(reference)
     spec = EncoderSpec(
         name=reference,
         entry_point="pvrbench.encoders.families.custom:load",
@@ -36,4 +44,5 @@ def spec_for(reference: str) -> EncoderSpec:
         pretraining_data="unknown",
         options={"reference": reference},
     )
-    return pkgutil.resolve_name("pvrbench.encoders.families.custom:describe")(spec)
+    describe = cast("Callable[[EncoderSpec, int | None], EncoderSpec]", resolve(f"{_FAMILIES}.custom:describe"))
+    return describe(spec, image_px)

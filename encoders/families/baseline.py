@@ -26,7 +26,9 @@ class Baseline:
     def __init__(self, spec: EncoderSpec, function: Callable[[Tensor, EncoderSpec], Features]) -> None:
         self.spec = spec
         self._function = function
-        self.digest = hashlib.sha256(f"{spec.entry_point} {sorted(spec.options.items())}".encode()).hexdigest()
+        # Where the code lies has no influence.
+        parts = (function.__name__, spec.outputs, spec.feature_dim, spec.grid_side, sorted(spec.options.items()))
+        self.digest = hashlib.sha256(repr(parts).encode()).hexdigest()
 
     @torch.no_grad()
     def encode(self, inputs: Shaped[Tensor, "B ..."]) -> Features:
@@ -45,7 +47,7 @@ def pixels(images: Tensor, spec: EncoderSpec) -> Features:
     """The image averaged over a `grid_side` x `grid_side` grid of cells, colours in [0, 1]."""
     colours = images.permute(0, 3, 1, 2).float() / 255
     grid = functional.adaptive_avg_pool2d(colours, spec.grid_side)
-    return Features(grid=grid, pooled=grid.flatten(1))
+    return Features(grid=grid, pooled=grid.flatten(1) if "pooled" in spec.outputs else None)
 
 
 def oracle(state: Tensor, spec: EncoderSpec) -> Features:

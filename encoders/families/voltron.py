@@ -103,8 +103,6 @@ class VoltronNetwork(nn.Module):
 
     null_language: Tensor
 
-    reentrant = True
-
     def __init__(self, *, width: int, depth: int, num_heads: int, num_frames: int, grid_side: int) -> None:
         super().__init__()
         self.num_patches = grid_side**2
@@ -144,6 +142,8 @@ class VoltronEncoder:
         spec: the catalog row.
         network: the network, its weights loaded.
     """
+
+    reentrant = True
 
     def __init__(self, spec: EncoderSpec, network: VoltronNetwork) -> None:
         self.spec = spec

@@ -37,7 +37,7 @@ def code_digest(module_names: Iterable[str]) -> str:
 def local_files(module_names: Iterable[str]) -> dict[str, Path]:
     """The files that `code_digest` covers, by module name."""
     pending = [name for name in module_names if name]
-    tops = {name.partition(".")[0] for name in pending}
+    tops = {name.partition(".")[0] for name in pending} - sys.stdlib_module_names
     found: dict[str, Path] = {}
     seen: set[str] = set()
     while pending:

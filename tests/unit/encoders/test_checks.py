@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,9 @@ def broken(encoder: Encoder) -> set[str]:
     return {verdict.name.partition(":")[0].partition(",")[0] for verdict in check_encoder(encoder) if verdict.problem}
 
 
-@pytest.mark.parametrize("name", ["random_vit_tiny_112", "random_resnet18_112", "pixels_7", "pixels_14"])
+@pytest.mark.parametrize(
+    "name", ["random_vit_tiny_112", "random_resnet18_112", "pixels_7", "pixels_14", "end_to_end_cnn"]
+)
 def test_shipped_encoders_keep_every_promise(name: str) -> None:
     spec = ENCODERS[name]
     encoder = load_timm(spec) if name.startswith("random") else load_baseline(spec)
@@ -138,7 +141,7 @@ def test_a_sound_encoder_of_ones_own_passes() -> None:
     ("module", "outputs", "promise"),
     [
         (Flipped, ("grid",), "the image is not flipped"),
-        (Grey, ("grid",), "red and blue are told apart in RGB order"),
+        (Grey, ("grid",), "red and blue are distinguished"),
         (Clipped, ("grid",), "brightness over the whole range matters"),
         (Noisy, ("grid",), "the same image gives the same features"),
         (BatchDependent, ("grid",), "an image's features do not depend on its companions or its place in the batch"),
@@ -163,6 +166,34 @@ def test_features_of_another_dtype_are_found() -> None:
     assert "grid is torch.float64, expected float32" in problem(
         custom(in_double_precision), "features have the declared fields"
     )
+
+
+class Fourteen(Grid):
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.shape[1] == 56, "only 56 pixels"
+        return self.grid(images)
+
+
+class Confused(Grid):
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > 2:
+            raise KeyError("second batch")
+        return self.grid(images)
+
+
+def test_an_encoder_is_checked_at_a_size_that_it_takes() -> None:
+    verdicts = check_encoder(custom(Fourteen()), 56)
+    assert [verdict.problem for verdict in verdicts if verdict.problem] == []
+
+
+def test_problems_are_sentences_even_where_code_fails_with_a_bare_word() -> None:
+    problems = [verdict.problem for verdict in check_encoder(custom(Confused())) if verdict.problem]
+    assert problems
+    for text in problems:
+        assert re.fullmatch(r"It raised KeyError: 'second batch' \(test_checks\.py, line \d+\)\.", text)
+    for kind in (Blind, Counting, Half, InPlace, Noisy):
+        for verdict in check_encoder(custom(kind())):
+            assert not verdict.problem or re.fullmatch(r"[A-Z].* .* .*\.", verdict.problem), verdict
 
 
 def test_train_mode_and_gradients_are_found() -> None:
@@ -274,8 +305,8 @@ def test_a_sound_network_with_preprocessing_passes() -> None:
         (NotScaled, "images are normalised once", "not scaled: black is 0, white 255"),
         (OtherwiseNormalised, "images are normalised once", "normalised otherwise: black is -1, white 1"),
         (Bgr, "red and blue", "BGR order"),
-        (UpsideDown, "the image is not flipped", "the network is shown the image upside down"),
-        (Mirrored, "the image is not flipped", "the network is shown the image mirrored"),
+        (UpsideDown, "the image is not flipped", "The network is shown the image upside down"),
+        (Mirrored, "the image is not flipped", "The network is shown the image mirrored"),
         (TakesFloats, "float images are refused", "taken without complaint"),
         (TakesChannels, "images of other than three channels", "11 channels are taken without complaint"),
     ],
