@@ -163,9 +163,9 @@ def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 def _readout(
     path: Path,
-    is_expected: bool,
+    is_expected: bool,  # noqa: FBT001 - from JSON
     readout: nn.Module | None,
-    state: Mapping[str, Tensor],  # noqa: FBT001 - from JSON
+    state: Mapping[str, Tensor],
 ) -> nn.Module | None:
     """The caller's module with the stored parameters."""
     if is_expected != (readout is not None):

@@ -263,11 +263,18 @@ def test_a_head_learns_and_acts_on_the_gpu(
         for use_proprio in (True, False):
             table = job(0)
             jobs = [
-                replace(table, seed=0, rows=torch.arange(40), trained_readout=copy.deepcopy(readout), regularisation=kind),
+                replace(
+                    table, seed=0, rows=torch.arange(40), trained_readout=copy.deepcopy(readout), regularisation=kind
+                ),
                 replace(table, seed=1, rows=torch.arange(10, 60), trained_readout=copy.deepcopy(readout)),
             ]
             heads = train_heads(HEADS[name], jobs, replace(settings, use_proprio=use_proprio), "cuda", 2)
-            assert all(part.device.type == "cpu" for each in jobs if each.trained_readout for part in each.trained_readout.parameters())
+            assert all(
+                part.device.type == "cpu"
+                for each in jobs
+                if each.trained_readout
+                for part in each.trained_readout.parameters()
+            )
             features, proprio = jobs[0].features[:6].cuda(), jobs[0].proprio[:6].cuda()
             states = [heads[0].start([0, row]) for row in range(6)]
             observation = Observation(features, proprio)
