@@ -141,8 +141,8 @@ class Policy(Protocol):
     def export(self) -> tuple[Mapping[str, Tensor], Mapping[str, JsonValue]]:
         """Tensors and a JSON-ready description from which `Head.restore` makes this policy again.
 
-        `spec`, `num_params`, `train_log`, `failure` and the parameters of `trained_readout` are stored apart from these,
-        by `pvrbench.policies.storage`; checkpoints are not stored.
+        `pvrbench.policies.storage` also stores `spec`, `num_params`, `train_log`, `failure` and the parameters of
+        `trained_readout`. Checkpoints are not stored.
         """
         ...
 
@@ -359,7 +359,7 @@ def _problem(job: TrainJob) -> str | None:
                 f"A head was given {len(job.features)} features and {len(values)} {name}; they must match."
             )
     episodes = job.episodes if job.rows is None else job.episodes[job.rows]
-    if len(torch.unique_consecutive(episodes)) != len(episodes.unique()):
+    if len(cast("Tensor", torch.unique_consecutive(episodes))) != len(cast("Tensor", episodes.unique())):
         raise ValueError("The frames of a demonstration are not consecutive. Order a job's rows by demonstration.")
     for name, values in parts.items():
         if not bool(torch.isfinite(values if job.rows is None else values[job.rows]).all()):
@@ -383,7 +383,7 @@ def act_together(
     """
     used = set(policy_index)
     if len(used) == 1:
-        return list(policies[used.pop()].act(observation, states).numpy(force=True))
+        return _arrays(policies[used.pop()].act(observation, states))
     groups: dict[object, list[int]] = {}
     kinds = {index: _group(policies[index], index) for index in used}
     for row, index in enumerate(policy_index):
@@ -393,13 +393,18 @@ def act_together(
         is_all = len(rows) == len(policy_index)
         given = observation if is_all else observation.pick(rows)
         own_states = states if is_all else [states[row] for row in rows]
-        first = cast("Any", policies[policy_index[rows[0]]])
+        first = policies[policy_index[rows[0]]]
         if hasattr(first, "act_many"):
-            found = type(first).act_many(policies, [policy_index[row] for row in rows], given, own_states)
+            kind = cast("type[GroupPolicy]", type(first))
+            found = kind.act_many(policies, [policy_index[row] for row in rows], given, own_states)
         else:
             found = first.act(given, own_states)
-        actions.update(zip(rows, cast("Tensor", found).numpy(force=True), strict=True))
+        actions.update(zip(rows, _arrays(found), strict=True))
     return [actions[row] for row in range(len(policy_index))]
+
+
+def _arrays(actions: Float[Tensor, "B K A"]) -> list[Float32[Array, "K A"]]:
+    return list(cast("Array", actions.numpy(force=True)))
 
 
 def _group(policy: Policy, index: int) -> object:

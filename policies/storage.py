@@ -162,7 +162,7 @@ def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 def _readout(
     path: Path,
-    is_expected: bool,
+    is_expected: bool,  # noqa: FBT001 - from JSON
     readout: nn.Module | None,
     state: Mapping[str, Tensor],
 ) -> nn.Module | None:

@@ -74,9 +74,7 @@ class ChunkedHead(ModuleHead):
         """ReLU and dropout after each hidden layer."""
         widths = (input_dim, *self.options.hidden)
         layers = [
-            part
-            for pair in itertools.pairwise(widths)
-            for part in (nn.Linear(*pair), nn.ReLU(), nn.Dropout(dropout))
+            part for pair in itertools.pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU(), nn.Dropout(dropout))
         ]
         return nn.Sequential(*layers, nn.Linear(widths[-1], self.horizon * action_dim))
 

@@ -99,7 +99,7 @@ class DiffusionHead(ModuleHead):
 
     Source: Chi et al. 2023, Diffusion Policy, arXiv:2303.04137: squared-cosine noise schedule, prediction of the noise,
     actions in [-1, 1] by the minimum and maximum of the training demonstrations, whose last action is repeated after
-    their end, a moving average of the parameters, DDIM to act, and part of a chunk executed before the next observation.
+    their end, a moving average of the parameters, DDIM to act, and part of a chunk executed before the next look.
     It deviates in the network: an MLP over the flat chunk with FiLM in place of a 1D U-Net, and one observation.
     """
 

@@ -60,9 +60,7 @@ class ModulePolicy(TrainedPolicy):
     @torch.no_grad()
     def act(self, observation: Observation, states: Sequence[State]) -> Float[Tensor, "B K A"]:
         """Actions in [-1, 1]. Each row goes through the network by itself, so that it does not depend on the others."""
-        actions = [
-            self.act_one(self._inputs(observation, row), state).clamp(-1, 1) for row, state in enumerate(states)
-        ]
+        actions = [self.act_one(self._inputs(observation, row), state).clamp(-1, 1) for row, state in enumerate(states)]
         return torch.stack(actions)
 
     def act_one(self, inputs: Float[Tensor, "1 I"], state: State) -> Float[Tensor, "K A"]:
@@ -132,7 +130,9 @@ class ModuleHead(ABC):
         # Modules and dropout draw from the global generators; these are put back afterwards.
         with torch.random.fork_rng(devices), torch.enable_grad():
             torch.manual_seed(job.seed)
-            return self._fit(jobs_on([job], device)[0], settings, checkpoint_updates(settings.num_updates, num_checkpoints))
+            return self._fit(
+                jobs_on([job], device)[0], settings, checkpoint_updates(settings.num_updates, num_checkpoints)
+            )
 
     def restore(
         self, tensors: Mapping[str, Tensor], description: Mapping[str, JsonValue], training: Training
@@ -270,7 +270,7 @@ def action_chunks(
 
     After the end of a demonstration, its last action is repeated.
     """
-    _, counts = torch.unique_consecutive(episodes, return_counts=True)
+    counts = cast("Tensor", torch.unique_consecutive(episodes, return_counts=True)[1])
     last = counts.cumsum(0).repeat_interleave(counts) - 1
     wanted = torch.arange(len(actions), device=actions.device)[:, None] + torch.arange(length, device=actions.device)
     return actions[wanted.minimum(last[:, None])], wanted <= last[:, None]

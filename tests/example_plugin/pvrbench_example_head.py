@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pvrbench_example import NearestOptions
 from torch import Tensor
 
 from pvrbench.policies.base import Observation, TrainedPolicy, Training, TrainJob, options_of
 from pvrbench.policies.spec import HeadSpec, TrainSettings
-from pvrbench_example import NearestOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class NearestPolicy(TrainedPolicy):
 
     def act(self, observation: Observation, states: Sequence[Any]) -> Tensor:
         """Mean action of the nearest frames, as a chunk of one; each row is compared by itself."""
+        del states  # there is nothing to remember
         num_neighbours = options_of(self.spec, NearestOptions).num_neighbours
         rows = _vectors(observation.features, observation.proprio, self)
         nearest = [(self.vectors - row).square().sum(dim=1).topk(num_neighbours, largest=False) for row in rows]

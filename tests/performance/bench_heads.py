@@ -15,10 +15,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import cast
 from unittest.mock import patch
 
 import torch
@@ -30,11 +29,10 @@ from pvrbench.benchmark.engine.provenance import processor
 from pvrbench.benchmark.engine.trainers import Trainers
 from pvrbench.encoders.readouts.catalog import READOUTS
 from pvrbench.encoders.readouts.reading import fit_readout
-from pvrbench.policies.base import TrainedHead, TrainJob
+from pvrbench.policies.base import Observation, Policy, TrainJob, act_together, build_head, train_heads
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.spec import HeadSpec, TrainSettings
-from pvrbench.policies.training.behavior_cloning import train_heads
-from pvrbench.policies.training.cloned_head import act_together, build_output
+from pvrbench.policies.training.stacked import StackedHead
 
 NUM_HEADS, FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 12, 384, 9, 4
 LENGTHS = (500, 1000, 2500)  # transitions of 5, 10 and 25 demonstrations
@@ -65,6 +63,7 @@ def jobs() -> list[TrainJob]:
             features=torch.randn(length, FEATURE_DIM, generator=generator),
             proprio=torch.randn(length, PROPRIO_DIM, generator=generator),
             actions=torch.rand(length, ACTION_DIM, generator=generator) * 2 - 1,
+            episodes=torch.zeros(length, dtype=torch.long),
             seed=seed,
         )
         for seed, length in enumerate(lengths)
@@ -83,8 +82,10 @@ def seconds(work: Callable[[], object]) -> float:
 
 def train_plainly(spec: HeadSpec, job: TrainJob, settings: TrainSettings) -> None:
     """One head the ordinary way: the same network, loss and number of updates."""
-    output, hidden = build_output(spec), cast("Sequence[int]", spec.options["hidden"])
-    widths = [FEATURE_DIM + PROPRIO_DIM, *hidden, output.width(ACTION_DIM)]
+    head = build_head(spec)
+    assert isinstance(head, StackedHead)
+    output = head.output
+    widths = [FEATURE_DIM + PROPRIO_DIM, *head.options.hidden, output.width(ACTION_DIM)]
     layers = [part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU())]
     network = nn.Sequential(*layers[:-1])
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
@@ -105,11 +106,11 @@ def measure(name: str, batch_size: int, num_updates: int, trainers: Trainers) ->
     with one_thread():
         together_s = seconds(lambda: train_heads(spec, all_jobs, settings))
         alone_s = seconds(lambda: [train_heads(spec, [job], settings) for job in all_jobs])
-        heads = train_heads(spec, all_jobs, settings)
-        index = torch.arange(NUM_ROWS) % NUM_HEADS
-        features, proprio = torch.randn(NUM_ROWS, FEATURE_DIM), torch.randn(NUM_ROWS, PROPRIO_DIM)
-        noise = torch.rand(NUM_ROWS, heads[0].noise_dim)
-        act_s = seconds(lambda: act_together(heads, index, features, proprio, noise))
+        policies = train_heads(spec, all_jobs, settings)
+        index = [row % NUM_HEADS for row in range(NUM_ROWS)]
+        given = Observation(torch.randn(NUM_ROWS, FEATURE_DIM), torch.randn(NUM_ROWS, PROPRIO_DIM))
+        states = [policies[owner].start([0, row]) for row, owner in enumerate(index)]
+        act_s = seconds(lambda: act_together(policies, index, given, states))
     plain_s = seconds(lambda: [train_plainly(spec, job, settings) for job in all_jobs])
     run_s = seconds(lambda: trainers.train(spec, all_jobs, settings))
     per_update = 1000 / (num_updates * NUM_HEADS)
@@ -136,16 +137,17 @@ def measure_readout(name: str, batch_size: int, num_updates: int) -> dict[str, o
             features=features,
             proprio=torch.randn(NUM_FRAMES, PROPRIO_DIM, generator=generator),
             actions=torch.rand(NUM_FRAMES, ACTION_DIM, generator=generator) * 2 - 1,
+            episodes=torch.zeros(NUM_FRAMES, dtype=torch.long),
             seed=seed,
-            front=fit_readout(readout, features, seed, budget_dim),
+            trained_readout=fit_readout(readout, features, seed, budget_dim),
         )
         for seed in range(NUM_HEADS // 2)
     ]
     settings = replace(SETTINGS, batch_size=batch_size, num_updates=num_updates)
-    found: dict[bool, list[TrainedHead]] = {}
+    found: dict[bool, list[Policy]] = {}
     times: dict[bool, float] = {}
     for stacked in (False, True):
-        with one_thread(), patch("pvrbench.policies.training.behavior_cloning._can_be_stacked", return_value=stacked):
+        with one_thread(), patch.object(StackedHead, "_can_be_stacked", return_value=stacked):
             start = time.perf_counter()
             found[stacked] = train_heads(HEADS["mlp"], trained, settings)
             times[stacked] = time.perf_counter() - start

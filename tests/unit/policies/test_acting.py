@@ -30,14 +30,13 @@ SETTINGS = TrainSettings(
 
 def trained(
     name: str,
-    feature_dim: int,
-    proprio_dim: int,
-    action_dim: int,
+    dims: tuple[int, int, int],
     options: dict[str, Any],
     input_norm: Literal["standard", "batch"] = "standard",
     readout: nn.Module | None = None,
 ) -> list[Policy]:
     generator = torch.Generator().manual_seed(0)
+    feature_dim, proprio_dim, action_dim = dims
     jobs = [
         TrainJob(
             features=torch.randn(20, feature_dim, generator=generator),
@@ -74,9 +73,9 @@ SHAPES = [(512, 39, 4), (24, 4, 3), (1, 0, 1), (17, 3, 7), (389, 9, 1), (100, 11
 def test_rows_in_company_have_the_bits_of_ordinary_operations_alone(
     shape: tuple[int, int, int], activation: str, hidden: list[int]
 ) -> None:
-    feature_dim, proprio_dim, action_dim = shape
+    feature_dim, proprio_dim, _ = shape
     options = {"hidden": hidden, "activation": activation, "squash": activation == "tanh"}
-    policies = trained("mlp", feature_dim, proprio_dim, action_dim, options)
+    policies = trained("mlp", shape, options)
     generator = torch.Generator().manual_seed(1)
     num_rows = 19
     given = Observation(
@@ -95,12 +94,14 @@ def test_subsets_orders_and_positions_change_no_bit(
     name: str, input_norm: Literal["standard", "batch"], options: dict[str, Any]
 ) -> None:
     options = options if "gmm" in name else {}
-    policies = trained(name, 29, 5, 4, options, input_norm, nn.Linear(29, 13))
+    policies = trained(name, (29, 5, 4), options, input_norm, nn.Linear(29, 13))
     generator = np.random.default_rng(0)
     features, proprio = torch.randn(23, 29), torch.randn(23, 5)
     given = Observation(features, proprio)
     owners = [row % 3 for row in range(23)]
-    alone = [policies[owner].act(given.pick([row]), [policies[owner].start([0, row])])[0] for row, owner in enumerate(owners)]
+    alone = [
+        policies[owner].act(given.pick([row]), [policies[owner].start([0, row])])[0] for row, owner in enumerate(owners)
+    ]
     for size in (23, 11, 8, 2, 1):
         rows = [int(row) for row in generator.permutation(23)[:size]]
         states = [policies[owners[row]].start([0, row]) for row in rows]
@@ -110,7 +111,7 @@ def test_subsets_orders_and_positions_change_no_bit(
 
 
 def test_policies_of_different_heads_act_in_one_call() -> None:
-    policies = [trained(name, 24, 4, 3, {})[0] for name in ("mlp", "gmm_sampled", "chunked", "diffusion", "mlp_tanh")]
+    policies = [trained(name, (24, 4, 3), {})[0] for name in ("mlp", "gmm_sampled", "chunked", "diffusion", "mlp_tanh")]
     given = Observation(torch.randn(10, 24), torch.randn(10, 4))
     owners = [row % 5 for row in range(10)]
     states = [policies[owner].start([3, row]) for row, owner in enumerate(owners)]
@@ -122,7 +123,7 @@ def test_policies_of_different_heads_act_in_one_call() -> None:
 
 
 def test_noise_is_that_of_the_episode_one_draw_a_step() -> None:
-    policy = trained("gmm_sampled", 24, 4, 3, {"hidden": [16]})[0]
+    policy = trained("gmm_sampled", (24, 4, 3), {"hidden": [16]})[0]
     state, reference = policy.start([5, 11]), np.random.default_rng([5, 11])
     given = Observation(torch.randn(1, 24), torch.randn(1, 4))
     for _ in range(3):

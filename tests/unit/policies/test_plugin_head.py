@@ -58,6 +58,6 @@ def test_it_acts_as_the_nearest_training_frames(nearest: HeadSpec) -> None:
 
 
 def test_its_options_are_its_own(nearest: HeadSpec) -> None:
-    with pytest.raises(HeadOptionError, match="has no option 'hidden'. Its options: num_neighbours"):
+    with pytest.raises(HeadOptionError, match=r"has no option 'hidden'. Its options: num_neighbours"):
         nearest.with_options({"hidden": [64]})
     assert nearest.options.num_weights(100, 4) > 0

@@ -28,7 +28,7 @@ def test_options_change_by_name_and_the_rest_stays() -> None:
         ("mlp", {"hiden": [64]}, "Head 'mlp' has no option 'hiden'. Did you mean 'hidden'? Its options: hidden,"),
         ("mlp", {"hidden": []}, "Head 'mlp': option hidden=[] is not valid. Tuple should have at least 1 item"),
         ("mlp", {"hidden": 64}, "Head 'mlp': option hidden=64 is not valid. Input should be a valid"),
-        ("mlp", {"hidden": ["64"]}, "option hidden=[\"64\"] is not valid at position 0. Input should be a valid integer"),
+        ("mlp", {"hidden": ["64"]}, 'option hidden=["64"] is not valid at position 0. Input should be a valid integer'),
         ("mlp", {"hidden": [0]}, "option hidden=[0] is not valid at position 0. Input should be greater than 0"),
         ("mlp", {"activation": "gelu"}, "option activation=\"gelu\" is not valid. Input should be 'relu' or 'tanh'"),
         ("mlp", {"last_layer_scale": float("nan")}, "option last_layer_scale=NaN is not valid."),
@@ -47,7 +47,7 @@ def test_a_head_without_options_has_a_forecast_and_says_that_it_has_none() -> No
     spec = HeadSpec(name="own", entry_point="own:Head", description="one's own")
     assert spec.options.num_weights(100, 4) == HEADS["mlp"].options.num_weights(100, 4)
     assert isinstance(spec.options, HeadOptions)
-    with pytest.raises(HeadOptionError, match="Head 'own' has no option 'hidden'. It has no options"):
+    with pytest.raises(HeadOptionError, match=r"Head 'own' has no option 'hidden'. It has no options"):
         spec.with_options({"hidden": [64]})
 
 

@@ -88,6 +88,14 @@ def _flip(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _empty(path: Path) -> None:
+    path.write_text("[]")
+
+
 def _with(changes: dict[str, Any]) -> Callable[[Path], None]:
     def edit(path: Path) -> None:
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -100,12 +108,12 @@ def _with(changes: dict[str, Any]) -> Callable[[Path], None]:
     [
         ("abc.safetensors", _cut, "is truncated or was edited: its SHA-256 is not the one in its JSON file"),
         ("abc.safetensors", _flip, "is truncated or was edited: its SHA-256 is not the one in its JSON file"),
-        ("abc.safetensors", Path.unlink, "abc.safetensors does not exist. Train the policy again"),
+        ("abc.safetensors", _remove, "abc.safetensors does not exist. Train the policy again"),
         ("abc.json", _cut, "is not a whole JSON file"),
-        ("abc.json", Path.unlink, "abc.json does not exist. Train the policy again"),
+        ("abc.json", _remove, "abc.json does not exist. Train the policy again"),
         ("abc.json", _with({"description": {}}), "was edited after it was written"),
         ("abc.json", _with({"format_version": 99}), "has format version 99; this version reads 1"),
-        ("abc.json", lambda path: path.write_text("[]"), "has format version None"),
+        ("abc.json", _empty, "has format version None"),
     ],
 )
 def test_a_damaged_policy_is_refused_in_one_line(
