@@ -42,7 +42,8 @@ def spec_of(path: Path, model: str, **options: Any) -> EncoderSpec:
 
 def network(model: str = "vit_tiny_patch16_224", seed: int = 0, **options: Any) -> nn.Module:
     """A network in which no two tensors are alike."""
-    built = timm.create_model(model, **{"num_classes": 0, **ARGUMENTS, **options})
+    arguments: dict[str, Any] = {"num_classes": 0, **ARGUMENTS, **options}
+    built = timm.create_model(model, **arguments)
     generator = torch.Generator().manual_seed(seed)
     for parameter in built.parameters():
         parameter.detach().copy_(torch.randn(parameter.shape, generator=generator) / 5)
