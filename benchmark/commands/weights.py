@@ -19,6 +19,7 @@ from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.download import OnProgress
 from pvrbench.encoders.weights.loading import (
     WeightsError,
+    assumption,
     fetch,
     find,
     import_weights,
@@ -121,6 +122,8 @@ def _import(names: list[str], *, as_json: bool) -> int:
     _say_licence(spec)
     path = import_weights(spec, Path(names[1]).expanduser())
     sys.stdout.write(f"{path}\n")
+    if doubt := assumption(spec):
+        sys.stderr.write(f"note: {spec.name} is not verified: {doubt}.\n")
     _say_prompt(spec, path)
     return 0
 
@@ -128,10 +131,14 @@ def _import(names: list[str], *, as_json: bool) -> int:
 def _verify(names: list[str], *, as_json: bool) -> int:
     specs = [spec for spec in _specs(names) if names or find(spec) is not None]
     faults = {spec.name: verify(spec) for spec in specs}
+    doubts = {spec.name: "" if faults[spec.name] else assumption(spec) for spec in specs}
     if as_json:
-        sys.stdout.write(json.dumps(faults, indent=1) + "\n")
+        found = {name: {"fault": fault, "not_verified": doubts[name]} for name, fault in faults.items()}
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
     else:
-        sys.stdout.write("".join(f"{name}: {fault or 'sound'}\n" for name, fault in faults.items()))
+        for name, fault in faults.items():
+            state = fault or (f"not verified: {doubts[name]}" if doubts[name] else "sound")
+            sys.stdout.write(f"{name}: {state}\n")
         if not faults:
             sys.stdout.write(f"no weights are on this machine; they would lie in {weights_dir()}\n")
     return 1 if any(faults.values()) else 0

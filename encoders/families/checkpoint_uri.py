@@ -167,6 +167,8 @@ def _hub(uri: str, place: str, options: dict[str, Option]) -> _Checkpoint:
 
 def _file(uri: str, place: str, options: dict[str, Option]) -> _Checkpoint:
     path = Path(place).expanduser().absolute()
+    if path.is_dir():
+        raise ValueError(f"{path}, which {uri!r} names, is a folder. Name the file in it, as {SCHEMES['file']}.")
     if not path.is_file():
         raise ValueError(f"There is no file {path}, which {uri!r} names.")
     if "model" not in options:

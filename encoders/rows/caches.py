@@ -50,3 +50,17 @@ PUBLISHED: Mapping[str, tuple[str, ...]] = {
     "clip_resnet50": ("afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",),
 }
 """SHA-256 of files that are known to hold a row's weights, beside the one of its own source."""
+
+MARKS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "voltron_vcond_small": (("img_token",), ("img_enc_token", "ctx_enc_pe")),
+    "voltron_vcond_base": (("img_token",), ("img_enc_token", "ctx_enc_pe")),
+    "voltron_vdual_small": (("img_token", "ctx_enc_pe"), ("img_enc_token",)),
+    "voltron_vgen_small": (("img_enc_token", "ctx_enc_pe"), ("img_token",)),
+}
+"""Tensors that the files of a row hold, and tensors that only its look-alikes hold.
+
+Source: siddk/voltron-robotics, `models/core/{vcond,vdual,vgen}.py`.
+"""
+
+EXPECT_DECODER = frozenset({"vc1_vitb16", "vc1_vitl16"})
+"""Rows whose authors' loader drops a decoder from the file; facebookresearch/eai-vc, `models/vit/vit.py`."""

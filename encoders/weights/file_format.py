@@ -74,6 +74,14 @@ def read(path: Path) -> Mapping[str, Any]:
     raise WeightsError(f"{path} holds no mapping from names to tensors; it is not a checkpoint.")
 
 
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
 def _load(path: Path, head: bytes) -> Any:
     if head[8:9] == b"{":
         return load_file(path)
@@ -82,7 +90,7 @@ def _load(path: Path, head: bytes) -> Any:
             names = archive.namelist()
         if names and all(name.endswith(".npy") for name in names):
             return _numpy_archive(path)
-        if any("/code/" in name for name in names):
+        if is_torchscript(path):
             return _torchscript(path)
         if not any(name.endswith("data.pkl") for name in names):
             raise WeightsError(f"{path} is a zip archive of {', '.join(names[:3])}, not a checkpoint. {_REMEDY}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.weights.file_format import is_torchscript
 from pvrbench.encoders.weights.loading import WeightsError, locate
 
 # What networks have beyond their features; not counted when a network is recognised by its size.
@@ -33,9 +34,11 @@ def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], spec:
     faults += [f"missing {name}" for name in expected if name not in given]
     faults += [f"unexpected {name}" for name in given if name not in expected]
     if faults:
+        path = locate(spec)
+        kind = " (a TorchScript archive)" if path.is_file() and is_torchscript(path) else ""
         more = f", {len(faults)} in all" if len(faults) > 3 else ""
         raise WeightsError(
-            f"The weights at {locate(spec)} do not fit {spec.name!r} ({', '.join(faults[:3])}{more}). "
+            f"The weights at {path}{kind} do not fit {spec.name!r} ({', '.join(faults[:3])}{more}). "
             f"{_whose(given, spec)}"
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
+from pvrbench.encoders.weights.assurance import check_marks, description, doubt, is_published
 from pvrbench.encoders.weights.caches import elsewhere, is_on_hub
 from pvrbench.encoders.weights.download import Official, OnProgress, is_offline, no_progress, official_file
 from pvrbench.encoders.weights.location import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WeightsError",
+    "assumption",
     "fetch",
     "find",
     "import_weights",
@@ -141,7 +143,7 @@ def import_weights(spec: EncoderSpec, given: Path) -> Path:
     if given.is_dir():
         raise WeightsError(f"{given} is a folder. {spec.name!r} has one official file, published at {source.uri}.")
     make_writable(target.parent)
-    return _store(spec, Official(given, source.uri, source.revision))
+    return _store(spec, Official(given, source.uri, source.revision), is_import=True)
 
 
 def verify(spec: EncoderSpec) -> str:
@@ -156,6 +158,18 @@ def verify(spec: EncoderSpec) -> str:
         return _fault(spec, path)
     except WeightsError as error:
         return str(error)
+
+
+def assumption(spec: EncoderSpec) -> str:
+    """What is only assumed of an encoder's weights on this machine; empty where their digest is the published one."""
+    path, source = find(spec), source_of(spec)
+    if path is None or source.uri.startswith("shipped:"):
+        return ""
+    if path.is_dir() or path == local_path(spec) or file_of(source) is not None:
+        return doubt(spec, origin(spec))
+    from pvrbench.encoders.weights.official_file import sha256_of
+
+    return doubt(spec, {"verified": is_published(spec, sha256_of(path), path)})
 
 
 def _fault(spec: EncoderSpec, path: Path) -> str:
@@ -225,7 +239,7 @@ def _part(spec: EncoderSpec) -> Path:
     return local_path(spec).with_suffix(".part")
 
 
-def _store(spec: EncoderSpec, official: Official) -> Path:
+def _store(spec: EncoderSpec, official: Official, *, is_import: bool = False) -> Path:
     """Checks an official file by loading the encoder from it, then writes it as our safetensors file and its note."""
     from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly typed
 
@@ -237,6 +251,7 @@ def _store(spec: EncoderSpec, official: Official) -> Path:
     encoder: Any = pkgutil.resolve_name(spec.entry_point)(replace(spec, weights=trial))
     network: dict[str, Tensor] = encoder.network.state_dict()
     found = tensors_of(official.path, source, network)
+    check_marks(spec, found.names, official_sha256, official.path)
     # JAX names its tensors otherwise and lays them out otherwise; what is stored is then the network as it was loaded.
     named = network if any("/" in name for name in found.tensors) else found.tensors
     target = local_path(spec)
@@ -247,10 +262,13 @@ def _store(spec: EncoderSpec, official: Official) -> Path:
         "official_sha256": official_sha256,
         "licence": spec.licence,
         "non_commercial": spec.non_commercial,
+        "imported": is_import,
+        "verified": is_published(spec, official_sha256, official.path),
+        "holds": description(spec, found.names, tuple(found.tensors), official.path),
     }
     # Tensors of a checkpoint may share memory, which safetensors refuses.
     tensors = {name: value.detach().clone().contiguous() for name, value in named.items()}
-    metadata = {name: str(value) for name, value in note.items() if value is not None}
+    metadata = {name: str(value) for name, value in note.items() if value is not None and name != "holds"}
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         written = Path(folder) / target.name
         save_file(tensors, written, metadata={"format": "pt", **metadata})

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,7 +73,7 @@ def fetch_folder(spec: EncoderSpec) -> Path:
                 hub_file(hub_files(source.uri)[0], name, source.revision, target)
         except (OSError, WeightsError) as error:
             raise AbsentWeightsError([spec], [str(error).rstrip(".")]) from error
-    return _noted(spec, target)
+    return _noted(spec, target, is_download=True)
 
 
 def import_folder(spec: EncoderSpec, given: Path) -> Path:
@@ -85,13 +85,32 @@ def import_folder(spec: EncoderSpec, given: Path) -> Path:
     source, target = source_of(spec), local_path(spec)
     absent = missing_files(source, given)
     if absent:
-        raise WeightsError(f"{given} lacks {', '.join(absent)}. {spec.name!r} needs {', '.join(source.files)}.")
+        raise WeightsError(
+            f"{given} lacks {', '.join(absent)}. {_variants(given, absent)}"
+            f"{spec.name!r} needs {', '.join(source.files)}."
+        )
     make_writable(target)
     for name in source.files:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if (given / name).resolve() != (target / name).resolve():
             shutil.copyfile(given / name, target / name)
     return _noted(spec, target, again=True)
+
+
+def _variants(folder: Path, absent: Sequence[str]) -> str:
+    """Files that hold the same network in half precision or as a pickle, where the needed ones are absent."""
+    found = [
+        str(path.relative_to(folder))
+        for name in absent
+        if Path(name).suffix == ".safetensors"
+        for path in sorted((folder / name).parent.glob(f"{Path(name).stem}*"))
+    ]
+    if not found:
+        return ""
+    return (
+        f"It holds {', '.join(found[:4])}: variants in half precision (.fp16) or pickles (.bin), which give other "
+        "features or run code; fetch the plain safetensors files. "
+    )
 
 
 def changed_files(folder: Path) -> list[str]:
@@ -104,7 +123,7 @@ def changed_files(folder: Path) -> list[str]:
     ]
 
 
-def _noted(spec: EncoderSpec, folder: Path, *, again: bool = False) -> Path:
+def _noted(spec: EncoderSpec, folder: Path, *, again: bool = False, is_download: bool = False) -> Path:
     from pvrbench.encoders.weights.official_file import sha256_of
 
     source = source_of(spec)
@@ -117,6 +136,9 @@ def _noted(spec: EncoderSpec, folder: Path, *, again: bool = False) -> Path:
             "revision": source.revision,
             "licence": spec.licence,
             "non_commercial": spec.non_commercial,
+            "imported": not is_download,
+            # The hub's client compares what it downloads with what the commit says.
+            "verified": is_download and source.revision is not None,
             "files": known | {name: sha256_of(folder / name) for name in new},
         }
         write_note(folder, note)

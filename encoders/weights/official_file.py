@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pkgutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
 from pvrbench.encoders.weights.file_format import read
 from pvrbench.encoders.weights.location import WeightsError
-from pvrbench.encoders.weights.tensor_sets import TensorSet, network_in
+from pvrbench.encoders.weights.tensor_sets import TensorSet, flat_tensors, network_in
 
 __all__ = ["check_digest", "read", "sha256_of", "tensors_of"]
 
@@ -60,10 +61,10 @@ def tensors_of(
     """
     content = read(path)
     if source.converter is None:
-        return network_in(content, path, expected, key)
+        return replace(network_in(content, path, expected, key), names=tuple(flat_tensors(content)))
     convert = cast("Callable[[Mapping[str, Any]], Mapping[str, Tensor]]", pkgutil.resolve_name(source.converter))
     try:
-        return TensorSet("", convert(content))
+        return TensorSet("", convert(content), names=tuple(flat_tensors(content)))
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise WeightsError(
             f"{path} cannot be converted by {source.converter} ({type(error).__name__}: {error}); it holds "

@@ -37,11 +37,13 @@ class TensorSet:
         key: where it lies: the names of the mappings and modules around it, joined by dots.
         tensors: its tensors, without the key.
         others: the keys of other copies.
+        names: the names of all tensors in the file, joined with those of the mappings around them.
     """
 
     key: str
     tensors: Mapping[str, Tensor]
     others: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def network_in(
@@ -58,7 +60,7 @@ def network_in(
     Raises:
         WeightsError: there is no such copy, or there are several that mean different networks.
     """
-    flat = _flat(content)
+    flat = flat_tensors(content)
     sets = _copies(flat, expected) if expected else []
     if not sets:
         return _only_set(content, path, key)
@@ -96,7 +98,7 @@ def _rank(key: str) -> int:
     return next(rank for rank, pattern in enumerate(_PREFERRED[1:], start=1) if re.search(pattern, key))
 
 
-def _flat(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Tensor]:
+def flat_tensors(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Tensor]:
     """All tensors and arrays in nested mappings, by the joined names."""
     found: dict[str, Tensor] = {}
     for name, value in content.items():
@@ -105,7 +107,7 @@ def _flat(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Tensor]:
         elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
             found[f"{prefix}{name}"] = torch.from_numpy(cast("Any", value))
         elif isinstance(value, Mapping):
-            found |= _flat(cast("Mapping[Any, Any]", value), f"{prefix}{name}.")
+            found |= flat_tensors(cast("Mapping[Any, Any]", value), f"{prefix}{name}.")
     return found
 
 
@@ -159,6 +161,8 @@ def _only_set(content: Mapping[str, Any], path: Path, key: str) -> TensorSet:
         large = {name: found for name, found in inner.items() if any(value.ndim > 1 for value in found.values())}
         inner = large or inner
         chosen = next((name for name in ("model", "state_dict") if name in inner), "")
+        if not inner and tensors:
+            return TensorSet(key, tensors)
         if len(inner) != 1 and not chosen:
             raise WeightsError(
                 f"{path} holds {len(inner)} sets of tensors ({', '.join(list(inner or content)[:4])}); "

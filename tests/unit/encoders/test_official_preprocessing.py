@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ BICUBIC, BILINEAR = InterpolationMode.BICUBIC, InterpolationMode.BILINEAR
 
 def pil(resize: int | tuple[int, int], side: int, mode: InterpolationMode) -> Transform:
     """Resize and centre crop of a PIL image, as most evaluations do it."""
-    transform = Compose([Resize(resize, interpolation=mode), CenterCrop(side), ToTensor()])
+    transform: Any = Compose([Resize(resize, interpolation=mode), CenterCrop(side), ToTensor()])
     return lambda frame: transform(Image.fromarray(frame))
 
 

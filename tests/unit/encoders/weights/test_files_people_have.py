@@ -42,7 +42,8 @@ def spec_of(path: Path, model: str, **options: Any) -> EncoderSpec:
 
 def network(model: str = "vit_tiny_patch16_224", seed: int = 0, **options: Any) -> nn.Module:
     """A network in which no two tensors are alike."""
-    built = timm.create_model(model, **{"num_classes": 0, **ARGUMENTS, **options})
+    arguments: dict[str, Any] = {"num_classes": 0, **ARGUMENTS, **options}
+    built = timm.create_model(model, **arguments)
     generator = torch.Generator().manual_seed(seed)
     for parameter in built.parameters():
         parameter.detach().copy_(torch.randn(parameter.shape, generator=generator) / 5)
@@ -432,3 +433,11 @@ def test_folders_and_archives_of_other_things_are_named(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "whole.pt")
     with pytest.raises(WeightsError, match=r"whole\.pt is refused: it is a pickle that asks for timm\."):
         read(tmp_path / "whole.pt")
+
+
+def test_a_torchscript_archive_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "linear.pt")
+    with pytest.raises(WeightsError, match=r"linear\.pt .a TorchScript archive. do not fit 'tiny' .missing cls_token"):
+        load(spec_of(tmp_path / "linear.pt", "vit_tiny_patch16_224"))

@@ -28,10 +28,13 @@ from torch import Tensor
 from pvrbench.benchmark.cli import main
 from pvrbench.encoders.catalog import ENCODERS
 from pvrbench.encoders.families.timm_backbone import load
+from pvrbench.encoders.rows.caches import PUBLISHED
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
+from pvrbench.encoders.weights.assurance import check_marks
 from pvrbench.encoders.weights.caches import hub_files
 from pvrbench.encoders.weights.loading import (
     WeightsError,
+    assumption,
     fetch,
     import_weights,
     local_path,
@@ -125,7 +128,11 @@ def test_official_files_of_every_layout_are_imported_alike(folders: Path, layout
         "licence": "CC-BY-NC 4.0",
         "non_commercial": True,
         "sha256": sha256_of(path),
+        "imported": True,
+        "verified": False,
+        "holds": note["holds"],
     }
+    assert (note["holds"]["file"], note["holds"]["decoder"]) == ("official.tar", False)
     with cast("Any", safe_open(path, framework="pt")) as opened:
         header: dict[str, str] = opened.metadata()
     assert header["source"] == note["source"]
@@ -216,6 +223,51 @@ def test_weights_of_another_architecture_name_the_first_faults_and_the_likely_ro
         import_weights(replace(SPEC, options={**SPEC.options, "depth": 2}), file)
     with pytest.raises(WeightsError, match=r"cls_token is \(1, 1, 192\), expected \(1, 1, 96\)"):
         import_weights(replace(SPEC, options={**SPEC.options, "embed_dim": 96}), file)
+
+
+def test_a_file_of_another_row_that_fits_is_not_called_sound(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MAE's weights have the names and shapes of VC-1's."""
+    small: dict[str, Any] = {"img_size": 32, "depth": 1, "embed_dim": 48, "num_heads": 4}
+    row = replace(ENCODERS["vc1_vitb16"], image_size=32, options={"model": "vit_base_patch16_224", **small})
+    file = folders / "mae_pretrain_vit_base.pth"
+    model = timm.create_model("vit_base_patch16_224", num_classes=0, **small)
+    torch.save({"model": model.state_dict()}, file)
+    import_weights(row, file)
+    assert verify(row) == ""
+    said = assumption(row)
+    assert "imported from mae_pretrain_vit_base.pth" in said
+    assert "that name is of the file of mae_vitb16" in said
+    assert "it holds no decoder" in said
+    assert "mae_vitb16" in said.partition("files of ")[2]
+    monkeypatch.setitem(cast("dict[str, Any]", PUBLISHED), "clip_vitb16", (sha256_of(file),))
+    with pytest.raises(WeightsError, match=r"is the published file of 'clip_vitb16', not of 'vc1_vitb16'"):
+        import_weights(row, file)
+    monkeypatch.setitem(cast("dict[str, Any]", PUBLISHED), "clip_vitb16", ())
+    monkeypatch.setitem(cast("dict[str, Any]", PUBLISHED), "vc1_vitb16", (sha256_of(file),))
+    import_weights(row, file)
+    assert assumption(row) == ""
+
+
+def test_a_file_with_tensors_that_only_another_row_has_is_refused(folders: Path) -> None:
+    """V-Gen's encoder has the shapes of V-Dual's."""
+    names = {"voltron_vdual_small": "img_token", "voltron_vgen_small": "img_enc_token"}
+    for name, token in names.items():
+        other = names["voltron_vgen_small" if name == "voltron_vdual_small" else "voltron_vdual_small"]
+        check_marks(ENCODERS[name], (token, "ctx_enc_pe"), "", folders / "file.pt")
+        with pytest.raises(WeightsError, match=rf"file\.pt is not a file of '{name}': those hold a tensor {token}"):
+            check_marks(ENCODERS[name], (other, "ctx_enc_pe"), "", folders / "file.pt")
+
+
+def test_the_digits_in_a_name_of_pytorch_are_compared(folders: Path) -> None:
+    file = folders / "file.pth"
+    torch.save(network(), file)
+    named = f"https://example.org/tiny-{sha256_of(file)[:8]}.pth"
+    import_weights(from_source(uri=named), file)
+    assert origin(SPEC)["verified"] is True
+    import_weights(from_source(uri="https://example.org/tiny-00000000.pth"), file)
+    assert origin(SPEC)["verified"] is False
 
 
 def test_a_failed_import_leaves_what_was_there(folders: Path) -> None:
@@ -552,7 +604,8 @@ def test_the_command_imports_lists_and_verifies(folders: Path, capsys: pytest.Ca
     assert "under Apache-2.0" in capsys.readouterr().err
     assert main(["weights", "verify"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "deit_tiny16: sound"
+    # No digest is published for the file that was imported.
+    assert said[0].startswith("deit_tiny16: not verified: no published digest to compare with; imported from official.")
     # The encoders that are shipped are always here.
     assert len(said) == 8
     assert all(re.fullmatch(r"zoo_\w+: sound", line) for line in said[1:])
