@@ -1,9 +1,10 @@
-"""A package of one's own: an encoder and a head for pvrbench. Specs are data, so listing them imports no torch."""
+"""A package of one's own: an encoder, a head and a look for pvrbench. Specs are data: listing them loads no torch."""
 
 from dataclasses import replace
 from typing import Any
 
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.envs.spec import LookSpec
 from pvrbench.policies.catalog import HEADS
 
 
@@ -18,3 +19,15 @@ COLOUR = EncoderSpec(
     options=reference, outputs=("pooled",), default_readout="pooled", feature_dim=3, licence="MIT",
 )  # fmt: skip
 WIDE = replace(HEADS["mlp"], name="example_wide", options={**HEADS["mlp"].options, "hidden": (512, 512)})
+
+
+def tint(model: Any, rng: Any, options: Any) -> None:
+    """Draws a colour for all materials and geoms; `strength` 1 replaces theirs by it."""
+    for colours in (model.geom_rgba, model.mat_rgba):
+        colours[:, :3] += options["strength"] * (rng.uniform(0, 1, 3) - colours[:, :3])
+
+
+TINT = LookSpec(
+    name="example/tint", entry_point="pvrbench_example:tint", description="everything is tinted",
+    num_levels=2, options={"strength": (0.3, 0.7)},
+)  # fmt: skip
