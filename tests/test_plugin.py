@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,3 +94,32 @@ def test_a_faulty_plugin_is_named_with_its_package(site: Path, tmp_path: Path, e
     assert result.returncode == 2
     assert f"Plugin encoder 'mine' ({entry} of package faulty)" in result.stderr
     assert message in result.stderr
+
+
+DRAW_LOOKS = """
+import json, pkgutil
+from pvrbench.envs.catalog import TASKS
+from pvrbench.envs.spec import View
+spec = TASKS["metaworld/reach-v3"]
+task, means = pkgutil.resolve_name(spec.entry_point)(spec), {}
+for look in ("nominal", "example/tint@2s1", "example/tint@2s2"):
+    env = task.make_env(View(camera="corner", image_px=32, render="lean", look=look))
+    means[look] = env.reset(0)["image"].mean(axis=(0, 1)).tolist()
+    env.close()
+print(json.dumps(means))
+"""
+
+
+def test_a_look_of_an_installed_package_is_drawn(site: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", DRAW_LOOKS],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    means = [np.array(colour) for colour in json.loads(result.stdout).values()]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(means[one] - means[other]).max() > 5.0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from pvrbench.envs.demos.demo_file import DemoError
 from pvrbench.envs.spec import TaskSpec
@@ -92,7 +92,7 @@ def _check_controller(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Non
 
 def _listed(value: object) -> object:
     """A list of one value, or of equal values, as that value: both forms are in use."""
-    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    items: list[object] = list(cast("Sequence[object]", value)) if isinstance(value, (list, tuple)) else [value]
     return items[0] if len(set(map(str, items))) == 1 else items
 
 
@@ -100,7 +100,8 @@ def _arm(config: Any) -> dict[str, Any] | None:
     """The part of a controller configuration that moves the arm; robosuite 1.4 has no parts."""
     if not isinstance(config, dict):
         return None
-    parts: Any = config.get("body_parts")
-    if not isinstance(parts, dict):
-        return config
+    whole = cast("dict[str, Any]", config)
+    if not isinstance(whole.get("body_parts"), dict):
+        return whole
+    parts = cast("dict[str, Any]", whole["body_parts"])
     return parts.get("right") or parts.get("arms", {}).get("right")

@@ -184,7 +184,7 @@ def _is_sound(path: Path, demo: Demo, view: View) -> bool:
         frames = np.load(path, mmap_mode="r")
     except FileNotFoundError:
         return False
-    except PermissionError as error:
+    except OSError as error:
         raise DemoError(f"{path} cannot be read: {error.strerror}. {PERMISSIONS}") from error
     except (ValueError, EOFError):
         return False

@@ -1,9 +1,10 @@
-"""A package of one's own: an encoder, a head and a readout. Specs are data, so listing them imports no torch."""
+"""A package of one's own: one plug-in of each kind. Specs are data, so listing them imports no torch."""
 
 from typing import Any
 
 from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.envs.spec import LookSpec
 from pvrbench.policies.spec import HeadOptions, HeadSpec
 
 
@@ -32,4 +33,16 @@ class NearestOptions(HeadOptions):
 NEAREST = HeadSpec(
     name="example_nearest", entry_point="pvrbench_example_head:NearestHead",
     description="acts as the demonstrations did at the nearest frames", options=NearestOptions(),
+)  # fmt: skip
+
+
+def tint(model: Any, rng: Any, options: Any) -> None:
+    """Draws a colour for all materials and geoms; `strength` 1 replaces theirs by it."""
+    for colours in (model.geom_rgba, model.mat_rgba):
+        colours[:, :3] += options["strength"] * (rng.uniform(0, 1, 3) - colours[:, :3])
+
+
+TINT = LookSpec(
+    name="example/tint", entry_point="pvrbench_example:tint", description="everything is tinted",
+    num_levels=2, options={"strength": (0.3, 0.7)},
 )  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +118,43 @@ def test_what_a_simulator_says_is_passed_on(spec: TaskSpec, file: DemoFile, tmp_
     view = View(camera="broken", image_px=8, render="full")
     with pytest.raises(RuntimeError, match="This camera is broken: mend it"):
         load_frames(spec, file, [0, 1, 2, 3], view, tmp_path / "frames", num_workers=2)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("damage", ["flipped bit", "zeros of the right shape", "cut short"])
+def test_a_damaged_frame_file_is_rendered_again(spec: TaskSpec, file: DemoFile, tmp_path: Path, damage: str) -> None:
+    load_frames(spec, file, [1], VIEW, tmp_path / "frames")
+    (path,) = (tmp_path / "frames").iterdir()
+    sound = path.read_bytes()
+    if damage == "flipped bit":
+        path.write_bytes(sound[:200] + bytes([sound[200] ^ 1]) + sound[201:])
+    elif damage == "cut short":
+        path.write_bytes(sound[:-100])
+    else:
+        with path.open("wb") as stream:
+            np.save(stream, np.zeros((NUM_STEPS, 8, 8, 3), np.uint8))
+    (frames,) = load_frames(spec, file, [1], VIEW, tmp_path / "frames")
+    assert [image[0, 0, 0] for image in frames] == [11, 11, 11]
+    assert path.read_bytes() == sound
+
+
+def test_frames_of_a_look_are_kept_apart_and_readable_by_a_group(
+    spec: TaskSpec, file: DemoFile, tmp_path: Path
+) -> None:
+    before = os.umask(0o027)
+    try:
+        for look in ("nominal", "light/darker@1"):
+            load_frames(spec, file, [1], replace(VIEW, look=look), tmp_path / "frames")
+    finally:
+        os.umask(before)
+    paths = list((tmp_path / "frames").iterdir())
+    assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o640, 0o640]
+
+
+def test_a_frame_file_that_cannot_be_read_is_told_as_such(spec: TaskSpec, file: DemoFile, tmp_path: Path) -> None:
+    load_frames(spec, file, [1], VIEW, tmp_path / "frames")
+    (path,) = (tmp_path / "frames").iterdir()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DemoError, match=r"cannot be read: Is a directory\. Ask its owner"):
+        load_frames(spec, file, [1], VIEW, tmp_path / "frames")

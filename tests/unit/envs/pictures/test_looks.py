@@ -93,7 +93,7 @@ SCENE = """<mujoco><asset><texture name="wood" type="2d" builtin="flat" rgb1=".5
 class Recoloured(gymnasium.Env[Any, Any]):
     """A ball that its reset colours red or green, before a wall that its reset paints dark or bright."""
 
-    def __init__(self) -> None:
+    def __init__(self, **_: Any) -> None:
         self.model: Any = mujoco.MjModel.from_xml_string(SCENE)
         self.data: Any = mujoco.MjData(self.model)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
