@@ -81,7 +81,7 @@ def test_a_readout_of_an_installed_package_brings_its_code(site: Path) -> None:
     ("entry", "message"),
     [
         ("absent_module:SPEC", "cannot be imported: ModuleNotFoundError: No module named 'absent_module'"),
-        ("json:dumps", "is <function dumps at"),
+        ("json:dumps", "is a function; expected the EncoderSpec 'mine'"),
         ("pvrbench_example:COLOUR", "is the EncoderSpec 'example_colour'; expected the EncoderSpec 'mine'"),
     ],
 )
@@ -92,7 +92,7 @@ def test_a_faulty_plugin_is_named_with_its_package(site: Path, tmp_path: Path, e
     (info / "entry_points.txt").write_text(f"[pvrbench.encoders]\nmine = {entry}\n")
     result = pvrbench(Path(f"{tmp_path}{os.pathsep}{site}"), "plan", "encoders=[mine]")
     assert result.returncode == 2
-    assert f"Plugin encoder 'mine' ({entry} of package faulty)" in result.stderr
+    assert f"Plug-in encoder 'mine' ({entry} of package faulty)" in result.stderr
     assert message in result.stderr
 
 

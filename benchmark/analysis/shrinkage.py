@@ -82,16 +82,17 @@ def fit_prior(variances: Array, freedom: float, correlation: float = 0.0) -> Pri
 
     Source: Smyth 2004, section 6.2.
     """
-    positive = variances[variances > 0]
+    positive: Array = variances[variances > 0]
     if len(positive) < 2:
         return Prior(0.0, 0.0)
-    logs: Array = np.log(np.asarray(positive)) - float(special.digamma(freedom / 2)) + math.log(freedom / 2)
+    logs: Array = np.log(positive) + math.log(freedom / 2) - float(special.psi(freedom / 2))
     # Numbers that are correlated differ less among themselves than from the centre they are drawn around.
     excess = float(logs.var(ddof=1)) / (1 - correlation) - float(special.polygamma(1, freedom / 2))
     if excess <= NO_SPREAD:
         return Prior(float(positive.mean()), math.inf)
     known = 2 * _inverse_trigamma(excess)
-    return Prior(math.exp(float(logs.mean()) + float(special.digamma(known / 2)) - math.log(known / 2)), known)
+    centre = float(logs.mean()) + float(special.psi(known / 2)) - math.log(known / 2)
+    return Prior(math.exp(centre), known)
 
 
 def _mean_correlation(num_contenders: int) -> float:

@@ -209,7 +209,8 @@ def check_conformance(name: str) -> Conformance:
     encoder = load_encoder(spec)
     # The contract is about pictures; the references read none.
     verdicts = check_encoder(encoder) if spec.modality == "image" else []
-    return Conformance(encoder.digest, tuple(f"{item.name}: {item.problem}" for item in verdicts if item.problem))
+    identity = identify(encoder, spec.image_size or PROBE_PX)
+    return Conformance(encoder_digest(identity), tuple(f"{item.name}: {item.problem}" for item in verdicts if item.problem))
 
 
 def leaderboard_command(options: Namespace) -> int:

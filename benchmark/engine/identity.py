@@ -33,9 +33,6 @@ NAMES: Mapping[str, str] = {
 }
 """How the inputs of a cell are named to the user."""
 
-# Features of the probe picture move in the last digits from machine to machine, and no further.
-PROBE_TOLERANCE = 1e-3
-
 OF_POLICY = ("demos", "encoder", "adaptation", "readout", "head")
 """Inputs of the training alone."""
 
@@ -67,7 +64,7 @@ def digests_of(
     common = Digests(
         initial_states=states.digest if states else "",
         demos=demos.digest if demos else "",
-        encoder=digest_of(_parts(identity)),
+        encoder=encoder_digest(identity),
         encoder_parts=_parts(identity),
         encoder_probe=identity.probe,
         adaptation=_component(job.adaptation.entry_point, job.adaptation.options),
@@ -81,6 +78,11 @@ def digests_of(
         cell: common.model_copy(update={"readout": readouts[cell.readout], "head": heads[cell.head]})
         for cell in job.cells
     }
+
+
+def encoder_digest(identity: EncoderIdentity) -> str:
+    """Digest of what an encoder is, the same on every machine: its weights, preprocessing and code."""
+    return digest_of(_parts(identity))
 
 
 def _parts(identity: EncoderIdentity) -> dict[str, str]:
@@ -173,25 +175,21 @@ def changed_inputs(there: Digests, here: Digests) -> list[str]:
         name for name in NAMES if name != "encoder" and (one := getattr(there, name)) and (other := getattr(here, name))
         and one != other
     ]  # fmt: skip
-    is_other = bool(there.encoder_parts) and dict(there.encoder_parts) != dict(here.encoder_parts)
-    return ["encoder", *found] if is_other or not _probes_agree(there.encoder_probe, here.encoder_probe) else found
+    return ["encoder", *found] if _encoder_changes(there, here) else found
 
 
-def _probes_agree(there: Sequence[float], here: Sequence[float]) -> bool:
-    """Whether two summaries of the probe picture's features differ by no more than another processor's rounding."""
-    if not there or not here:
-        return True
-    scale = max(abs(value) for value in (*there, *here))
-    return len(there) == len(here) and all(
-        abs(one - other) <= PROBE_TOLERANCE * scale for one, other in zip(there, here, strict=True)
-    )
+def _encoder_changes(there: Digests, here: Digests) -> list[str]:
+    """What of an encoder changed; nothing is known of records of earlier versions."""
+    if not there.encoder_parts or not here.encoder_parts:
+        return []
+    then, now = (EncoderIdentity(**each.encoder_parts, probe=each.encoder_probe, digest="") for each in (there, here))
+    return now.changes(then)
 
 
 def _detail(name: str, there: Digests, here: Digests) -> str:
     """What of an input changed, in brackets, as far as it is known."""
     if name == "encoder":
-        parts = [part for part, value in here.encoder_parts.items() if there.encoder_parts.get(part) != value]
-        return f" (its {' and '.join(parts)})" if parts else " (its features of a fixed picture)"
+        return f" (its {' and '.join(_encoder_changes(there, here))})"
     if name == "simulator":
         versions = [
             f"{package} {there.simulator.get(package, 'absent')} there, {here.simulator.get(package, 'absent')} here"

@@ -11,9 +11,9 @@ from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.reporting.style import labels_of
 
 COST_AXES: Mapping[str, str] = {
-    "tile": "encoder, ms a frame in a full tile",
-    "alone": "encoder, ms a frame alone",
-    "flops": "encoder, operations a frame",
+    "tile": "encoder, ms per frame in a full batch",
+    "alone": "encoder, ms per single frame",
+    "flops": "encoder, operations per frame",
     "frozen": "frozen parameters",
     "trained": "trained parameters of readout and head",
     "peak": "encoder, peak memory in MiB",
@@ -25,7 +25,7 @@ _TIMINGS: Mapping[str, str] = {"tile": "encoder_ms_in_tile", "alone": "encoder_m
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a contender costs, by the names of `COST_AXES`; None where it was not measured or is nothing."""
+    """What a contender costs, by the names of `COST_AXES`; None where it was not measured or is zero."""
 
     contender: Contender
     score: float
@@ -55,17 +55,17 @@ def _values(records: Sequence[CellRecord]) -> dict[str, int | float | None]:
     for name, key in _TIMINGS.items():
         measured = [record.timing[key] for record in records if key in record.timing]
         values[name] = median(measured) if measured else None
-    # Axes of ratios have no place for nothing.
+    # Logarithmic axes have no place for zero.
     return {name: values[name] or None for name in COST_AXES}
 
 
 def measured_axes(costs: Sequence[Cost]) -> dict[str, str]:
-    """The cost axes on which anyone has a place."""
+    """The cost axes on which at least one contender was measured."""
     return {name: text for name, text in COST_AXES.items() if any(cost.values[name] for cost in costs)}
 
 
 def cost_rows(costs: Sequence[Cost]) -> list[tuple[str, ...]]:
-    """Header and rows, best score first; no column for what nobody has."""
+    """Header and rows, best score first; no column for what was not measured."""
     axes = measured_axes(costs)
     labels = labels_of(cost.contender for cost in costs)
     rows = [

@@ -1,4 +1,4 @@
-"""All committed submissions -> the rankings in results/README.md; only what is comparable stands in one table."""
+"""All committed submissions -> the rankings in results/README.md; one table for each set of comparable submissions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def write_leaderboard(submissions_dir: Path, page: Path) -> list[str]:
 
     Args:
         submissions_dir: holds one folder for each submission.
-        page: Markdown file with the two marks between which the leaderboard stands.
+        page: Markdown file with the two marks around the leaderboard.
 
     Returns:
         Names of the submissions that are shown.
 
     Raises:
-        ReportError: the page lacks the marks, or a submission holds a record that is not sound.
+        ReportError: the page lacks the marks, or a submission holds an unsound record.
     """
     text = page.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
@@ -43,14 +43,14 @@ def read_submissions(submissions_dir: Path) -> dict[str, list[CellRecord]]:
     """Records of each submission, by its name.
 
     Raises:
-        ReportError: one of them holds a file that is no sound record, or results that must not be compared.
+        ReportError: one of them holds an unsound record, or results that are not comparable.
     """
     submissions: dict[str, list[CellRecord]] = {}
     for folder in sorted(path for path in submissions_dir.glob("*") if RecordStore(path).exists):
         records, refusals = RecordStore(folder).read()
         problems = [f"{refusal.path.name} {refusal.reason}" for refusal in refusals] + incomparable(records)
         if problems or not records:
-            raise ReportError(f"{folder} is no submission: {'; '.join(problems) or 'it holds no records'}.")
+            raise ReportError(f"{folder} is not a submission: {'; '.join(problems) or 'it holds no records'}.")
         submissions[folder.name] = records
     return submissions
 
@@ -113,7 +113,7 @@ def _section(digest: str, names: Sequence[str], submissions: Mapping[str, Sequen
         ", ".join(tasks),
         f"N = {', '.join(str(number) for number in numbers)}",
         f"{len({record.cell.seed for record in records})} seeds",
-        f"{first.num_episodes} {records[0].cell.split} episodes for each training",
+        f"{first.num_episodes} {records[0].cell.split} episodes for each training run",
         f"{first.image_px} px, {first.render} rendering",
         f"success at {first.success_rule.replace('_', ' ')}",
     )

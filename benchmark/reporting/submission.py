@@ -1,4 +1,4 @@
-"""Runs -> folders to be committed: is everything there, unchanged, and said where it comes from?"""
+"""Runs -> folders to be committed, after a check that all records are there, unchanged and have a licence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 class SubmissionError(ValueError):
-    """A run cannot be submitted; the text says everything that is wrong with it."""
+    """A run cannot be submitted; the text lists everything that is wrong with it."""
 
 
 class SubmittedEncoder(BaseModel):
@@ -92,7 +92,9 @@ def submit(
     """
     name = name or run_dir.resolve().name
     if not NAME.fullmatch(name):
-        raise SubmissionError(f"{name!r} is no name for a folder. Use letters, digits, dots and dashes: --name NAME.")
+        raise SubmissionError(
+            f"{name!r} is not a valid folder name. Use letters, digits, dots and dashes: --name NAME."
+        )
     records, refusals = RecordStore(run_dir).read()
     config = read_config(run_dir)
     problems = [f"{refusal.path.name} {refusal.reason}" for refusal in refusals]
@@ -113,7 +115,7 @@ def submit(
     folder = output_root / name
     _refuse_other_contents(folder, submission)
     write_packed(folder / PACKED_NAME, records)
-    # Where the run and its cache lay is nobody's business.
+    # The paths of the run and its cache are private.
     engine = config.engine.model_copy(update={"cache_dir": None})
     public = config.model_copy(update={"run_dir": None, "engine": engine})
     write_atomically(folder / "config.json", public.model_dump_json(indent=1) + "\n")
@@ -134,7 +136,7 @@ def incomplete(config: BenchmarkConfig, records: Sequence[CellRecord]) -> list[s
         if cell in by_cell and by_cell[cell].settings.differences(job.settings[cell.head])
     ]
     kinds = (
-        (missing, "planned but not recorded; the same `pvrbench run` goes on from there"),
+        (missing, "planned but not recorded; repeat the same `pvrbench run` to continue"),
         (failed, "failed"),
         (other, "recorded under another protocol than config.json says"),
     )
@@ -180,4 +182,4 @@ def _refuse_other_contents(folder: Path, submission: Submission) -> None:
     except (OSError, ValueError):
         there = None
     if there is None or there.records_digest != submission.records_digest:
-        raise SubmissionError(f"{folder} holds something else already. Give another name: --name NAME.")
+        raise SubmissionError(f"{folder} already holds something else. Give another name: --name NAME.")

@@ -1,8 +1,8 @@
-"""Do 95 % intervals hold the truth 95 % of the time, and are equal contenders told apart in 5 % at most?
+"""Do 95 % intervals hold the truth 95 % of the time, and do equal contenders differ significantly in 5 % at most?
 
-Made-up contenders with known success rates are evaluated as a run would evaluate them, many times, on made-up initial
-states whose difficulty they share and with made-up trainings that differ. Writes `coverage.csv`, `population.csv` and
-`coverage.png` to results/studies/coverage; what they say stands in docs/statistics.md.
+Made-up contenders with known success rates are evaluated as a run would evaluate them, many times. They share initial
+states of differing difficulty, and their training runs differ. Writes `coverage.csv`, `population.csv` and
+`coverage.png` to results/studies/coverage; docs/statistics.md describes the results.
 Run as `python tests/performance/study_coverage.py [--repeats N] [--processes N]`; minutes on two cores, and the same
 numbers again on any machine.
 """
@@ -91,7 +91,7 @@ def evaluate(setting: Setting, logits: Array, generator: np.random.Generator) ->
 
 
 def study(task: tuple[int, Setting, int]) -> dict[str, float]:
-    """Frequencies with which the intervals of one setting hold the truth and equal contenders are told apart."""
+    """Frequencies with which the intervals of one setting hold the truth and equal contenders differ significantly."""
     index, setting, repeats = task
     generator = np.random.default_rng(index)
     counts = dict.fromkeys(("coverage", "coverage_of_trainings", "coverage_pooled", "coverage_bootstrap"), 0.0)
@@ -179,7 +179,7 @@ def draw(rows: Sequence[Mapping[str, float]], path: Path) -> None:
         lower.set_ylim(-1, 36)
         lower.set_xlabel("true success rate, %")
     grid[0][0].set_ylabel("intervals that hold the true rate, %")
-    grid[1][0].set_ylabel("equal contenders told apart, %")
+    grid[1][0].set_ylabel("false differences, %")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncol=4, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0.09, 1, 1))

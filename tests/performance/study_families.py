@@ -2,10 +2,10 @@
 
 Made-up contenders are compared as a ranking compares them, by their own variances (`paired_difference`), by variances
 that all pairs moderate (`compare_family`), and with the true variance, which no method can beat by much. Writes
-`families.csv`, `ragged.csv` and `families.png` to results/studies/families; what they say stands in docs/statistics.md.
+`families.csv`, `ragged.csv` and `families.png` to results/studies/families; docs/statistics.md describes the results.
 
 Run as `python tests/performance/study_families.py [--families N]`. It takes about 25 minutes on one core. Settings that
-are in the tables already are not simulated again, so a stopped run goes on from there; delete the tables to start anew.
+are in the tables already are not simulated again, so a stopped run continues there; delete the tables to start again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DESIGNS = ((1, 3), (3, 2), (3, 3), (5, 3))  # tasks and seeds
 SIZES = (3, 10, 20)
 EPISODES = 50
 GAPS = (0.05, 0.10, 0.15)
-# Standard deviations in logits: 0.1 is about two points of success at one half, 0.3 six points, 0.6 thirteen.
+# Standard deviations in logits: 0.1 is about two points of success at one half, 0.3 six points, 0.6 twelve, 1.2 twenty.
 SEED_SDS = (0.1, 0.3, 0.6)
 NOISY_SD = 1.2
 STATE_SD, OWN_STATE_SD = 1.0, 0.5

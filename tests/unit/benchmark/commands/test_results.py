@@ -199,9 +199,9 @@ def test_a_submission_needs_a_licence_and_a_free_name(tmp_path: Path, made_up_ru
         submit(unlicensed, tmp_path / "out")
     submit(made_up_run, tmp_path / "out", "taken")
     other = make_run(tmp_path / "other", rates={"oracle": 1.0})
-    with pytest.raises(SubmissionError, match="holds something else already"):
+    with pytest.raises(SubmissionError, match="already holds something else"):
         submit(other, tmp_path / "out", "taken")
-    with pytest.raises(SubmissionError, match="is no name for a folder"):
+    with pytest.raises(SubmissionError, match="is not a valid folder name"):
         submit(made_up_run, tmp_path / "out", "../up")
 
 
@@ -232,7 +232,7 @@ def test_the_leaderboard_shows_only_comparable_submissions_together(
     assert page.read_text() == text
     (tmp_path / "submissions" / "two" / PACKED_NAME).write_bytes(gzip.compress(b"{\n"))
     assert main(["leaderboard", "--results", str(tmp_path)]) == 2
-    assert "two is no submission" in capsys.readouterr().err
+    assert "two is not a submission" in capsys.readouterr().err
     assert page.read_text() == text
     page.write_text("no marks")
     assert main(["leaderboard", "--results", str(tmp_path)]) == 2
