@@ -121,9 +121,10 @@ def _dotted(values: Mapping[str, object]) -> list[str]:
     """Keys of nested values, `group.key`."""
     keys: list[str] = []
     for key, value in values.items():
-        is_group = isinstance(value, Mapping) and key not in ("head_options", "head_variants")
-        inner = cast("Mapping[str, object]", value) if is_group else {}
-        keys += [f"{key}.{name}" for name in inner] if is_group else [key]
+        if isinstance(value, Mapping) and key not in ("head_options", "head_variants"):
+            keys += [f"{key}.{name}" for name in cast("Mapping[str, object]", value)]
+        else:
+            keys.append(key)
     return keys
 
 

@@ -15,6 +15,9 @@ from pvrbench.benchmark.analysis.power import Design, detectable_difference, epi
 from pvrbench.benchmark.commands.verb import AddVerb, print_json
 from pvrbench.benchmark.records.store import RecordStore
 
+# Side of the pictures by which an encoder without a size of its own is identified.
+DEFAULT_PX = 224
+
 if TYPE_CHECKING:
     from pvrbench.benchmark.reporting.submission import Conformance
 
@@ -202,15 +205,18 @@ def check_conformance(name: str) -> Conformance:
     """Loads an encoder and checks it against the contract."""
     from pvrbench.benchmark.catalog import encoders
     from pvrbench.benchmark.engine.encoder_pool import load_encoder
+    from pvrbench.benchmark.engine.identity import encoder_digest
     from pvrbench.benchmark.reporting.submission import Conformance
     from pvrbench.encoders.checks import check_encoder
+    from pvrbench.encoders.identity import identify
 
     spec = encoders()[name]
     encoder = load_encoder(spec)
     # The contract is about pictures; the references read none.
     verdicts = check_encoder(encoder) if spec.modality == "image" else []
-    identity = identify(encoder, spec.image_size or PROBE_PX)
-    return Conformance(encoder_digest(identity), tuple(f"{item.name}: {item.problem}" for item in verdicts if item.problem))
+    # The digest holds weights, preprocessing and code, whatever the size of the pictures.
+    digest = encoder_digest(identify(encoder, spec.image_size or DEFAULT_PX))
+    return Conformance(digest, tuple(f"{item.name}: {item.problem}" for item in verdicts if item.problem))
 
 
 def leaderboard_command(options: Namespace) -> int:

@@ -199,7 +199,7 @@ class Recorder:
                 flops_per_frame=self.facts.flops_per_frame,
                 feature_dim=int(cast("int", policy.train_log.get("feature_dim", 0))),
             ),
-            train_log=policy.train_log,
+            train_log=cast("Mapping[str, JsonValue]", policy.train_log),
             failure=failure,
             episodes=tuple(episodes),
             checkpoints=checkpoints,

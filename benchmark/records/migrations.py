@@ -65,7 +65,7 @@ def _from_2(value: Json) -> Json:
         }
     except (KeyError, TypeError, ValueError) as error:
         raise MigrationError(f"does not follow schema 2 ({type(error).__name__}: {error})") from error
-    absent = {"encoder_parts": {}, "encoder_probe": []}
+    absent: Json = {"encoder_parts": {}, "encoder_probe": []}
     absent |= dict.fromkeys(("adaptation", "readout", "head", "policy", "look", "renderer"), "")
     return {
         **value,

@@ -16,7 +16,6 @@ from pvrbench.benchmark.analysis.statistics import Contender
 from pvrbench.benchmark.records.keys import NOMINAL, Count
 from pvrbench.benchmark.reporting.markup import render
 
-
 # The page includes videos up to this size in all; it links to the others.
 BUDGET_BYTES = 12 * 2**20
 

@@ -151,7 +151,7 @@ def kept(digest_of: Callable[[str], str] = str) -> Callable[[str], Conformance]:
 def test_a_complete_run_is_submitted_unchanged_and_again(tmp_path: Path, made_up_run: Path) -> None:
     folder = submit(made_up_run, tmp_path, "mine", kept())
     assert {path.name for path in folder.iterdir()} == {"config.json", PACKED_NAME, "submission.json"}
-    ours, theirs = (sorted(RecordStore(run).read()[0], key=lambda record: record.digest) for run in (folder, made_up_run))
+    ours, theirs = ({record.digest for record in RecordStore(run).read()[0]} for run in (folder, made_up_run))
     assert ours == theirs
     said = json.loads((folder / "submission.json").read_text())
     assert said["encoders"]["pixels_7"] == {
