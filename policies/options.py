@@ -102,7 +102,7 @@ class DiffusionOptions(HeadOptions):
     """A network that predicts the noise in chunks of actions.
 
     Attributes:
-        width: units of each layer.
+        width: units of each layer, a multiple of 16, so that rows fill whole vectors of the processor.
         num_blocks: residual blocks.
         horizon: actions that are predicted from one observation.
         num_executed: how many of them are executed before the next observation.
@@ -110,7 +110,7 @@ class DiffusionOptions(HeadOptions):
         num_inference_steps: denoising steps to act.
     """
 
-    width: Annotated[int, Field(gt=0, multiple_of=2)] = 256
+    width: Annotated[int, Field(gt=0, multiple_of=16)] = 256
     num_blocks: PositiveInt = 2
     horizon: PositiveInt = 8
     num_executed: PositiveInt = 4

@@ -13,7 +13,7 @@ from typing import cast
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 # Float32 numbers in 64 bytes: one line of the cache, and the widest vector of current processors.
@@ -80,3 +80,23 @@ def affine(
         else:
             torch.baddbmm(bias.expand(size, -1, -1), rows, weight.expand(size, -1, -1), out=target)
     return outputs.squeeze(1)
+
+
+class RowLinear(nn.Module):
+    """An affine layer as `torch.nn.Linear` initialises it. To act, each row has the bits that it has alone."""
+
+    def __init__(self, num_inputs: int, num_outputs: int) -> None:
+        super().__init__()
+        initial = nn.Linear(num_inputs, num_outputs)
+        self.weight = nn.Parameter(initial.weight.detach().T.contiguous())
+        self.bias = nn.Parameter(initial.bias.detach().clone())
+
+    def forward(self, inputs: Float[Tensor, "B I"]) -> Float[Tensor, "B O"]:
+        """The affine map of each row."""
+        if self.training:
+            return torch.addmm(self.bias, inputs, self.weight)
+        width, num_outputs = self.weight.shape
+        aligned = inputs.new_zeros(len(inputs), aligned_width(width))
+        aligned[:, :width] = inputs
+        weight, bias = padded_columns(self.weight[None]), padded_columns(self.bias[None, None])
+        return affine(aligned[:, :width], [len(inputs)], [weight], [bias], num_outputs)[:, :num_outputs]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pvrbench.policies.base import State, options_of
 from pvrbench.policies.options import ChunkedOptions
+from pvrbench.policies.rows import RowLinear
 from pvrbench.policies.spec import HeadSpec
 from pvrbench.policies.training.modules import ModuleHead, ModulePolicy
 
@@ -40,13 +41,15 @@ class ChunkedPolicy(ModulePolicy):
         del seed
         return deque[Tensor](maxlen=self.options.chunk)
 
-    def act_one(self, inputs: Float[Tensor, "1 I"], state: State) -> Float[Tensor, "K A"]:
+    def act_rows(self, inputs: Float[Tensor, "B I"], states: Sequence[State]) -> Float[Tensor, "B K A"]:
         """The ensembled action of this step, or the whole chunk."""
-        predicted = cast("Tensor", self.module.network(inputs)).view(self.options.chunk, -1)
+        predicted = cast("Tensor", self.module.network(inputs)).reshape(len(inputs), self.options.chunk, -1)
         actions = self.module.unscale(predicted)
         if not self.options.ensemble:
             return actions
-        chunks = cast("deque[Tensor]", state)
+        return torch.stack([self._ensemble(own.clone(), state) for own, state in zip(actions, states, strict=True)])
+
+    def _ensemble(self, actions: Float[Tensor, "K A"], chunks: deque[Tensor]) -> Float[Tensor, "1 A"]:
         chunks.append(actions)
         # The newest chunk's first action is for this step, the second of the one before it, and so on.
         now = torch.stack([chunk[len(chunks) - 1 - age] for age, chunk in enumerate(chunks)])
@@ -74,9 +77,9 @@ class ChunkedHead(ModuleHead):
         """ReLU and dropout after each hidden layer."""
         widths = (input_dim, *self.options.hidden)
         layers = [
-            part for pair in itertools.pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU(), nn.Dropout(dropout))
+            part for pair in itertools.pairwise(widths) for part in (RowLinear(*pair), nn.ReLU(), nn.Dropout(dropout))
         ]
-        return nn.Sequential(*layers, nn.Linear(widths[-1], self.horizon * action_dim))
+        return nn.Sequential(*layers, RowLinear(widths[-1], self.horizon * action_dim))
 
     def loss(
         self,

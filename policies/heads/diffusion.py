@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from pvrbench.policies.base import State, options_of
 from pvrbench.policies.options import DiffusionOptions
+from pvrbench.policies.rows import RowLinear
 from pvrbench.policies.spec import HeadSpec
 from pvrbench.policies.training.modules import ModuleHead, ModulePolicy
 
@@ -30,24 +31,26 @@ class NoisePredictor(nn.Module):
     def __init__(self, input_dim: int, chunk_dim: int, options: DiffusionOptions, dropout: float) -> None:
         super().__init__()
         width = self.width = options.width
-        self.observe = nn.Linear(input_dim, width)
-        self.enter, self.leave = nn.Linear(chunk_dim, width), nn.Linear(width, chunk_dim)
-        self.modulations = nn.ModuleList(nn.Linear(2 * width, 2 * width) for _ in range(options.num_blocks))
+        self.observe = RowLinear(input_dim, width)
+        self.enter, self.leave = RowLinear(chunk_dim, width), RowLinear(width, chunk_dim)
+        self.modulations = nn.ModuleList(RowLinear(2 * width, 2 * width) for _ in range(options.num_blocks))
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Mish(), nn.Dropout(dropout), nn.Linear(width, width)) for _ in range(options.num_blocks)
+            nn.Sequential(nn.Mish(), nn.Dropout(dropout), RowLinear(width, width)) for _ in range(options.num_blocks)
         )
 
     def forward(
-        self, noisy: Float[Tensor, "B N"], level: Int[Tensor, " B"], inputs: Float[Tensor, "B I"]
+        self, noisy: Float[Tensor, "B N"], level: Int[Tensor, "#B"], inputs: Float[Tensor, "B I"]
     ) -> Float[Tensor, "B N"]:
         """The noise.
 
         Args:
             noisy: chunks with noise.
-            level: noise level, 0 for the least.
+            level: noise level of each chunk, or one of all; 0 is the least.
             inputs: normalized observations.
         """
-        condition = functional.mish(torch.cat([self.observe(inputs), get_timestep_embedding(level, self.width)], dim=1))
+        observed = cast("Tensor", self.observe(inputs))
+        embedded = get_timestep_embedding(level, self.width).expand(len(observed), -1)
+        condition = functional.mish(torch.cat([observed, embedded], dim=1))
         hidden = cast("Tensor", self.enter(noisy))
         for modulation, block in zip(self.modulations, self.blocks, strict=True):
             scale, shift = cast("Tensor", modulation(condition)).chunk(2, dim=1)
@@ -73,17 +76,17 @@ class DiffusionPolicy(ModulePolicy):
         """The generator of the episode's noise."""
         return np.random.default_rng(list(seed))
 
-    def act_one(self, inputs: Float[Tensor, "1 I"], state: State) -> Float[Tensor, "K A"]:
+    def act_rows(self, inputs: Float[Tensor, "B I"], states: Sequence[State]) -> Float[Tensor, "B K A"]:
         """Actions after all denoising steps."""
         options = self.options
         scheduler = _sampler(options.num_train_steps, options.num_inference_steps)
-        generator = cast("np.random.Generator", state)
-        noise = generator.standard_normal((1, options.horizon * len(self.module.action_mean)), dtype=np.float32)
-        sample = torch.from_numpy(noise).to(inputs.device)
+        size = options.horizon * len(self.module.action_mean)
+        noise = [cast("np.random.Generator", state).standard_normal(size, dtype=np.float32) for state in states]
+        sample = torch.from_numpy(np.stack(noise)).to(inputs.device)
         for level in scheduler.timesteps:
             predicted = self.module.network(sample, level[None].to(inputs.device), inputs)
             sample = cast("Tensor", scheduler.step(predicted, level, sample, return_dict=False)[0])
-        return self.module.unscale(sample.view(options.horizon, -1)[: options.num_executed])
+        return self.module.unscale(sample.reshape(len(sample), options.horizon, -1)[:, : options.num_executed])
 
 
 @lru_cache

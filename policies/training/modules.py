@@ -1,4 +1,4 @@
-"""Heads that are any torch module: a plain training loop, one policy after another, and acting row by row.
+"""Heads that are any torch module: a plain training loop, one policy after another.
 
 A head subclasses `ModuleHead` and `ModulePolicy`, and says what its network is, what its loss is and how it acts.
 """
@@ -40,14 +40,14 @@ class Normalized(nn.Module):
         """What the network reads."""
         return self.batch_norm((inputs - self.input_mean) / self.input_std)
 
-    def unscale(self, scaled: Float[Tensor, "K A"]) -> Float[Tensor, "K A"]:
+    def unscale(self, scaled: Float[Tensor, "*B A"]) -> Float[Tensor, "*B A"]:
         """Actions in [-1, 1] from what the network predicts."""
         return (scaled * self.action_std + self.action_mean).clamp(-1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModulePolicy(TrainedPolicy):
-    """A trained module; a subclass adds how one row acts.
+    """A trained module; a subclass adds how rows act.
 
     Attributes:
         module: the network, in evaluation mode.
@@ -59,12 +59,15 @@ class ModulePolicy(TrainedPolicy):
 
     @torch.no_grad()
     def act(self, observation: Observation, states: Sequence[State]) -> Float[Tensor, "B K A"]:
-        """Actions in [-1, 1]. Each row goes through the network by itself, so that it does not depend on the others."""
-        actions = [self.act_one(self._inputs(observation, row), state).clamp(-1, 1) for row, state in enumerate(states)]
-        return torch.stack(actions)
+        """Actions in [-1, 1]; a row's actions do not depend on the other rows, to the last bit."""
+        inputs = torch.cat([self._inputs(observation, row) for row in range(len(states))])
+        return self.act_rows(inputs, states).clamp(-1, 1)
 
-    def act_one(self, inputs: Float[Tensor, "1 I"], state: State) -> Float[Tensor, "K A"]:
-        """Actions of one row, from normalized inputs."""
+    def act_rows(self, inputs: Float[Tensor, "B I"], states: Sequence[State]) -> Float[Tensor, "B K A"]:
+        """Actions from normalized inputs.
+
+        Layers must be `pvrbench.policies.rows.RowLinear`, or work on rows one by one, so that rows stay independent.
+        """
         raise NotImplementedError
 
     def _inputs(self, observation: Observation, row: int) -> Float[Tensor, "1 I"]:
