@@ -100,8 +100,8 @@ def check_deterministic(encoder: Encoder, image_px: int) -> Features:
     change = _change(_row(features, 0), _row(moved, 1))
     if change > FAULT_TOLERANCE:
         raise EncoderFaultError(
-            f"Encoder {name!r} gives a picture other features, by {_percent(change)}, when the other pictures of the "
-            f"batch change.{_train_hint(encoder)} Each row must depend on its own picture alone."
+            f"Encoder {name!r} gives a picture other features, by {_percent(change)}, when its place or the other "
+            f"pictures in the batch change.{_train_hint(encoder)} Each row must depend on its own picture alone."
         )
     return features
 

@@ -229,7 +229,7 @@ def text(images):
     [
         ("nan", "returned NaN or infinity in pooled"),
         ("one_row", "returned 1 rows of pooled for 8 images"),
-        ("text", "returned a str; expected Features, a vector B D or a grid"),
+        ("text", "returned a str; expected a tensor or numpy array"),
         ("absent", "cannot be imported"),
     ],
 )

@@ -99,7 +99,7 @@ class CustomEncoder:
 
     @property
     def module_names(self) -> list[str]:
-        """The modules that its code is from; a class of an installed library (`nn.Sequential`) does not count."""
+        """The modules that its code is from; those of installed libraries, as of `nn.Sequential`, do not count."""
         named = str(self.spec.options.get("reference", "")).partition(":")[0]
         own: str = getattr(self.function, "__module__", None) or type(self.function).__module__
         file = getattr(sys.modules.get(own), "__file__", None)

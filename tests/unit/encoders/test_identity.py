@@ -283,7 +283,7 @@ class HiddenDropout:
     [
         (Random, "gives the same pictures other features the second time, .*: it draws random numbers"),
         (Stateful, "gives the same pictures other features the second time, .*: it keeps a state"),
-        (BatchDependent, "when the other pictures of the batch change"),
+        (BatchDependent, "when its place or the other pictures in the batch change"),
         (InPlace, "changes the pictures that it is given"),
         (Trains, r"is in train mode \((BatchNorm2d norm|Dropout drop)\)"),
         (OneRow, "returned 1 rows of grid for 2 pictures"),
