@@ -199,6 +199,14 @@ def encoders() -> Catalog[EncoderSpec]:
     return Catalog("encoder", ENCODERS, encoder_spec_for, ALIASES)
 
 
+def encoder_spec(name: str, image_px: int) -> EncoderSpec:
+    """The spec of an encoder for pictures of some size; one's own encoder is asked for its features at that size."""
+    catalog = encoders()
+    if name in catalog or ":" not in name:
+        return catalog[name]
+    return encoder_spec_for(name, image_px)
+
+
 @cache
 def tasks() -> Catalog[TaskSpec]:
     """All tasks."""

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from pvrbench.benchmark.catalog import (
     adaptations,
-    encoders,
+    encoder_spec,
     executors,
     expand_tasks,
     heads,
@@ -136,7 +136,8 @@ class _Expansion:
         end = DemoEnd.parse(self.trained.demo_end)
         self.tasks = [replace(tasks()[name], demo_end=end) for name in expand_tasks(config.tasks)]
         # By the name of the row: two names may stand for one.
-        named = {spec.name: spec for spec in (encoders()[name] for name in (*config.encoders, *config.baselines))}
+        names = (*config.encoders, *config.baselines)
+        named = {spec.name: spec for spec in (encoder_spec(name, self.trained.image_px) for name in names)}
         self.encoders = [_with_preprocessing(spec, config) for spec in named.values()]
         self.adaptations = [adaptations()[name] for name in dict.fromkeys(config.adaptations)]
         self.looks = list(dict.fromkeys(_look(name) for name in config.looks))

@@ -99,12 +99,12 @@ class EncoderPool:
             self.load(spec), engine.device, engine.tile, content=content, keep_raw=keep_raw, precision=engine.precision
         )
 
-    def facts(self, tiles: TileEncoder) -> EncoderFacts:
+    def facts(self, tiles: TileEncoder, image_px: int) -> EncoderFacts:
         """What the encoder costs; nothing else may use it, or should use the processor, while it is measured."""
         key = repr(tiles.encoder.spec)
         if key not in self._facts:
             with tiles.in_precision():
-                cost = measure(tiles.encoder, tiles.tile)
+                cost = measure(tiles.encoder, tiles.tile, image_px)
             timing = (
                 {}
                 if cost is None
@@ -114,7 +114,7 @@ class EncoderPool:
                     "encoder_peak_mib": cost.peak_bytes / 2**20,
                 }
             )
-            self._facts[key] = EncoderFacts(num_params(tiles.encoder), flops_per_frame(tiles.encoder), timing)
+            self._facts[key] = EncoderFacts(num_params(tiles.encoder), flops_per_frame(tiles.encoder, image_px), timing)
         return self._facts[key]
 
     def _make_room(self, spec: EncoderSpec) -> None:

@@ -260,9 +260,7 @@ def _check_episodes(record: CellRecord) -> None:
     planned = 0 if record.failure is not None else record.settings.num_episodes
     indices = [episode.index for episode in record.episodes]
     if record.stopped and record.failure is None:
-        if any(second <= first for first, second in pairwise(indices)) or (
-            indices and indices[-1] >= planned
-        ):
+        if any(second <= first for first, second in pairwise(indices)) or (indices and indices[-1] >= planned):
             raise RecordError(f"does not hold some of episodes 0 to {planned - 1}, each once and in order")
     # Lengths first: a file may claim billions.
     elif len(indices) != planned or indices != list(range(planned)):
