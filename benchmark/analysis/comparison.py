@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.keys import NOMINAL, Cell
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordStore, Refusal
 
@@ -22,8 +22,12 @@ class ReportError(ValueError):
     """A report cannot be made; the text says why."""
 
 
-def load_runs(run_dirs: Sequence[Path]) -> tuple[list[CellRecord], tuple[str, ...]]:
-    """The sound records of some runs, and a warning for each file that was refused.
+def load_runs(run_dirs: Sequence[Path], look: str | None = None) -> tuple[list[CellRecord], tuple[str, ...]]:
+    """The sound records of some runs under one look, and a warning for each file that was refused.
+
+    Args:
+        run_dirs: the runs.
+        look: the look whose records are wanted; None takes the nominal one where there are several.
 
     Raises:
         ReportError: there are no sound records, or the runs differ in something that changes numbers.
@@ -37,6 +41,8 @@ def load_runs(run_dirs: Sequence[Path]) -> tuple[list[CellRecord], tuple[str, ..
     if not records:
         reasons = " ".join(warnings) or "Nothing is recorded there yet. Start with `pvrbench run`."
         raise ReportError(f"There is nothing to report in {', '.join(str(path) for path in run_dirs)}. {reasons}")
+    records, other_looks = _of_look(records, look)
+    warnings += other_looks
     differing = incomparable(records)
     if differing:
         raise ReportError(
@@ -44,6 +50,23 @@ def load_runs(run_dirs: Sequence[Path]) -> tuple[list[CellRecord], tuple[str, ..
             "the same settings."
         )
     return without_repeats(records), tuple(warnings)
+
+
+def _of_look(records: Sequence[CellRecord], look: str | None) -> tuple[list[CellRecord], list[str]]:
+    """The records under one look, and a line about the others where nobody asked for one.
+
+    Raises:
+        ReportError: there are none under that look.
+    """
+    found = sorted({record.cell.look for record in records})
+    wanted = look or (NOMINAL if NOMINAL in found else found[0])
+    chosen = [record for record in records if record.cell.look == wanted]
+    if not chosen:
+        raise ReportError(f"There are no results under the look {wanted!r}; there are some under {', '.join(found)}.")
+    others = [name for name in found if name != wanted]
+    if look is not None or not others:
+        return chosen, []
+    return chosen, [f"Only results under the look {wanted} are shown. There are others: {', '.join(others)} (--look)."]
 
 
 def _complaints(refusals: Sequence[Refusal]) -> list[str]:

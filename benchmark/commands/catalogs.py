@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pvrbench.benchmark.catalog import encoders, heads, readouts, tasks
+from pvrbench.benchmark.catalog import (
+    Catalog,
+    adaptations,
+    encoders,
+    executors,
+    heads,
+    looks,
+    readouts,
+    schedules,
+    tasks,
+)
 from pvrbench.benchmark.commands.verb import AddVerb, print_json
 from pvrbench.benchmark.composition import compose_config, preset_names
+
+# Columns of a table that goes into a file or another program.
+PIPE_WIDTH = 200
 
 
 def add_catalogs(verb: AddVerb) -> None:
     """Adds the verbs."""
     listing = verb("list", "List what can be named in a run.", list_names)
-    listing.add_argument("kind", choices=["encoders", "tasks", "heads", "readouts", "presets"])
+    listing.add_argument("kind", choices=[*CATALOGS, "presets"])
     listing.add_argument("--json", action="store_true", help="print JSON for a program to read")
     check = verb("check-encoder", "Check an encoder against the contract, point by point.", check_encoder_command)
     check.add_argument("encoder", help="catalog name, module:attribute or checkpoint URI")
@@ -28,8 +43,27 @@ def add_catalogs(verb: AddVerb) -> None:
     check.add_argument("task", help="catalog name")
 
 
+CATALOGS: Mapping[str, Callable[[], Catalog[Any]]] = {
+    "encoders": encoders,
+    "tasks": tasks,
+    "heads": heads,
+    "readouts": readouts,
+    "adaptations": adaptations,
+    "looks": looks,
+    "schedules": schedules,
+    "executors": executors,
+}
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "encoders": ("objective", "image_size", "num_params", "licence"),
+    "tasks": ("description", "horizon", "cameras"),
+    "looks": ("description", "num_levels"),
+    "presets": ("tasks", "heads", "num_demos", "num_episodes"),
+}
+
+
 def list_names(options: Namespace) -> int:
     """Lists a catalog."""
+    broken: Mapping[str, str] = {}
     if options.kind == "presets":
         configs = {name: compose_config([f"preset={name}"]) for name in preset_names()}
         rows: dict[str, dict[str, object]] = {
@@ -37,28 +71,34 @@ def list_names(options: Namespace) -> int:
             for name, config in configs.items()
         }
     else:
-        catalogs: dict[str, Mapping[str, object]] = {
-            "encoders": encoders(),
-            "tasks": tasks(),
-            "heads": heads(),
-            "readouts": readouts(),
-        }
-        rows = {name: asdict(spec) for name, spec in catalogs[options.kind].items()}  # pyright: ignore[reportArgumentType]
+        specs, broken = CATALOGS[options.kind]().usable()
+        rows = {name: _as_row(spec) for name, spec in specs.items()}
+    for reason in broken.values():
+        sys.stderr.write(f"warning: {reason}\n")
     if options.json:
         print_json(rows)
         return 0
-    columns = {
-        "encoders": ("objective", "image_size", "num_params", "licence"),
-        "tasks": ("description", "horizon", "cameras"),
-        "heads": ("description",),
-        "readouts": ("description",),
-        "presets": ("tasks", "heads", "num_demos", "num_episodes"),
-    }[options.kind]
-    table = Table(options.kind, *columns, box=None)
+    columns = COLUMNS.get(options.kind, ("description",))
+    table = Table(box=None)
+    for name in (options.kind, *columns):
+        # Names are what is searched for and copied: they are never cut.
+        table.add_column(name, no_wrap=name == options.kind, overflow="fold")
     for name, row in rows.items():
-        table.add_row(name, *(_cell_text(row.get(column)) for column in columns))
-    Console().print(table, highlight=False)
+        table.add_row(escape(name), *(escape(_cell_text(row.get(column))) for column in columns))
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table, highlight=False)
     return 0
+
+
+def _as_row(spec: Any) -> dict[str, object]:
+    """A spec as JSON-ready values by name."""
+    values = {item.name: getattr(spec, item.name) for item in fields(spec)}
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _cell_text(value: object) -> str:

@@ -28,8 +28,10 @@ def add_results(verb: AddVerb) -> None:
     report.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
     report.add_argument("--output", help="folder for the report; default: the first run's")
     report.add_argument("--json", action="store_true", help="print JSON for a program to read")
+    report.add_argument("--look", help="look that is reported; default: the nominal one, where there are several")
     rank = verb("rank", "Rank the encoders of runs, if these are comparable.", rank_command)
     rank.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
+    rank.add_argument("--look", help="look that is ranked; default: the nominal one, where there are several")
     form = rank.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print all conclusions as JSON")
     form.add_argument("--csv", action="store_true", help="print the ranking as CSV")
@@ -41,6 +43,9 @@ def add_results(verb: AddVerb) -> None:
     submit.add_argument("--skip-conformance", action="store_true", help="do not load the encoders; the files say so")
     board = verb("leaderboard", "Rebuild the rankings in results/README.md from all submissions.", leaderboard_command)
     board.add_argument("--results", default="results", help="the results folder; default: %(default)s")
+
+    pack = verb("pack", "Put the records of a run into one compressed file.", pack_command)
+    pack.add_argument("run_dir", metavar="RUN_DIR")
 
     export = verb("export", "Write results for other places; sends nothing but with wandb.", export_command)
     export.add_argument("to", choices=["model-card", "tensorboard", "wandb"])
@@ -74,11 +79,11 @@ def existing_runs(texts: Sequence[str]) -> list[Path]:
     return run_dirs
 
 
-def show_report(console: Console, run_dirs: Sequence[Path], output_dir: Path) -> None:
+def show_report(console: Console, run_dirs: Sequence[Path], output_dir: Path, look: str | None = None) -> None:
     """Writes figures, tables and page, and prints the ranking."""
     from pvrbench.benchmark.reporting.report import write_report
 
-    report = write_report(run_dirs, output_dir)
+    report = write_report(run_dirs, output_dir, look)
     console.print(report.table)
     console.print(f"Figures, tables and page: {output_dir}", highlight=False)
 
@@ -90,9 +95,16 @@ def report_command(options: Namespace) -> int:
     if options.json:
         from pvrbench.benchmark.reporting.report import write_report
 
-        print_json(write_report(run_dirs, output).summary)
+        print_json(write_report(run_dirs, output, options.look).summary)
         return 0
-    show_report(Console(), run_dirs, output)
+    show_report(Console(), run_dirs, output, options.look)
+    return 0
+
+
+def pack_command(options: Namespace) -> int:
+    """Packs the records of a run."""
+    store = RecordStore(existing_runs([options.run_dir])[0])
+    sys.stdout.write(f"{store.pack()} records are in {store.packed_path}\n")
     return 0
 
 
@@ -117,7 +129,7 @@ def rank_command(options: Namespace) -> int:
     from pvrbench.benchmark.analysis.ranking import conclusions, ranking_csv, ranking_json, ranking_table
     from pvrbench.benchmark.analysis.statistics import analyse
 
-    records, refused = load_runs(existing_runs(options.run_dirs))
+    records, refused = load_runs(existing_runs(options.run_dirs), options.look)
     analysis = analyse(records)
     warnings = (*refused, *analysis.warnings)
     if options.json:

@@ -163,7 +163,7 @@ def refuse_changes(record: CellRecord, now: Digests, context: RunContext) -> Non
     for name in changed_inputs(record.digests, now):
         words = NAMES[name].format(**record.cell.flat, adaptation=record.cell.adaptation, look=record.cell.look)
         raise RecordError(
-            f"{words[0].upper()}{words[1:]} has changed since {context.records.run_dir} was recorded"
+            f"{words[0].upper()}{words[1:]} changed after {context.records.run_dir} was recorded"
             f"{_detail(name, record.digests, now)}. Results of both must not be mixed: give this run a name of its own "
             "with name=..., or bring the old one back."
         )

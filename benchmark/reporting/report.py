@@ -43,16 +43,21 @@ class Report:
     warnings: tuple[str, ...]
 
 
-def write_report(run_dirs: Sequence[Path], output_dir: Path) -> Report:
+def write_report(run_dirs: Sequence[Path], output_dir: Path, look: str | None = None) -> Report:
     """Analyses one or more runs and writes the page, Markdown, figures and tables.
 
     The files are `report.html`, `report.md`, `curves.csv`, `ranking.csv`, `ranking.tex`, and `curves` and `overall` as
     PNG, SVG and PDF.
 
+    Args:
+        run_dirs: the runs.
+        output_dir: where the files go.
+        look: the look that is reported; None takes the nominal one where there are several.
+
     Raises:
         ReportError: there are no sound records, or the runs are not comparable.
     """
-    records, refused = load_runs(run_dirs)
+    records, refused = load_runs(run_dirs, look)
     analysis = analyse(records)
     warnings = (*refused, *analysis.warnings)
     output_dir.mkdir(parents=True, exist_ok=True)

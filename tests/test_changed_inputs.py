@@ -1,0 +1,159 @@
+"""An input that changed since a cell was recorded is named, and results of both are not mixed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pvrbench.benchmark.cli import main
+
+pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
+
+SMALL = [
+    *("preset=quickstart", "tasks=[metaworld/assembly-v3]", "baselines=[]", "readouts=[mean]", "num_demos=[2]"),
+    *("seeds=[0]", "num_episodes=2", "demo_pool=3", "horizon=10", "image_px=32", "train.num_updates=10"),
+    *("engine.videos=false",),
+]
+
+ENCODER = """
+import torch
+from torch import nn
+from changing_helper import GAIN
+
+class Mine(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches = nn.Conv2d(3, 8, 8, stride=8)
+        self.offset = torch.load({weights!r})
+
+    def forward(self, images):
+        return GAIN * self.patches(images.permute(0, 3, 1, 2).float() / 255) + self.offset
+"""
+
+
+@pytest.fixture
+def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an encoder of one's own, which imports a helper and loads a file."""
+    import torch
+
+    torch.save(torch.zeros(1), tmp_path / "offset.pt")
+    (tmp_path / "changing_helper.py").write_text("GAIN = 1.0\n")
+    (tmp_path / "changing_encoder.py").write_text(ENCODER.replace("{weights!r}", repr(str(tmp_path / "offset.pt"))))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def change_code(folder: Path) -> None:
+    path = folder / "changing_encoder.py"
+    path.write_text(path.read_text().replace("manual_seed(0)", "manual_seed(1)"))
+
+
+def change_helper(folder: Path) -> None:
+    (folder / "changing_helper.py").write_text("GAIN = 3.0\n")
+
+
+def change_file(folder: Path) -> None:
+    import torch
+
+    torch.save(torch.ones(1), folder / "offset.pt")
+
+
+def run(run_dir: Path, *settings: str) -> int:
+    import subprocess
+    import sys
+
+    # Each in a process of its own, as a user would: modules are imported once in a process.
+    command = [sys.executable, "-m", "pvrbench", "run", *SMALL, f"run_dir={run_dir}", *settings]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    (run_dir.parent / "stderr.txt").write_text(result.stderr)
+    return result.returncode
+
+
+@pytest.mark.parametrize(("change", "part"), [(change_code, "code"), (change_helper, "code"), (change_file, "weights")])
+def test_an_encoder_that_changed_is_named(encoder: Path, change: Callable[[Path], None], part: str) -> None:
+    run_dir = encoder / "run"
+    assert run(run_dir, "encoders=[changing_encoder:Mine]") == 0, (encoder / "stderr.txt").read_text()
+    before = sorted(path.read_text() for path in (run_dir / "records").glob("*.json"))
+    change(encoder)
+    assert run(run_dir, "encoders=[changing_encoder:Mine]") == 2
+    error = (encoder / "stderr.txt").read_text()
+    assert "The encoder changing_encoder:Mine changed after" in error
+    assert part in error
+    assert "name=..." in error
+    assert sorted(path.read_text() for path in (run_dir / "records").glob("*.json")) == before
+
+
+def test_going_on_with_more_demonstrations_of_another_pool_is_refused(
+    tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["run", *SMALL, "encoders=[oracle]", "readouts=[pooled]", f"run_dir={tmp_path / 'run'}"]
+    assert main(settings) == 0
+    # The same command where the pool holds other demonstrations: those of other seeds, in another cache.
+    other = tmp_path / "cache" / "demos" / "metaworld"
+    other.mkdir(parents=True)
+    name = "assembly-v3.hdf5"
+    shutil.copy(shared_cache / "demos" / "metaworld" / name, other / name)
+    reorder(other / name)
+    monkeypatch.setenv("PVRBENCH_CACHE", str(tmp_path / "cache"))
+    assert main([*settings, "num_demos=[2,3]"]) == 2
+    assert "The demonstrations of metaworld/assembly-v3 changed after" in capsys.readouterr().err
+
+
+def reorder(path: Path) -> None:
+    """The same demonstrations in another order: another pool."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        data = file["data"]
+        data.move("demo_0", "demo_x")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        data.move("demo_1", "demo_0")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        data.move("demo_x", "demo_1")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        digests = json.loads(str(data.attrs["digests"]))
+        data.attrs["digests"] = json.dumps([digests[1], digests[0], *digests[2:]])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("renderer", "another driver", "The OpenGL renderer changed after"),
+        ("simulator", {"mujoco": "2.0"}, "The simulator of metaworld/assembly-v3 changed after"),
+        ("readout", "f" * 64, "The code of the readout mean changed after"),
+        ("head", "f" * 64, "The code of the head mlp changed after"),
+    ],
+)
+def test_a_simulator_a_renderer_and_code_that_changed_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], field: str, value: object, words: str
+) -> None:
+    from pvrbench.benchmark.records.store import RecordStore
+
+    run_dir = tmp_path / "run"
+    settings = ["run", *SMALL, "encoders=[pixels_7]", f"run_dir={run_dir}"]
+    assert main(settings) == 0
+    store = RecordStore(run_dir)
+    (record,), _ = store.read()
+    path = store.path_of(record.cell)
+    path.unlink()
+    # As if it had been recorded on that other input.
+    store.write(record.model_copy(update={"digests": record.digests.model_copy(update={field: value})}))
+    capsys.readouterr()
+    assert main(settings) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_an_encoder_that_cannot_be_ranked_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dice.py").write_text(
+        "import torch\ndef encode(images):\n    return torch.rand(len(images), 4)\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["run", *SMALL, "encoders=[dice:encode]", "readouts=[pooled]", f"run_dir={tmp_path / 'run'}"]) == 1
+    error = capsys.readouterr().err
+    assert "it draws random numbers" in error
+    assert not list((tmp_path / "run").glob("records/*.json"))

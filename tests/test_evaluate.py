@@ -1,0 +1,126 @@
+"""Stored policies: found again instead of trained again, tried elsewhere, and refused where they are not sound."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pvrbench.benchmark.cli import main
+from pvrbench.benchmark.records.schema import CellRecord
+from pvrbench.benchmark.records.store import RecordStore
+
+pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
+
+SMALL = [
+    *("preset=quickstart", "tasks=[metaworld/assembly-v3]", "encoders=[pixels_7,oracle]", "baselines=[]"),
+    *("readouts=[pooled,spatial_softmax]", "num_demos=[2]", "seeds=[0]", "num_episodes=3", "demo_pool=3"),
+    *("horizon=25", "image_px=32", "train.num_updates=30", "engine.videos=false"),
+]
+
+
+def cells(run_dir: Path) -> dict[tuple[str, str], CellRecord]:
+    records, refusals = RecordStore(run_dir).read()
+    assert not refusals
+    return {(record.cell.encoder, record.cell.readout): record for record in records}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["run", *SMALL, f"run_dir={run_dir}"]) == 0
+    return run_dir
+
+
+def test_every_policy_is_kept_under_the_digest_in_its_record(trained: Path) -> None:
+    found = cells(trained)
+    assert set(found) == {("pixels_7", "pooled"), ("pixels_7", "spatial_softmax"), ("oracle", "pooled")}
+    for record in found.values():
+        for suffix in (".safetensors", ".json"):
+            assert (trained / "policies" / f"{record.digests.policy}{suffix}").is_file()
+
+
+def test_more_episodes_of_another_split_train_nothing(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(trained), "split=selection", "num_episodes=4", "name=more"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 policies were stored already" in said
+    assert "Demonstration frames: 0 encoded, 0 from the cache" in said
+    found, before = cells(trained / "evaluations" / "more"), cells(trained)
+    assert {name: len(record.episodes) for name, record in found.items()} == dict.fromkeys(before, 4)
+    assert {record.cell.split for record in found.values()} == {"selection"}
+    for name, record in found.items():
+        assert record.cell.train == before[name].cell.train
+        assert record.digests.policy == before[name].digests.policy
+
+
+def test_a_reloaded_policy_acts_as_when_it_was_trained(trained: Path, tmp_path: Path) -> None:
+    assert main(["evaluate", str(trained), "num_episodes=3", f"run_dir={tmp_path / 'again'}"]) == 0
+    again = cells(tmp_path / "again")
+    for name, record in cells(trained).items():
+        assert again[name].episodes == record.episodes
+
+
+def test_another_camera_and_look_are_places_of_their_own(trained: Path, tmp_path: Path) -> None:
+    settings = ["cameras=[corner]", "looks=[light/darker@2]", "encoders=[pixels_7]", f"run_dir={tmp_path / 'dark'}"]
+    assert main(["evaluate", str(trained), *settings]) == 0
+    for record in cells(tmp_path / "dark").values():
+        assert (record.cell.camera, record.cell.look) == ("corner", "light/darker@2")
+        assert record.cell.train.camera == "left_cap2"
+        assert record.digests.look
+
+
+def test_a_killed_run_does_not_train_what_is_stored(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained / "policies", tmp_path / "policies")
+    assert main(["run", *SMALL, f"run_dir={tmp_path}"]) == 0
+    assert "3 policies were stored already" in " ".join(capsys.readouterr().out.split())
+    ours, theirs = cells(tmp_path), cells(trained)
+    for name, record in ours.items():
+        assert record.episodes == theirs[name].episodes
+        assert record.content_digest() == theirs[name].content_digest()
+
+
+def edit_policy(run_dir: Path) -> None:
+    path = sorted((run_dir / "policies").glob("*.json"))[0]
+    value: dict[str, Any] = json.loads(path.read_text())
+    value["train_log"] = {}
+    path.write_text(json.dumps(value))
+
+
+def truncate_policy(run_dir: Path) -> None:
+    for path in (run_dir / "policies").glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [(edit_policy, "was edited after it was written"), (truncate_policy, "Train the policy again")],
+)
+def test_a_policy_file_that_is_not_sound_is_named_and_nothing_is_evaluated(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Any, complaint: str
+) -> None:
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    spoil(run_dir)
+    assert main(["evaluate", str(run_dir), "split=selection", "name=x"]) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_run_without_policies_says_so(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    shutil.rmtree(run_dir / "policies")
+    assert main(["evaluate", str(run_dir), "split=selection", "name=x"]) == 1
+    assert "its run did not keep policies, or has not trained this one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("setting", ["demo_pool=2", "train.num_updates=5", "history=2", "seed=3"])
+def test_what_made_the_policies_cannot_be_changed(
+    trained: Path, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    assert main(["evaluate", str(trained), setting]) == 2
+    error = capsys.readouterr().err
+    assert setting.partition("=")[0] in error
+    assert error.count("\n") == 1
