@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pvrbench.benchmark.records.store import RecordStore
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -94,6 +96,40 @@ def test_a_faulty_plugin_is_named_with_its_package(site: Path, tmp_path: Path, e
     assert result.returncode == 2
     assert f"Plug-in encoder 'mine' ({entry} of package faulty)" in result.stderr
     assert message in result.stderr
+
+
+@pytest.mark.timeout(600)
+def test_plugins_of_every_kind_run_together_with_no_edit_of_the_trunk(site: Path, tmp_path: Path) -> None:
+    listed = {kind: json.loads(pvrbench(site, "list", kind, "--json").stdout) for kind in ("tasks", "looks", "heads")}
+    assert {"example/push", "example/tint", "example_nearest"} <= {name for rows in listed.values() for name in rows}
+    checked = pvrbench(site, "check-task", "example/push")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    settings = [
+        *("preset=quickstart", "tasks=[example/push]", "encoders=[example_colour,pixels_7]", "baselines=[oracle]"),
+        *("readouts=[pooled,example_max]", "heads=[mlp,example_nearest]", "looks=[nominal,example/tint@2]"),
+        *("num_demos=[10]", "seeds=[0]", "num_episodes=4", "demo_pool=10", "image_px=32", "train.num_updates=300"),
+        *("engine.videos=false", f"run_dir={tmp_path / 'run'}", f"engine.cache_dir={tmp_path / 'cache'}"),
+    ]
+    result = pvrbench(site, "run", *settings)
+    assert result.returncode == 0, result.stdout + result.stderr
+    records, refusals = RecordStore(tmp_path / "run").read()
+    assert not refusals
+    found = {(r.cell.encoder, r.cell.readout, r.cell.head, r.cell.look) for r in records}
+    assert found == {
+        (encoder, readout, head, look)
+        for encoder, readout in (
+            ("example_colour", "pooled"),
+            ("pixels_7", "pooled"),
+            ("pixels_7", "example_max"),
+            ("oracle", "pooled"),
+        )
+        for head in ("mlp", "example_nearest")
+        for look in ("nominal", "example/tint@2")
+    }
+    # The state's clone solves an easy task whatever it looks like.
+    for record in records:
+        if (record.cell.encoder, record.cell.head) == ("oracle", "mlp"):
+            assert sum(episode.success for episode in record.episodes) >= 3
 
 
 DRAW_LOOKS = """

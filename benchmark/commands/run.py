@@ -149,7 +149,7 @@ def plan(options: Namespace) -> int:
                 "config": made.config.model_dump(mode="json"),
                 "notes": made.notes,
                 "forecast": asdict(_forecast(made)),
-                "cells": [cell.model_dump() for cell in made.cells],
+                "cells": [cell.flat for cell in made.cells],
             }
         )
         return 0

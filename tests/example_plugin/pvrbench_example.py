@@ -4,7 +4,7 @@ from typing import Any
 
 from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.spec import EncoderSpec
-from pvrbench.envs.spec import LookSpec
+from pvrbench.envs.spec import LookSpec, TaskSpec
 from pvrbench.policies.spec import HeadOptions, HeadSpec
 
 
@@ -21,6 +21,13 @@ COLOUR = EncoderSpec(
 MAX = ReadoutSpec(
     name="example_max", entry_point="pvrbench_example_readout:MaxPooling", description="maximum over the patch grid",
     reads=("grid",), raw_grid=True,
+)  # fmt: skip
+
+
+PUSH = TaskSpec(
+    name="example/push", entry_point="pvrbench_example_task:PushTask", description="push the ball to the goal",
+    horizon=60, control_hz=20, cameras=("top",), proprio_dim=2, state_dim=4, action_dim=2,
+    success_rule="the ball is within 10 cm of the goal", packages=("mujoco",),
 )  # fmt: skip
 
 
