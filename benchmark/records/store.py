@@ -183,6 +183,8 @@ def _packed_lines(path: Path) -> Sequence[tuple[Path, str]]:
         lines = content.decode().splitlines()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise RecordError(f"cannot be unpacked: {error}") from error
+    if not lines:
+        raise RecordError("holds nothing")
     return [(path.with_name(f"{path.name}:{number}"), line) for number, line in enumerate(lines, 1)]
 
 
