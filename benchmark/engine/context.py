@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -104,6 +105,9 @@ def open_context(
         policy_dir: the run that trained the policies.
         trained: names of its policies, where it is another run.
     """
+    # New interpreters do not look into the current folder first: a `random.py` there is not the standard library's.
+    # Packages of the simulators start one when they are imported.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     engine = config.engine
     return RunContext(
         config=config,

@@ -85,8 +85,6 @@ class SimulatorPool:
         # Processes divide the cores among themselves; threads in each would only wait for one another.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        # New interpreters do not look into the current folder first: a `random.py` there is not the standard library's.
-        os.environ.setdefault("PYTHONSAFEPATH", "1")
         self._context = multiprocessing.get_context("spawn")
         self._memory: Any = self._context.RawArray("B", max(1, self.num_slots * side * side * 3))
         self.frames: UInt8[Array, "slots H W 3"] = _as_frames(self._memory, self.num_slots, side)
