@@ -32,7 +32,7 @@ EVALUATION_KEYS = (
         "seeds",
         "looks",
     ),
-    *("num_episodes", "split", "schedule", "horizon", "success_rule", "render", "image_px"),
+    *("num_episodes", "split", "episode_schedule", "horizon", "success_rule", "render", "image_px"),
 )
 
 

@@ -153,7 +153,7 @@ class BenchmarkConfig(_Frozen):
         seeds: one policy is trained for each.
         num_episodes: held-out initial states on which each policy is evaluated.
         split: `test`, or `selection` for choosing settings.
-        schedule: which episodes are run; `fixed` runs all that are planned.
+        episode_schedule: which episodes are run; `fixed` runs all that are planned.
         demo_pool: demonstrations collected for each task; a seed draws nested subsets from them.
         demo_end: where demonstrations end: `first_success`, `hold_<steps>` or `full_horizon`.
         render: `full` or `lean`.
@@ -189,7 +189,7 @@ class BenchmarkConfig(_Frozen):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     num_episodes: Positive
     split: Literal["selection", "test"]
-    schedule: str = "fixed"
+    episode_schedule: str = "fixed"
     demo_pool: Positive
     demo_end: Annotated[str, AfterValidator(_demo_end)] = "first_success"
     render: Literal["full", "lean"]

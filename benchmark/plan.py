@@ -130,7 +130,7 @@ class _Expansion:
         self.is_evaluation = trained is not None
         for name in {*heads()} & {*config.head_variants}:
             raise ConfigError(f"head_variants.{name} has the name of a head of the catalog. Give it another name.")
-        for catalog, name in ((schedules(), config.schedule), (executors(), config.engine.executor)):
+        for catalog, name in ((schedules(), config.episode_schedule), (executors(), config.engine.executor)):
             catalog[name]  # refuses a name that is not there
         self.notes: list[str] = []
         end = DemoEnd.parse(self.trained.demo_end)

@@ -118,9 +118,9 @@ def test_variants_of_a_head_are_what_they_would_be_in_a_run_of_their_own(referen
     assert run(tmp_path / "alone", "num_demos=[1,2]", "train.dropout=0.1", "train.weight_decay=0.01") == 0
 
     def found(run_dir: Path, head: str) -> dict[tuple[str, int], object]:
-        of_head = [record for record in contents(run_dir).values() if record["cell"]["head"] == head]
+        of_head = [record for record in contents(run_dir).values() if record["cell"]["train"]["head"] == head]
         return {
-            (record["cell"]["encoder"], record["cell"]["num_demos"]): (
+            (record["cell"]["train"]["encoder"], record["cell"]["train"]["num_demos"]): (
                 record["episodes"],
                 record["train_log"],
                 record["settings"]["train"],
@@ -140,8 +140,8 @@ def test_variants_of_a_head_are_what_they_would_be_in_a_run_of_their_own(referen
 def test_the_expert_stands_beside_the_policies(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     assert run(run_dir, "encoders=[proprio]", "baselines=[expert]", "num_demos=[1,2]", "horizon=150") == 0
-    records = [record for record in contents(run_dir).values() if record["cell"]["encoder"] == "expert"]
-    assert {record["cell"]["num_demos"] for record in records} == {1, 2}
+    records = [record for record in contents(run_dir).values() if record["cell"]["train"]["encoder"] == "expert"]
+    assert {record["cell"]["train"]["num_demos"] for record in records} == {1, 2}
     assert records[0]["episodes"] == records[1]["episodes"]
     assert all(episode["success"] and episode["num_steps"] < 150 for episode in records[0]["episodes"])
     assert "expert" in (run_dir / "report" / "report.md").read_text()
@@ -207,7 +207,7 @@ def test_runs_under_different_protocols_are_not_reported_together(
     assert run(tmp_path, "encoders=[oracle]", "horizon=20") == 0
     capsys.readouterr()
     assert main(["report", str(reference), str(tmp_path)]) == 2
-    assert "must not be compared: horizon of metaworld/assembly-v3 is 20 and 25" in capsys.readouterr().err
+    assert "are not comparable: horizon of metaworld/assembly-v3 is 20 and 25" in capsys.readouterr().err
 
 
 BAD_ENCODERS = """
@@ -228,7 +228,7 @@ def text(images):
     ("name", "message"),
     [
         ("nan", "returned NaN or infinity in pooled"),
-        ("one_row", "returned 1 rows of pooled for 8 images"),
+        ("one_row", "returned 1 rows of pooled"),
         ("text", "returned a str; expected a tensor or numpy array"),
         ("absent", "cannot be imported"),
     ],
@@ -243,7 +243,7 @@ def test_a_faulty_encoder_is_named_and_the_rest_runs(
     assert message in capsys.readouterr().err
     if status == 1:
         (sound,) = (record for record in contents(tmp_path / "run").values() if record["failure"] is None)
-        assert sound["cell"]["encoder"] == "oracle"
+        assert sound["cell"]["train"]["encoder"] == "oracle"
 
 
 def test_missing_weights_are_said_before_anything_runs(

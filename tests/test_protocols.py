@@ -114,14 +114,14 @@ def test_the_protocol_of_r3m_runs_with_imported_stand_ins(
         assert main(["weights", "import", name, str(stand_in(name, tmp_path / f"{name}.pt"))]) == 0
     assert run(tmp_path / "run", "preset=r3m", *TINY, f"encoders=[{','.join(names)}]", "cameras=[top_cap2]") == 0
     found = records(tmp_path / "run")
-    assert {record["cell"]["encoder"] for record in found} == {ENCODERS[ALIASES.get(n, n)].name for n in names}
+    assert {record["cell"]["train"]["encoder"] for record in found} == {ENCODERS[ALIASES.get(n, n)].name for n in names}
     for record in found:
-        assert record["cell"]["head"] == "mlp_tanh"
+        assert record["cell"]["train"]["head"] == "mlp_tanh"
         assert record["settings"]["success_rule"] == "last_step"
         assert len(record["episodes"]) == 2
-        row = ENCODERS[record["cell"]["encoder"]]
+        row = ENCODERS[record["cell"]["train"]["encoder"]]
         # CLIP's attention pool has a width of its own.
-        width = row.options["num_classes"] if record["cell"]["readout"] == "pooled" else row.feature_dim
+        width = row.options["num_classes"] if record["cell"]["train"]["readout"] == "pooled" else row.feature_dim
         assert record["cost"]["feature_dim"] == width
         assert record["provenance"]["encoder"]["weights_sha256"]
 
@@ -231,8 +231,8 @@ def test_one_encoder_under_two_names_differs_by_exactly_nothing(odd_encoders: Pa
     found = records(run_dir)
     assert len(found) == 2 * 2  # names, seeds
     by_name: dict[str, list[Any]] = {name: [] for name in names}
-    for record in sorted(found, key=lambda record: [str(value) for value in record["cell"].values()]):
-        by_name[record["cell"]["encoder"]].append((record["episodes"], record["train_log"]))
+    for record in sorted(found, key=lambda record: str(record["cell"]["evaluation"]) + str(record["cell"]["train"])):
+        by_name[record["cell"]["train"]["encoder"]].append((record["episodes"], record["train_log"]))
     assert by_name[names[0]] == by_name[names[1]]
     assert len({str(log) for _, log in by_name[names[0]]}) == 2  # the seeds train other heads
     sound, _ = RecordStore(run_dir).read()
@@ -250,7 +250,7 @@ def test_features_that_are_not_finite_fail_their_own_cells(
     assert "odd_encoders_nan-pooled-mlp-n1-s0" in error
     assert "returned NaN or infinity in pooled" in error
     assert "run with another name=" in error
-    failures = {(item["cell"]["encoder"], item["cell"]["num_demos"]): item["failure"] for item in records(run_dir)}
+    failures = {(item["cell"]["train"]["encoder"], item["cell"]["train"]["num_demos"]): item["failure"] for item in records(run_dir)}
     assert failures["oracle", 1] is failures["oracle", 2] is None
     for number in (1, 2):
         assert "training failed: Encoder 'odd_encoders:nan' returned NaN" in failures["odd_encoders:nan", number]
@@ -277,7 +277,7 @@ def test_a_demonstration_with_nan_features_spares_the_cells_without_it(
     run_dir = tmp_path / "run"
     overrides = [*TINY, "num_demos=[1,2]", f"seeds=[{spoilt}]", "readouts=[pooled]", "horizon=30"]
     assert run(run_dir, *overrides, "encoders=[odd_encoders:nan_when_dark]") == 1
-    one, two = sorted(records(run_dir), key=lambda item: item["cell"]["num_demos"])
+    one, two = sorted(records(run_dir), key=lambda item: item["cell"]["train"]["num_demos"])
     assert one["failure"] is None
     assert len(one["episodes"]) == 2
     assert f"It was so in demonstrations {dark}." in two["failure"]
@@ -300,7 +300,7 @@ def test_a_frame_with_nan_features_ends_its_own_episode(
         episode for episode in sound["episodes"] if episode["index"] != lost[0]["index"]
     ]
     text = (tmp_path / "spoilt" / "report" / "report.md").read_text()
-    assert "1 episodes were given up and count as not solved; the first reason: Encoder 'odd_encoders:watched'" in text
+    assert "1 episodes were given up and count as failures. The first reason: Encoder 'odd_encoders:watched'" in text
 
 
 CONSTANTS = {

@@ -51,7 +51,7 @@ def evaluate_cells(job: Job, context: RunContext, states: InitialStates, recorde
         if failure is not None:
             recorder.record(cell, (), f"training failed: {failure}")
     outcomes: dict[Cell, list[Episode]] = {cell: [] for cell in job.cells if policies[cell].failure is None}
-    schedule = make_schedule(job.config.schedule, len(states.seeds))
+    schedule = make_schedule(job.config.episode_schedule, len(states.seeds))
     while isinstance(found := schedule.next(outcomes), Round):
         _run_round(job, context, states, recorder, found, outcomes)
     for cell, episodes in outcomes.items():

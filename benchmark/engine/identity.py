@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from pvrbench.benchmark.catalog import looks
@@ -66,7 +67,8 @@ def digests_of(
         demos=demos.digest if demos else "",
         encoder=encoder_digest(identity),
         encoder_parts=_parts(identity),
-        encoder_probe=identity.probe,
+        # Features that are not finite are told where they are trained on.
+        encoder_probe=tuple(value if math.isfinite(value) else 0.0 for value in identity.probe),
         adaptation=_component(job.adaptation.entry_point, job.adaptation.options),
         look="" if row is None else _component(row.entry_point, row.options),
         simulator=simulator_versions(job.task, job.config.render),

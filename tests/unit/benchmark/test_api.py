@@ -31,7 +31,7 @@ def test_settings_are_python_values_or_words_of_the_command_line() -> None:
         ({"preset": "quickstrt"}, "Unknown preset 'quickstrt'. Did you mean 'quickstart'?"),
         ({"looks": ["light/briter"]}, "Unknown look 'light/briter'. Did you mean 'light/brighter'?"),
         ({"looks": ["light/brighter@7"]}, "asks for level 7 of light/brighter, which has 3"),
-        ({"schedule": "fixd"}, "Unknown schedule 'fixd'. Did you mean 'fixed'?"),
+        ({"episode_schedule": "fixd"}, "Unknown schedule 'fixd'. Did you mean 'fixed'?"),
         ({"engine": {"executor": "slurm"}}, "Unknown executor 'slurm'"),
         ({"demo_end": "sometime"}, "demo_end='sometime' is not valid"),
         ({"looks": ["nominal", "light/darker"], "engine": {"keep_policies": False}}, "Several looks share one"),
