@@ -250,7 +250,10 @@ def test_features_that_are_not_finite_fail_their_own_cells(
     assert "odd_encoders_nan-pooled-mlp-n1-s0" in error
     assert "returned NaN or infinity in pooled" in error
     assert "run with another name=" in error
-    failures = {(item["cell"]["train"]["encoder"], item["cell"]["train"]["num_demos"]): item["failure"] for item in records(run_dir)}
+    failures = {
+        (item["cell"]["train"]["encoder"], item["cell"]["train"]["num_demos"]): item["failure"]
+        for item in records(run_dir)
+    }
     assert failures["oracle", 1] is failures["oracle", 2] is None
     for number in (1, 2):
         assert "training failed: Encoder 'odd_encoders:nan' returned NaN" in failures["odd_encoders:nan", number]

@@ -29,10 +29,10 @@ RUN_HELP = """\
 Settings are given as key=value and override the preset's; lists are written [a,b,c].
 
   pvrbench run preset=quickstart
-  pvrbench run preset=quickstart tasks=[metaworld/assembly-v3] encoders=[pixels_14,oracle,proprio] \\
-      num_demos=[5,10,25] seeds=[0,1,2] num_episodes=50 name=assembly
-  pvrbench run encoders=[my_package.module:MyEncoder] train.num_updates=5000
-  pvrbench run encoders=[timm:vit_small_patch16_224.dino,file:/path/mine.pth?model=vit_tiny_patch16_224]
+  pvrbench run preset=quickstart 'tasks=[metaworld/assembly-v3]' 'encoders=[pixels_14,oracle,proprio]' \\
+      'num_demos=[5,10,25]' 'seeds=[0,1,2]' num_episodes=50 name=assembly
+  pvrbench run 'encoders=[my_package.module:MyEncoder]' train.num_updates=5000
+  pvrbench run 'encoders=[timm:vit_small_patch16_224.dino,file:/path/mine.pth?model=vit_tiny_patch16_224]'
 
 All keys with their defaults: benchmark/conf/config.yaml. Names: `pvrbench list encoders|tasks|heads|readouts|presets`.
 A run that was interrupted goes on where it stopped when the same command is given again."""

@@ -91,7 +91,9 @@ class Bench:
         if status != 0:
             raise SystemExit(f"error: a run ended with status {status}: {' '.join(command)}")
         records = [json.loads(path.read_text()) for path in (run_dir / "records").glob("*.json")]
-        encoded = {record["cell"]["train"]["encoder"]: record["timing"].get("job_frames_encoded", 0) for record in records}
+        encoded = {
+            record["cell"]["train"]["encoder"]: record["timing"].get("job_frames_encoded", 0) for record in records
+        }
         return Run(seconds, peak[0], int(sum(encoded.values())))
 
 
