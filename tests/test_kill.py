@@ -1,4 +1,4 @@
-"""A run that is killed again and again ends with the records of an undisturbed one."""
+"""A run that is killed again and again ends with the records and policies of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def contents(run_dir: Path) -> dict[str, Any]:
     for record in records.values():
         for key in ("timing", "recorded_at"):
             del record[key]
-    return records
+    policies = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted((run_dir / "policies").glob("*.*"))}
+    assert not [name for name in policies if name.endswith(".partial")]
+    return {**records, **policies}
 
 
 @pytest.mark.slow
