@@ -133,8 +133,7 @@ class _Expansion:
         for catalog, name in ((schedules(), config.episode_schedule), (executors(), config.engine.executor)):
             catalog[name]  # refuses a name that is not there
         self.notes: list[str] = []
-        end = DemoEnd.parse(self.trained.demo_end)
-        self.tasks = [replace(tasks()[name], demo_end=end) for name in expand_tasks(config.tasks)]
+        self.tasks = [_with_end(tasks()[name], self.trained) for name in expand_tasks(config.tasks)]
         # By the name of the row: two names may stand for one.
         names = (*config.encoders, *config.baselines)
         named = {spec.name: spec for spec in (encoder_spec(name, self.trained.image_px) for name in names)}
@@ -207,6 +206,11 @@ class _Expansion:
         )
 
     def _note_peculiarities(self) -> None:
+        if self.config.success_rule == "last_step" and self.trained.demo_end == "first_success":
+            self.notes.append(
+                "Success counts at the last step, and demonstrations end at their first success: no policy is shown "
+                "how to keep it. demo_end=full_horizon collects demonstrations that go on."
+            )
         uncropped = [spec.name for spec in self.encoders if spec.modality == "image" and spec.image_size == 0]
         if self.config.preprocessing == "official" and uncropped:
             self.notes.append(f"{', '.join(uncropped)} see the whole frame: no preprocessing is published for them.")
@@ -254,6 +258,13 @@ class _Expansion:
             f"Encoder {spec.name!r} reads the simulator's state, and task {task.name!r} offers none. "
             "Leave one of them out."
         )
+
+
+def _with_end(task: TaskSpec, config: BenchmarkConfig) -> TaskSpec:
+    """The task with the end of its demonstrations; those that go on to the horizon go on to that of the run."""
+    end = DemoEnd.parse(config.demo_end)
+    horizon = _horizon(task, config) if end.rule == "full_horizon" else task.horizon
+    return replace(task, demo_end=end, horizon=horizon)
 
 
 def _look(text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pvrbench.benchmark.plan import Job, Plan
 from pvrbench.benchmark.records.keys import Cell
 from pvrbench.benchmark.records.store import write_atomically
+from pvrbench.envs.spec import TaskSpec
 
 # Seconds on one core of a 2026 server without a GPU; a machine's own factor corrects them.
 STEP_S: Mapping[str, float] = {"metaworld": 0.0016, "robosuite": 0.012}
@@ -76,7 +77,7 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
         disk_bytes += _disk_bytes(job, frames)
     # Demonstrations of a task are collected once, by one process.
     collecting_s = sum(
-        plan.config.demo_pool * task.horizon * DEMO_SHARE * STEP_S.get(task.name.partition("/")[0], 0.01)
+        plan.config.demo_pool * task.horizon * _demo_share(task) * STEP_S.get(task.name.partition("/")[0], 0.01)
         for task in {job.task.name: job.task for job in plan.jobs}.values()
     )
     fixed_s = START_S + collecting_s + demo_s / num_cores
@@ -91,7 +92,12 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
 
 def _demo_frames(plan: Plan, job: Job) -> int:
     used = min(plan.config.demo_pool, max(plan.config.num_demos) * len(plan.config.seeds))
-    return round(used * job.task.horizon * DEMO_SHARE)
+    return round(used * job.task.horizon * _demo_share(job.task))
+
+
+def _demo_share(task: TaskSpec) -> float:
+    """Share of the horizon that a demonstration lasts."""
+    return 1.0 if task.demo_end.rule == "full_horizon" else DEMO_SHARE
 
 
 def _step_s(job: Job) -> float:
