@@ -1,8 +1,8 @@
 """What the coordinating process costs: evaluation with environments and an encoder that take no time; prints JSON.
 
-Twelve policies act in lock-step, as in a run: episodes start and end, tiles are filled, policies choose actions. Answers
-of environments are there at once, in the same process, and the encoder hands its input on. So all that is left is the
-coordinator's own work; messages between processes and physics are not in it.
+Twelve policies act in lock-step, as in a run: episodes start and end, tiles are filled, policies choose actions.
+Answers of environments are there at once, in the same process, and the encoder hands its input on. So all that is left
+is the coordinator's own work; messages between processes and physics are not in it.
 
 Two rates are given. `steps_per_s` is by the clock. `steps_per_cpu_s` counts the time in which the process had a core:
 other programs on the machine hardly change it.
@@ -44,7 +44,7 @@ from pvrbench.envs.base import Array
 from pvrbench.policies.base import TrainJob, train_heads
 from pvrbench.policies.spec import TrainSettings
 
-NUM_POLICIES, NUM_EPISODES, HORIZON = 12, 4, 100
+NUM_POLICIES, NUM_EPISODES, HORIZON = 12, 25, 20
 PROPRIO_DIM, ACTION_DIM = 39, 4
 FEATURE_DIMS = (64, 512)
 NUM_SLOTS, TILE = 24, 8  # as a run on two cores has them
