@@ -139,7 +139,7 @@ def simulation_rate(pool: SimulatorPool, num_episodes: int) -> float:
         for reply in pool.receive():
             if running[reply.slot]:
                 running[reply.slot] -= 1
-                pool.step(reply.slot, rng.uniform(-1, 1, 4).astype(np.float32))
+                pool.step(reply.slot, rng.uniform(-1, 1, (1, 4)).astype(np.float32), until_success=False)
             elif waiting:
                 waiting -= 1
                 running[reply.slot] = HORIZON
