@@ -23,9 +23,9 @@ check: setup ## Lint, types and architecture
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: setup $(ROBOMIMIC) ## Measure engine, runs, heads, rendering, report and robomimic; results go to results/performance
+bench: setup $(ROBOMIMIC) ## Measure engine, coordinator, runs, heads, rendering, report and robomimic; see results/performance
 	@mkdir -p results/performance
-	@for part in engine runs heads rendering report robomimic; do \
+	@for part in engine coordinator runs heads rendering report robomimic; do \
 		echo "measuring the $$part"; \
 		PYTHONPATH=$(ROBOMIMIC) $(BIN)/python tests/performance/bench_$$part.py > results/performance/$$part.json || exit 1; \
 	done

@@ -2,14 +2,13 @@
 
 The last bits of a matrix product depend on the number of its rows and on where its operands start. Those of `tanh`
 depend on whether an element lies in a whole vector of the processor or in the rest. So here each row is a product of
-its own (a member of a batched product with one row), every row starts at 64 bytes, and functions of single elements see
-whole vectors only.
+its own (a member of a batched product with one row), every row starts at 64 bytes, and functions of single elements
+see whole vectors only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -64,21 +63,16 @@ def affine(
         biases: likewise.
         num_outputs: O, columns that are not padding.
     """
-    outputs = inputs.new_zeros(len(inputs), 1, weights[0].shape[2])
-    sources: Sequence[Tensor] = [inputs.unsqueeze(1)]
-    targets: Sequence[Tensor] = [outputs]
-    if len(sizes) > 1:
-        sources = cast("Sequence[Tensor]", sources[0].split(list(sizes)))
-        targets = cast("Sequence[Tensor]", outputs.split(list(sizes)))
-    if inputs.shape[1] * num_outputs < SMALL_PRODUCT:
+    width = weights[0].shape[2]
+    is_small = inputs.shape[1] * num_outputs < SMALL_PRODUCT
+    outputs = (inputs.new_zeros if is_small else inputs.new_empty)(len(inputs), 1, width)
+    sources, targets = inputs.unsqueeze(1).split_with_sizes(list(sizes)), outputs.split_with_sizes(list(sizes))
+    if is_small:
         targets = [target[..., :num_outputs] for target in targets]
         weights = [weight[..., :num_outputs] for weight in weights]
         biases = [bias[..., :num_outputs] for bias in biases]
     for rows, size, weight, bias, target in zip(sources, sizes, weights, biases, targets, strict=True):
-        if size == 1:
-            torch.baddbmm(bias, rows, weight, out=target)
-        else:
-            torch.baddbmm(bias.expand(size, -1, -1), rows, weight.expand(size, -1, -1), out=target)
+        torch.baddbmm(bias, rows, weight if size == 1 else weight.expand(size, -1, -1), out=target)
     return outputs.squeeze(1)
 
 

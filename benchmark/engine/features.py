@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -94,6 +95,8 @@ class TileEncoder:
         self.precision: Precision = precision
         self.modality: Modality = encoder.spec.modality
         self.reentrant = bool(getattr(encoder, "reentrant", False)) and device == "cpu"
+        # It reads no picture and computes nothing.
+        self.is_free = self.modality != "image" and encoder.spec.num_params == 0
         self.num_encoded = 0
         self._versions = package_versions(MAKERS)
         self._lock = Lock()
@@ -161,7 +164,11 @@ class TileEncoder:
                     f"Encoder {name!r} returned {tensor.shape[0]} rows of {part} for {self.tile} images. "
                     "It must return one row for each image: check its output with `pvrbench check-encoder`."
                 )
-            finite = torch.isfinite(tensor[:num_rows]).flatten(1).all(dim=1)
+            rows = tensor[:num_rows]
+            # One pass for the usual case. Nothing in a sum that is finite is NaN or infinite; other sums may overflow.
+            if math.isfinite(rows.sum().item()):
+                continue
+            finite = torch.isfinite(rows).flatten(1).all(dim=1)
             for row in cast("list[int]", (~finite).nonzero()[:, 0].tolist()):
                 faults[row] = (
                     f"Encoder {name!r} returned NaN or infinity in {part}. "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pvrbench.benchmark.engine.features import FrameFeatures, TileEncoder
@@ -83,6 +83,15 @@ class _Run:
     frames: list[UInt8[Array, "H W 3"]] | None = None
 
 
+class _Row(NamedTuple):
+    """A row of an encoded tile, for which an action is to be chosen."""
+
+    run: _Run
+    reply: Reply
+    tile: int
+    position: int
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A finished episode of one contender, with its frames where they were asked for."""
@@ -153,17 +162,30 @@ class _LockStep:
             self._hand_in()
             for reply in self.pool.receive(self.lanes.signal):
                 self._take(reply)
-            for slots, features in self.lanes.done():
-                self._act([self.encoding.pop(slot) for slot in slots], features)
+            if done := self.lanes.done():
+                self._act([([self.encoding.pop(slot) for slot in slots], features) for slots, features in done])
 
     def _hand_in(self) -> None:
-        """Full tiles are encoded while the other environments simulate; one that cannot fill is not waited for."""
+        """Full tiles are encoded while the other environments simulate; one that cannot fill is not waited for.
+
+        An encoder that costs nothing is called here: handing a tile to a thread would take longer than encoding it.
+        """
         encoder = self.lanes.encoder
-        while self.ready and len(self.ready) >= min(encoder.tile, len(self.running)):
-            slots = list(self.ready)[: encoder.tile]
-            replies = [self.ready.pop(slot) for slot in slots]
-            self.encoding.update(zip(slots, replies, strict=True))
-            self.lanes.submit(slots, _inputs(self.pool, encoder, replies))
+        while tiles := self._full_tiles(encoder.tile):
+            inputs = [_inputs(self.pool, encoder, replies) for replies in tiles]
+            if encoder.is_free:
+                self._act([(replies, encoder.encode_tile(own)) for replies, own in zip(tiles, inputs, strict=True)])
+                continue
+            for replies, own in zip(tiles, inputs, strict=True):
+                self.encoding.update((reply.slot, reply) for reply in replies)
+                self.lanes.submit([reply.slot for reply in replies], own)
+
+    def _full_tiles(self, size: int) -> list[list[Reply]]:
+        """Takes tiles off those that are ready."""
+        tiles: list[list[Reply]] = []
+        while self.ready and len(self.ready) >= min(size, len(self.running)):
+            tiles.append([self.ready.pop(slot) for slot in list(self.ready)[:size]])
+        return tiles
 
     def _start(self, slot: int, job: EpisodeJob, *, second_attempt: bool = False) -> None:
         contender = self.contenders[job.contender]
@@ -189,15 +211,20 @@ class _LockStep:
         if self.waiting:
             self._start(slot, self.waiting.popleft())
 
-    def _act(self, replies: Sequence[Reply], features: FrameFeatures) -> None:
-        rows = {row: (self.running[reply.slot], reply) for row, reply in enumerate(replies)}
-        for row, fault in features.faults.items():
-            # There is nothing to act on, for this episode alone.
-            self._finish(rows.pop(row)[1].slot, fault)
-        for row, actions in _actions(self.contenders, rows, features, self.rule).items():
-            run, reply = rows[row]
-            left = self.rule.horizon - run.num_steps
-            self.pool.step(reply.slot, actions[:left], until_success=not self.rule.last_step)
+    def _act(self, tiles: Sequence[tuple[Sequence[Reply], FrameFeatures]]) -> None:
+        """Chooses actions for all tiles that are encoded, together: then policies are called less often."""
+        rows: list[_Row] = []
+        for tile, (replies, features) in enumerate(tiles):
+            for position, reply in enumerate(replies):
+                if position in features.faults:
+                    # There is nothing to act on, for this episode alone.
+                    self._finish(reply.slot, features.faults[position])
+                else:
+                    rows.append(_Row(self.running[reply.slot], reply, tile, position))
+        is_last_step = self.rule.last_step
+        for row, actions in _actions(self.contenders, rows, [features for _, features in tiles], self.rule):
+            left = self.rule.horizon - row.run.num_steps
+            self.pool.step(row.reply.slot, actions[:left], until_success=not is_last_step)
 
 
 def _observe(run: _Run, reply: Reply, frames: UInt8[Array, "slots H W 3"], rule: EvaluationRule) -> bool:
@@ -226,35 +253,39 @@ def _outcome(run: _Run, rule: EvaluationRule, failure: str | None) -> Outcome:
 
 
 def _actions(
-    contenders: Sequence[Contender],
-    rows: Mapping[int, tuple[_Run, Reply]],
-    features: FrameFeatures,
-    rule: EvaluationRule,
-) -> dict[int, Array]:
-    """Chunks of actions `K A` for rows of one tile; rows of one readout go through their policies together."""
-    by_readout: dict[str, list[int]] = {}
-    for row, (run, _) in rows.items():
-        by_readout.setdefault(contenders[run.job.contender].readout.spec.name, []).append(row)
-    actions: dict[int, Array] = {}
+    contenders: Sequence[Contender], rows: Sequence[_Row], tiles: Sequence[FrameFeatures], rule: EvaluationRule
+) -> Iterator[tuple[_Row, Array]]:
+    """Chunks of actions `K A` for rows of some tiles; rows of one readout go through their policies together."""
+    by_readout: dict[str, list[_Row]] = {}
+    # Sorted by policy, so that policies need not sort them.
+    for row in sorted(rows, key=lambda row: row.run.job.contender):
+        by_readout.setdefault(contenders[row.run.job.contender].readout.spec.name, []).append(row)
     for members in by_readout.values():
-        readout = contenders[rows[members[0]][0].job.contender].readout
-        vectors = readout.read(features.of(readout.spec))
-        chosen = [rows[row] for row in members]
-        inputs = [_remember(run, vectors[row], rule) for row, (run, _) in zip(members, chosen, strict=True)]
-        used = sorted({run.job.contender for run, _ in chosen})
+        runs = [row.run for row in members]
+        indices = [run.job.contender for run in runs]
+        used = list(dict.fromkeys(indices))
         position = {contender: index for index, contender in enumerate(used)}
+        vectors = _vectors(contenders[used[0]].readout, members, tiles)
         observation = Observation(
-            features=torch.stack(inputs),
-            proprio=torch.from_numpy(np.stack([reply.proprio for _, reply in chosen])).to(vectors.device),
+            features=vectors if rule.fusion == "none" else _fused(vectors, runs, rule.fusion, rule.history),
+            proprio=torch.from_numpy(np.array([row.reply.proprio for row in members])).to(vectors.device),
         )
         found = act_together(
             [contenders[contender].policy for contender in used],
-            [position[run.job.contender] for run, _ in chosen],
+            [position[contender] for contender in indices],
             observation,
-            [run.state for run, _ in chosen],
+            [run.state for run in runs],
         )
-        actions.update(zip(members, found, strict=True))
-    return actions
+        yield from zip(members, found, strict=True)
+
+
+def _vectors(readout: Readout, rows: Sequence[_Row], tiles: Sequence[FrameFeatures]) -> Tensor:
+    """What the frozen stage reads for some rows; it reads whole tiles, so that the shape is always the same."""
+    used = list(dict.fromkeys(row.tile for row in rows))
+    read = [readout.read(tiles[tile].of(readout.spec)) for tile in used]
+    start = {tile: index * len(read[0]) for index, tile in enumerate(used)}
+    joined = read[0] if len(read) == 1 else torch.cat(read)
+    return joined[torch.tensor([start[row.tile] + row.position for row in rows])]
 
 
 def _inputs(pool: SimulatorPool, encoder: TileEncoder, replies: Sequence[Reply]) -> Array:
@@ -262,17 +293,20 @@ def _inputs(pool: SimulatorPool, encoder: TileEncoder, replies: Sequence[Reply])
         case "image":
             return pool.frames[[reply.slot for reply in replies]]
         case "state":
-            return np.stack([reply.state for reply in replies])
+            return np.array([reply.state for reply in replies])
         case "nothing" | "expert":
             return np.zeros((len(replies), 0), np.float32)
 
 
-def _remember(run: _Run, vector: Tensor, rule: EvaluationRule) -> Tensor:
-    """The policy's input: this frame's readout, or that of the last frames fused."""
-    if rule.fusion == "none":
-        return vector
-    if not run.history:
-        run.history = deque([vector] * rule.history, maxlen=rule.history)
-    else:
-        run.history.append(vector)
-    return fuse(torch.stack(list(run.history))[None], rule.fusion)[0]
+def _fused(
+    vectors: Tensor, runs: Sequence[_Run], mode: Literal["concat", "flare"], num_frames: int
+) -> Float[Tensor, "B ..."]:
+    """The policies' input where it is made of the readouts of each episode's last frames."""
+    fused: list[Tensor] = []
+    for run, vector in zip(runs, vectors.unbind(), strict=True):
+        if not run.history:
+            run.history = deque([vector] * num_frames, maxlen=num_frames)
+        else:
+            run.history.append(vector)
+        fused.append(fuse(torch.stack(list(run.history))[None], mode)[0])
+    return torch.stack(fused)

@@ -31,18 +31,23 @@ from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.hardware import available_mib, num_cores, sized
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor
-from pvrbench.benchmark.engine.rollout import Evaluation, EvaluationRule, Outcome, Policy, evaluate
+from pvrbench.benchmark.engine.rollout import (
+    Contender,
+    EpisodeJob,
+    Evaluation,
+    EvaluationRule,
+    Outcome,
+    evaluate,
+)
 from pvrbench.benchmark.engine.simulator import SimulatorPool
 from pvrbench.encoders.base import Features
-from pvrbench.encoders.readouts.catalog import ReadoutSpec
-from pvrbench.encoders.readouts.reading import read
+from pvrbench.encoders.readouts.base import Readout, load_readout
 from pvrbench.envs.base import Task
 from pvrbench.envs.demos.collection import collect_demos
 from pvrbench.envs.pictures.frames import render_demo
 from pvrbench.envs.spec import View
-from pvrbench.policies.base import TrainJob
+from pvrbench.policies.base import Observation, TrainJob, train_heads
 from pvrbench.policies.spec import TrainSettings
-from pvrbench.policies.training.behavior_cloning import train_heads
 
 TASK, ENCODER, READOUT = "metaworld/assembly-v3", "random_resnet18_64", "mean"
 HORIZON, NUM_POLICIES, NUM_EPISODES = 60, 12, 4
@@ -67,50 +72,53 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def policies_of(task: Task, encoder: TileEncoder, readout: ReadoutSpec, view: View, count: int) -> list[Policy]:
+def contenders_of(task: Task, encoder: TileEncoder, readout: Readout, view: View, count: int) -> list[Contender]:
     """Policies that are barely trained, all on the same two demonstrations."""
     env = task.make_env(view)
     with tempfile.TemporaryDirectory() as folder:
         file = collect_demos(task, 2, Path(folder) / "demos.hdf5")
         demos = [file.demo(index) for index in range(2)]
-    found = [read(readout, Features(**encoder.encode(render_demo(env, demo)))) for demo in demos]
+    found = [readout.read(Features(**encoder.encode(render_demo(env, demo)))) for demo in demos]
     env.close()
     jobs = [
         TrainJob(
             features=torch.cat(found),
             proprio=torch.from_numpy(np.concatenate([demo.proprio for demo in demos])),
             actions=torch.from_numpy(np.concatenate([demo.actions for demo in demos])),
+            episodes=torch.cat([torch.full((len(part),), index) for index, part in enumerate(found)]),
             seed=seed,
         )
         for seed in range(count)
     ]
-    return [Policy(readout, head, seed) for seed, head in enumerate(train_heads(heads()["mlp"], jobs, SETTINGS, "cpu"))]
+    policies = train_heads(heads()["mlp"], jobs, SETTINGS)
+    return [Contender(readout, policy, seed) for seed, policy in enumerate(policies)]
 
 
-def ours(pool: SimulatorPool, encoder: TileEncoder, policies: Sequence[Policy], seeds: Sequence[int]) -> int:
+def ours(pool: SimulatorPool, encoder: TileEncoder, contenders: Sequence[Contender], seeds: Sequence[int]) -> int:
     """All episodes in lock-step; returns the number of control steps."""
     steps: list[int] = []
 
     def take(outcome: Outcome) -> None:
         steps.append(outcome.episode.num_steps)
 
-    jobs = [(policy, index, seed) for policy in range(len(policies)) for index, seed in enumerate(seeds)]
-    evaluate(pool, encoder, Evaluation(policies, jobs, RULE), take)
+    jobs = [EpisodeJob(each, index, seed) for each in range(len(contenders)) for index, seed in enumerate(seeds)]
+    evaluate(pool, encoder, Evaluation(contenders, jobs, RULE), take)
     return sum(steps)
 
 
-def peers(task: Task, view: View, encoder: TileEncoder, policies: Sequence[Policy], seeds: Sequence[int]) -> int:
+def peers(task: Task, view: View, encoder: TileEncoder, contenders: Sequence[Contender], seeds: Sequence[int]) -> int:
     """One environment, one frame an encoder call, one policy after another; returns the number of control steps."""
     env = task.make_env(view)
     steps = 0
-    for policy in policies:
+    for contender in contenders:
         for seed in seeds:
+            state = contender.policy.start([contender.seed, seed])
             observation = env.reset(seed)
             for _ in range(RULE.horizon):
                 features = encoder.encoder.encode(torch.from_numpy(observation["image"][None]))
-                inputs = read(policy.readout, features)
-                action = policy.head.act(inputs, torch.from_numpy(observation["proprio"][None]), torch.zeros(1, 0))
-                result = env.step(cast("Any", action[0].numpy()))
+                proprio = torch.from_numpy(observation["proprio"][None])
+                actions = contender.policy.act(Observation(contender.readout.read(features), proprio), [state])
+                result = env.step(cast("Any", actions[0, 0].numpy()))
                 observation = result.observation
                 steps += 1
                 if result.success:
@@ -131,7 +139,7 @@ def simulation_rate(pool: SimulatorPool, num_episodes: int) -> float:
         for reply in pool.receive():
             if running[reply.slot]:
                 running[reply.slot] -= 1
-                pool.step(reply.slot, rng.uniform(-1, 1, 4).astype(np.float32))
+                pool.step(reply.slot, rng.uniform(-1, 1, (1, 4)).astype(np.float32), until_success=False)
             elif waiting:
                 waiting -= 1
                 running[reply.slot] = HORIZON
@@ -149,7 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     torch.set_num_threads(options.cores)
-    spec, readout = tasks()[TASK], readouts()[READOUT]
+    spec, readout = tasks()[TASK], load_readout(readouts()[READOUT])
     task, view = load_task(spec), View(camera=spec.cameras[0], image_px=112, render="lean")
     # The sizes that a run takes on this machine.
     engine = sized(
@@ -157,8 +165,8 @@ def main() -> None:
     )
     encoder = TileEncoder(load_encoder(encoders()[ENCODER]), "cpu", engine.tile, keep_raw=False)
     with one_thread():
-        policies = policies_of(task, encoder, readout, view, 2 * NUM_POLICIES)
-    few = policies[:NUM_POLICIES]
+        contenders = contenders_of(task, encoder, readout, view, 2 * NUM_POLICIES)
+    few = contenders[:NUM_POLICIES]
     seeds = list(range(NUM_EPISODES))
     sizes = {"workers": engine.num_workers, "envs_per_worker": engine.envs_per_worker, "tile": engine.tile}
     facts = {"hardware": processor(), "cores": options.cores, **sizes, "task": TASK, "encoder": ENCODER}
@@ -173,7 +181,7 @@ def main() -> None:
                 "simulation_rate": simulation_rate(pool, NUM_POLICIES * NUM_EPISODES),
                 "encoder_rate": len(frames) / seconds(lambda: encoder.encode(frames)),
                 "twice_the_episodes_s": seconds(lambda: ours(pool, encoder, few, list(range(2 * NUM_EPISODES)))),
-                "twice_the_policies_s": seconds(lambda: ours(pool, encoder, policies, seeds)),
+                "twice_the_policies_s": seconds(lambda: ours(pool, encoder, contenders, seeds)),
             }
             for _ in range(ROUNDS)
         ]
@@ -214,26 +222,34 @@ def main() -> None:
         "ours_s": episode_s,
         "ratio": 500 * peer_step_s / episode_s,
     }
-    result["null_encoder"] = {"ms_per_cell": 1000 * overhead_s(policies, engine)}
+    result["null_encoder"] = {"ms_per_cell": 1000 * overhead_s(len(contenders), engine)}
     sys.stdout.write(json.dumps(result, indent=1, default=str) + "\n")
 
 
-def overhead_s(policies: Sequence[Policy], engine: EngineConfig) -> float:
+def overhead_s(num_policies: int, engine: EngineConfig) -> float:
     """Seconds a cell of one one-step episode takes with an encoder that does nothing."""
     spec = tasks()[TASK]
     encoder = TileEncoder(load_encoder(encoders()["proprio"]), "cpu", engine.tile, keep_raw=False)
     jobs = [
-        TrainJob(features=torch.zeros(40, 0), proprio=torch.randn(40, 4), actions=torch.zeros(40, 4), seed=seed)
-        for seed in range(len(policies))
+        TrainJob(
+            features=torch.zeros(40, 0),
+            proprio=torch.randn(40, 4),
+            actions=torch.zeros(40, 4),
+            episodes=torch.zeros(40, dtype=torch.int64),
+            seed=seed,
+        )
+        for seed in range(num_policies)
     ]
-    found = train_heads(heads()["mlp"], jobs, replace(SETTINGS, num_updates=1), "cpu")
-    blind = [Policy(readouts()["pooled"], head, seed) for seed, head in enumerate(found)]
-    rule = replace(RULE, horizon=1)
+    policies = train_heads(heads()["mlp"], jobs, replace(SETTINGS, num_updates=1))
+    readout = load_readout(readouts()["pooled"])
+    evaluation = Evaluation(
+        contenders=[Contender(readout, policy, seed) for seed, policy in enumerate(policies)],
+        jobs=[EpisodeJob(policy, 0, 0) for policy in range(num_policies)],
+        rule=replace(RULE, horizon=1),
+    )
     with SimulatorPool(spec, None, engine.num_workers, engine.envs_per_worker, engine.hang_s) as pool:
-        jobs_of = [(policy, 0, 0) for policy in range(len(blind))]
-        evaluate(pool, encoder, Evaluation(blind, jobs_of, rule), lambda _: None)
-        taken = seconds(lambda: evaluate(pool, encoder, Evaluation(blind, jobs_of, rule), lambda _: None))
-    return taken / len(blind)
+        evaluate(pool, encoder, evaluation, lambda _: None)
+        return seconds(lambda: evaluate(pool, encoder, evaluation, lambda _: None)) / num_policies
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import cast
 from unittest.mock import patch
 
 import torch
@@ -27,15 +28,15 @@ from pvrbench.benchmark.engine.hardware import num_cores
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor
 from pvrbench.benchmark.engine.trainers import Trainers
+from pvrbench.encoders.readouts.base import load_readout
 from pvrbench.encoders.readouts.catalog import READOUTS
-from pvrbench.encoders.readouts.reading import fit_readout
 from pvrbench.policies.base import Observation, Policy, TrainJob, act_together, build_head, train_heads
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.spec import HeadSpec, TrainSettings
 from pvrbench.policies.training.stacked import StackedHead
 
 NUM_HEADS, FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 12, 384, 9, 4
-LENGTHS = (500, 1000, 2500)  # transitions of 5, 10 and 25 demonstrations
+LENGTHS, EPISODE_LENGTH = (500, 1000, 2500), 100  # transitions of 5, 10 and 25 demonstrations
 NUM_ROWS = 96
 REPEATS = 3
 
@@ -63,7 +64,7 @@ def jobs() -> list[TrainJob]:
             features=torch.randn(length, FEATURE_DIM, generator=generator),
             proprio=torch.randn(length, PROPRIO_DIM, generator=generator),
             actions=torch.rand(length, ACTION_DIM, generator=generator) * 2 - 1,
-            episodes=torch.zeros(length, dtype=torch.long),
+            episodes=torch.arange(length) // EPISODE_LENGTH,
             seed=seed,
         )
         for seed, length in enumerate(lengths)
@@ -82,10 +83,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 def train_plainly(spec: HeadSpec, job: TrainJob, settings: TrainSettings) -> None:
     """One head the ordinary way: the same network, loss and number of updates."""
-    head = build_head(spec)
-    assert isinstance(head, StackedHead)
-    output = head.output
-    widths = [FEATURE_DIM + PROPRIO_DIM, *head.options.hidden, output.width(ACTION_DIM)]
+    head = cast("StackedHead", build_head(spec))
+    output, widths = head.output, [FEATURE_DIM + PROPRIO_DIM, *head.options.hidden, head.output.width(ACTION_DIM)]
     layers = [part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU())]
     network = nn.Sequential(*layers[:-1])
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
@@ -108,9 +107,9 @@ def measure(name: str, batch_size: int, num_updates: int, trainers: Trainers) ->
         alone_s = seconds(lambda: [train_heads(spec, [job], settings) for job in all_jobs])
         policies = train_heads(spec, all_jobs, settings)
         index = [row % NUM_HEADS for row in range(NUM_ROWS)]
-        given = Observation(torch.randn(NUM_ROWS, FEATURE_DIM), torch.randn(NUM_ROWS, PROPRIO_DIM))
-        states = [policies[owner].start([0, row]) for row, owner in enumerate(index)]
-        act_s = seconds(lambda: act_together(policies, index, given, states))
+        observation = Observation(torch.randn(NUM_ROWS, FEATURE_DIM), torch.randn(NUM_ROWS, PROPRIO_DIM))
+        states = [policies[policy].start([policy, row]) for row, policy in enumerate(index)]
+        act_s = seconds(lambda: act_together(policies, index, observation, states))
     plain_s = seconds(lambda: [train_plainly(spec, job, settings) for job in all_jobs])
     run_s = seconds(lambda: trainers.train(spec, all_jobs, settings))
     per_update = 1000 / (num_updates * NUM_HEADS)
@@ -129,7 +128,8 @@ def measure(name: str, batch_size: int, num_updates: int, trainers: Trainers) ->
 def measure_readout(name: str, batch_size: int, num_updates: int) -> dict[str, object]:
     """Six heads behind a trainable readout of a 7 x 7 grid of 192 channels, one after another and stacked."""
     generator = torch.Generator().manual_seed(0)
-    readout, budget_dim = (READOUTS["mean"], 128) if name == "projection" else (READOUTS[name], None)
+    row, budget_dim = (READOUTS["mean"], 128) if name == "projection" else (READOUTS[name], None)
+    readout = load_readout(row)
     shape = (192,) if name == "projection" else (192, 7, 7)
     features = torch.randn(NUM_FRAMES, *shape, generator=generator)
     trained = [
@@ -137,9 +137,9 @@ def measure_readout(name: str, batch_size: int, num_updates: int) -> dict[str, o
             features=features,
             proprio=torch.randn(NUM_FRAMES, PROPRIO_DIM, generator=generator),
             actions=torch.rand(NUM_FRAMES, ACTION_DIM, generator=generator) * 2 - 1,
-            episodes=torch.zeros(NUM_FRAMES, dtype=torch.long),
+            episodes=torch.arange(NUM_FRAMES) // EPISODE_LENGTH,
             seed=seed,
-            trained_readout=fit_readout(readout, features, seed, budget_dim),
+            trained_readout=readout.fit(features, seed, budget_dim),
         )
         for seed in range(NUM_HEADS // 2)
     ]
@@ -151,7 +151,7 @@ def measure_readout(name: str, batch_size: int, num_updates: int) -> dict[str, o
             start = time.perf_counter()
             found[stacked] = train_heads(HEADS["mlp"], trained, settings)
             times[stacked] = time.perf_counter() - start
-    logs = [[head.train_log for head in found[stacked]] for stacked in (False, True)]
+    logs = [[policy.train_log for policy in found[stacked]] for stacked in (False, True)]
     return {"stacked_speedup": round(times[False] / times[True], 2), "same_losses": logs[0] == logs[1]}
 
 

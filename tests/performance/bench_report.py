@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.benchmark.reporting.report import write_report
 
 FIXTURES = Path(__file__).parents[1] / "unit/benchmark/conftest.py"
@@ -57,7 +58,7 @@ def main() -> None:
             "num_episodes=50",
             rates=rates,
         )
-        num_cells = len(list((run_dir / "records").glob("*.json")))
+        num_cells = len(RecordStore(run_dir).read()[0])
         start = time.perf_counter()
         write_report([run_dir], run_dir / "report")
         seconds = time.perf_counter() - start

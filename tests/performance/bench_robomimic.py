@@ -27,6 +27,7 @@ from pvrbench.benchmark.catalog import tasks
 from pvrbench.benchmark.engine.context import load_task
 from pvrbench.benchmark.engine.hardware import num_cores
 from pvrbench.benchmark.engine.provenance import processor
+from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.envs.demos.collection import collect_demos
 from pvrbench.envs.demos.robomimic_file import export_demos
 from pvrbench.envs.spec import View
@@ -65,8 +66,8 @@ def ours(folder: Path, render: str) -> dict[str, float]:
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     taken = time.perf_counter() - start
-    records = [json.loads(path.read_text()) for path in (folder / f"run-{render}" / "records").glob("*.json")]
-    steps = sum(episode["num_steps"] for record in records for episode in record["episodes"])
+    records, _ = RecordStore(folder / f"run-{render}").read()
+    steps = sum(episode.num_steps for record in records for episode in record.episodes)
     return {"seconds": taken, "control_steps": steps}
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pvrbench.benchmark.engine.hardware import num_cores
 from pvrbench.benchmark.engine.provenance import processor
+from pvrbench.benchmark.records.store import RecordStore
 
 BASE = {
     "tasks": "[metaworld/button-press-topdown-v3]",
@@ -90,10 +91,8 @@ class Bench:
         watcher.join()
         if status != 0:
             raise SystemExit(f"error: a run ended with status {status}: {' '.join(command)}")
-        records = [json.loads(path.read_text()) for path in (run_dir / "records").glob("*.json")]
-        encoded = {
-            record["cell"]["train"]["encoder"]: record["timing"].get("job_frames_encoded", 0) for record in records
-        }
+        records, _ = RecordStore(run_dir).read()
+        encoded = {record.cell.encoder: record.timing.get("job_frames_encoded", 0) for record in records}
         return Run(seconds, peak[0], int(sum(encoded.values())))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.rollout import Contender, EpisodeJob, Evaluation, EvaluationRule, Outcome, evaluate
 from pvrbench.benchmark.engine.simulator import SimulatorPool, SimulatorStartError
 from pvrbench.benchmark.records.schema import Episode
+from pvrbench.encoders.base import Features
 from pvrbench.encoders.readouts.base import load_readout
 from pvrbench.envs.spec import TaskSpec
 from pvrbench.policies.base import Observation
@@ -183,3 +185,59 @@ def test_a_simulator_that_dies_before_it_has_an_environment_is_no_failed_episode
     dying: Any = replace(counting, entry_point="counting_task:DyingTask")
     with pool_of(dying, 2, 2) as pool, pytest.raises(SimulatorStartError, match="ended with code 11 before it had"):
         outcomes(pool, [1, 2, 3])
+
+
+class _Watching(_Still):
+    """Stands still, and keeps what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.seen: list[Observation] = []
+
+    def act(self, observation: Observation, states: Sequence[Any]) -> Tensor:
+        self.seen.append(observation)
+        return super().act(observation, states)
+
+
+class _Faulty:
+    """Hands the state on, but for one seed NaN. Its row says whether it computes anything."""
+
+    digest = ""
+
+    def __init__(self, num_params: int) -> None:
+        self.spec = replace(encoders()["oracle"], num_params=num_params)
+
+    def encode(self, inputs: Tensor) -> Features:
+        return Features(pooled=torch.where(inputs[:, :1] == 13, torch.nan, inputs))
+
+    def to(self, device: str) -> Any:  # noqa: ARG002
+        return self
+
+
+@pytest.mark.parametrize("num_params", [0, 1])
+def test_each_policy_sees_its_own_episodes_alone_and_a_faulty_one_costs_the_others_nothing(
+    counting: TaskSpec, num_params: int
+) -> None:
+    policies = [_Watching(), _Watching(), _Watching()]
+    seeds = [[1, 2, 3, 13], [4, 5, 6], [13, 7, 8, 9]]
+    jobs = [EpisodeJob(policy, 0, seed) for row in zip_longest(*seeds) for policy, seed in enumerate(row) if seed]
+    found: dict[tuple[int, int], Episode] = {}
+    readout = load_readout(readouts()["pooled"])
+    with pool_of(counting, 2, 3) as pool:
+        evaluate(
+            pool,
+            TileEncoder(_Faulty(num_params), "cpu", 2, keep_raw=False),
+            Evaluation([Contender(readout, policy, 0) for policy in policies], jobs, RULE),
+            lambda outcome: found.update({(outcome.contender, outcome.episode.seed): outcome.episode}),
+        )
+    for index, policy in enumerate(policies):
+        own = [seed for seed in seeds[index] if seed != 13]
+        assert_solved({seed: found[index, seed] for seed in own}, own)
+        shown = torch.cat([observation.features for observation in policy.seen])
+        # This task's state and proprioception are the seed and the step.
+        assert torch.equal(shown, torch.cat([observation.proprio for observation in policy.seen]))
+        assert sorted((int(seed), int(step)) for seed, step in shown) == [
+            (seed, step) for seed in own for step in range(5 + seed % 3)
+        ]
+    assert "NaN" in str(found[0, 13].failure)
+    assert "NaN" in str(found[2, 13].failure)
