@@ -233,7 +233,7 @@ def schedules() -> Catalog[ComponentSpec]:
 
 @cache
 def executors() -> Catalog[ComponentSpec]:
-    """Where jobs run; the class takes nothing."""
+    """Where jobs run; the class takes a `RunSite`."""
     return Catalog("executor", EXECUTORS)
 
 

@@ -138,7 +138,7 @@ class _Expansion:
         names = (*config.encoders, *config.baselines)
         named = {spec.name: spec for spec in (encoder_spec(name, self.trained.image_px) for name in names)}
         self.encoders = [_with_preprocessing(spec, config) for spec in named.values()]
-        self.adaptations = [adaptations()[name] for name in dict.fromkeys(config.adaptations)]
+        self.adaptations = [_adaptation(name) for name in dict.fromkeys(config.adaptations)]
         self.looks = list(dict.fromkeys(_look(name) for name in config.looks))
         self.heads = {name: _head(config, name) for name in dict.fromkeys(config.heads)}
         asked = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
@@ -267,6 +267,21 @@ def _with_end(task: TaskSpec, config: BenchmarkConfig) -> TaskSpec:
     return replace(task, demo_end=end, horizon=horizon)
 
 
+def _adaptation(name: str) -> AdaptationSpec:
+    """An adaptation that can be run.
+
+    Raises:
+        ConfigError: it trains the encoder, so that features cannot be computed once for all policies.
+    """
+    spec = adaptations()[name]
+    if not spec.keeps_features:
+        raise ConfigError(
+            f"Adaptation {name!r} trains the encoder, and this version runs only those that leave it as it is. "
+            "Use adaptations=[frozen]."
+        )
+    return spec
+
+
 def _look(text: str) -> str:
     """A look's name in its shortest form, once its axis and level are known to be there.
 
@@ -336,6 +351,7 @@ def _settings(config: BenchmarkConfig, trained: BenchmarkConfig, task: TaskSpec,
         image_px=config.image_px,
         preprocessing=trained.preprocessing,
         num_episodes=config.num_episodes,
+        episode_schedule=config.episode_schedule,
         horizon=_horizon(task, config),
         success_rule=config.success_rule,
         demo_pool=trained.demo_pool,

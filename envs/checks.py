@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from scipy import stats as untyped_stats
 
+from pvrbench.common.verdict import Verdict, attempt
 from pvrbench.envs.base import Array, Observation, Task, TaskEnv
 from pvrbench.envs.demos.collection import collect_demos, record_demo, verify_demos
 from pvrbench.envs.initial_states import FIRST_SEEDS
@@ -28,24 +29,6 @@ stats: Any = untyped_stats
 _ArrayName = Literal["image", "proprio", "state"]
 _ARRAYS: tuple[_ArrayName, ...] = ("image", "proprio", "state")
 _SPLITS: tuple[Split, ...] = ("demos", "selection", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One promise and whether it was kept.
-
-    Attributes:
-        name: the promise, in words.
-        problem: what was found instead; empty where it was kept.
-    """
-
-    name: str
-    problem: str
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether nothing was found."""
-        return not self.problem
 
 
 def check_task(task: Task, num_episodes: int = 3) -> list[Verdict]:
@@ -76,16 +59,9 @@ def check_task(task: Task, num_episodes: int = 3) -> list[Verdict]:
     )
     env = task.make_env(view)
     try:
-        return [Verdict(name, _run(check, env)) for name, check in promises]
+        return [Verdict(name, attempt(partial(check, env))) for name, check in promises]
     finally:
         env.close()
-
-
-def _run(check: Callable[[TaskEnv], str], env: TaskEnv) -> str:
-    try:
-        return check(env)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign task raises is what was found
-        return f"{type(error).__name__}: {error}"
 
 
 def _widths(task: Task, env: TaskEnv) -> str:

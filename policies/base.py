@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 from torch import Tensor, nn
 
+from pvrbench.common.reference import resolve
 from pvrbench.policies.spec import HeadOptions, HeadSpec, Regularisation, TrainSettings
 
 Array = NDArray[Any]
@@ -302,7 +302,7 @@ def build_head(spec: HeadSpec) -> Head:
         ImportError: the module of its entry point cannot be imported.
         AttributeError: the module has no such class.
     """
-    return cast("Head", pkgutil.resolve_name(spec.entry_point)(spec))
+    return cast("Head", resolve(spec.entry_point)(spec))
 
 
 def options_of(spec: HeadSpec, kind: type[Options]) -> Options:

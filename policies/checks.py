@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pvrbench.common.verdict import Verdict, attempt
 from pvrbench.policies.base import Observation, Policy, State, TrainJob, act_together, train_heads
 from pvrbench.policies.spec import HeadSpec, Regularisation, TrainSettings
 from pvrbench.policies.storage import load_policy, save_policy
@@ -40,24 +42,6 @@ SETTINGS = TrainSettings(
 OVERFIT_RATIO = 0.6
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One promise and whether it was kept.
-
-    Attributes:
-        name: the promise, in words.
-        problem: what was found instead; empty where it was kept.
-    """
-
-    name: str
-    problem: str
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether nothing was found."""
-        return not self.problem
-
-
 def check_head(spec: HeadSpec) -> list[Verdict]:
     """Checks a head by training it on made-up demonstrations, on the CPU, within seconds.
 
@@ -80,14 +64,7 @@ def check_head(spec: HeadSpec) -> list[Verdict]:
         ("a training set that is not finite gives a failure and spares the others", _spared),
         ("a training that diverges gives a failure, never actions that are not finite", _failing),
     )
-    return [Verdict(name, _attempt(check, spec)) for name, check in promises]
-
-
-def _attempt(check: Callable[[HeadSpec], str], spec: HeadSpec) -> str:
-    try:
-        return check(spec)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign head raises is the finding
-        return f"{type(error).__name__}: {error}"
+    return [Verdict(name, attempt(partial(check, spec))) for name, check in promises]
 
 
 def _job(seed: int, num_frames: int = NUM_FRAMES) -> TrainJob:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,10 +110,10 @@ def reorder(path: Path) -> None:
     import h5py
 
     with h5py.File(path, "r+") as file:
-        data = file["data"]
-        data.move("demo_0", "demo_x")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-        data.move("demo_1", "demo_0")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-        data.move("demo_x", "demo_1")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        data: Any = file["data"]
+        data.move("demo_0", "demo_x")
+        data.move("demo_1", "demo_0")
+        data.move("demo_x", "demo_1")
         digests = json.loads(str(data.attrs["digests"]))
         data.attrs["digests"] = json.dumps([digests[1], digests[0], *digests[2:]])
 

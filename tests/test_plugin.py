@@ -132,6 +132,32 @@ def test_plugins_of_every_kind_run_together_with_no_edit_of_the_trunk(site: Path
             assert sum(episode.success for episode in record.episodes) >= 3
 
 
+def test_a_schedule_and_an_executor_of_an_installed_package_run(site: Path, tmp_path: Path) -> None:
+    settings = [
+        *("preset=quickstart", "tasks=[example/push]", "encoders=[pixels_7,oracle]", "baselines=[proprio]"),
+        *("readouts=[pooled]", "num_demos=[10]", "seeds=[0,1]", "num_episodes=4", "demo_pool=10", "image_px=32"),
+        *("train.num_updates=300", "engine.videos=false", f"engine.cache_dir={tmp_path / 'cache'}"),
+    ]
+    early = ["episode_schedule=example_first_success", "engine.executor=example_process"]
+    for name, further in (("whole", []), ("early", early)):
+        result = pvrbench(site, "run", *settings, *further, f"run_dir={tmp_path / name}")
+        assert result.returncode == 0, result.stdout + result.stderr
+    whole, cut = ({r.cell: r for r in RecordStore(tmp_path / name).read()[0]} for name in ("whole", "early"))
+    assert set(whole) == set(cut)
+    for cell, record in cut.items():
+        episodes = whole[cell].episodes
+        first = next((episode.index for episode in episodes if episode.success), len(episodes) - 1)
+        # The episodes that were run are those of the whole run, wherever and in whatever company they were run.
+        assert record.episodes == episodes[: first + 1]
+        assert record.stopped == "each cell has solved one, or has had all"
+        assert record.settings.episode_schedule == "example_first_success"
+    assert len({len(record.episodes) for record in cut.values()}) > 1
+    assert (tmp_path / "early" / "report" / "report.md").is_file()
+    compared = pvrbench(site, "rank", str(tmp_path / "whole"), str(tmp_path / "early"))
+    assert compared.returncode == 2
+    assert "episode_schedule is example_first_success and fixed" in compared.stderr
+
+
 DRAW_LOOKS = """
 import json, pkgutil
 from pvrbench.envs.catalog import TASKS

@@ -10,6 +10,7 @@ import numpy as np
 from pvrbench.benchmark.analysis.comparison import ReportError
 from pvrbench.benchmark.analysis.estimates import log_weights
 from pvrbench.benchmark.analysis.layout import Array
+from pvrbench.benchmark.records.keys import FROZEN
 from pvrbench.benchmark.records.schema import CellRecord
 
 # Encoders that bound the scale rather than compete.
@@ -23,11 +24,13 @@ class Contender:
     encoder: str
     readout: str
     head: str
+    adaptation: str = FROZEN
 
     @property
     def label(self) -> str:
         """Name in tables and figures."""
-        return self.encoder if self.encoder in REFERENCES else f"{self.encoder} · {self.readout}"
+        adaptation = "" if self.adaptation == FROZEN else f" · {self.adaptation}"
+        return self.encoder if self.encoder in REFERENCES else f"{self.encoder} · {self.readout}{adaptation}"
 
     @property
     def is_reference(self) -> bool:
@@ -57,7 +60,7 @@ class Cube:
         states: dict[str, set[tuple[int, int]]] = {}
         for record in sorted(records, key=lambda record: record.cell.slug):
             cell = record.cell
-            who = Contender(cell.encoder, cell.readout, cell.head)
+            who = Contender(cell.encoder, cell.readout, cell.head, cell.adaptation)
             place = f"{cell.task} ({cell.camera})"
             cells = self.cells.setdefault((who, place, cell.num_demos), {})
             if cell.seed in cells:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pvrbench.benchmark.engine.trainers import Trainers
 from pvrbench.benchmark.engine.video import VideoWriter
 from pvrbench.benchmark.records.keys import TrainKey
 from pvrbench.benchmark.records.store import RecordStore
+from pvrbench.common.reference import resolve
 from pvrbench.envs.base import Task
 from pvrbench.envs.spec import TaskSpec
 
@@ -126,4 +126,4 @@ def open_context(
 
 def load_task(spec: TaskSpec) -> Task:
     """Imports the task's simulator and makes the task."""
-    return cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
+    return cast("Callable[[TaskSpec], Task]", resolve(spec.entry_point))(spec)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -10,6 +9,10 @@ from typing import cast
 from pvrbench.benchmark.config import EngineConfig
 from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.hardware import available_mib
+from pvrbench.benchmark.records.keys import digest_of
+from pvrbench.common.reference import resolve
+from pvrbench.encoders.adaptation.base import load_adaptation
+from pvrbench.encoders.adaptation.spec import AdaptationSpec
 from pvrbench.encoders.base import Encoder
 from pvrbench.encoders.cost import flops_per_frame, measure, num_params
 from pvrbench.encoders.identity import EncoderIdentity, identify
@@ -85,18 +88,20 @@ class EncoderPool:
             self._identities[key] = identify(self.load(spec), image_px)
         return self._identities[key]
 
-    def tiles(self, spec: EncoderSpec, image_px: int, *, keep_raw: bool) -> TileEncoder:
+    def tiles(self, spec: EncoderSpec, adaptation: AdaptationSpec, image_px: int, *, keep_raw: bool) -> TileEncoder:
         """The encoder as it is called in a run.
 
         Args:
             spec: the row.
+            adaptation: what happens to the encoder before it is read.
             image_px: side of the run's pictures.
             keep_raw: whether readouts in use need the raw grid.
         """
-        engine = self._engine
-        content = self.identity(spec, image_px).digest
+        engine, adapted = self._engine, load_adaptation(adaptation)
+        content = digest_of([self.identity(spec, image_px).digest, adapted.digest])
+        encoder = adapted.prepare(self.load(spec))
         return TileEncoder(
-            self.load(spec), engine.device, engine.tile, content=content, keep_raw=keep_raw, precision=engine.precision
+            encoder, engine.device, engine.tile, content=content, keep_raw=keep_raw, precision=engine.precision
         )
 
     def facts(self, tiles: TileEncoder, image_px: int) -> EncoderFacts:
@@ -130,4 +135,4 @@ class EncoderPool:
 
 def load_encoder(spec: EncoderSpec) -> Encoder:
     """Loads an encoder with its weights."""
-    return cast("Callable[[EncoderSpec], Encoder]", pkgutil.resolve_name(spec.entry_point))(spec)
+    return cast("Callable[[EncoderSpec], Encoder]", resolve(spec.entry_point))(spec)

@@ -18,7 +18,7 @@ from pvrbench.benchmark.engine.encoder_pool import EncoderFacts
 from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor, provenance
-from pvrbench.benchmark.engine.rollout import Contender, EpisodeJob, Evaluation, EvaluationRule, Outcome, evaluate
+from pvrbench.benchmark.engine.rollout import EpisodeJob, EvaluatedPolicy, Evaluation, EvaluationRule, Outcome, evaluate
 from pvrbench.benchmark.engine.schedules.base import Round, Schedule
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import Cell
@@ -51,34 +51,37 @@ def evaluate_cells(job: Job, context: RunContext, states: InitialStates, recorde
         if failure is not None:
             recorder.record(cell, (), f"training failed: {failure}")
     outcomes: dict[Cell, list[Episode]] = {cell: [] for cell in job.cells if policies[cell].failure is None}
+    by_update: dict[Cell, dict[int, list[Episode]]] = {}
     schedule = make_schedule(job.config.episode_schedule, len(states.seeds))
     while isinstance(found := schedule.next(outcomes), Round):
-        _run_round(job, context, states, recorder, found, outcomes)
+        _run_round(job, context, states, recorder, found, outcomes, by_update)
     for cell, episodes in outcomes.items():
         if cell not in recorder.written:
-            recorder.record(cell, sorted(episodes, key=_index), None, stopped=found.reason)
+            scores = _scores(by_update.get(cell, {})) if policies[cell].checkpoints else ()
+            recorder.record(cell, sorted(episodes, key=_index), None, scores, found.reason)
 
 
-def _run_round(
+def _run_round(  # noqa: PLR0913, PLR0917 - what is evaluated, where, and what takes the outcomes
     job: Job,
     context: RunContext,
     states: InitialStates,
     recorder: Recorder,
     wanted: Round,
     outcomes: Mapping[Cell, list[Episode]],
+    by_update: dict[Cell, dict[int, list[Episode]]],
 ) -> None:
+    """Runs a round; adds each episode to those of its cell, and to those of its policy or checkpoint."""
     policies = recorder.policies
     # Each policy after its last update, then its checkpoints: those serve the legacy maximum alone.
     entries = [(cell, update, policy) for cell in wanted.episodes for update, policy in _stages(policies[cell])]
     readouts = {name: load_readout(spec) for name, spec in job.readouts.items()}
-    contenders = [Contender(readouts[cell.readout], policy, cell.seed) for cell, _, policy in entries]
+    contenders = [EvaluatedPolicy(readouts[cell.readout], policy, cell.seed) for cell, _, policy in entries]
     rule = EvaluationRule(job.horizon, job.config.success_rule == "last_step", job.config.history, job.config.fusion)
     jobs = [
         EpisodeJob(contender, index, states.seeds[index])
         for contender, (cell, _, _) in enumerate(entries)
         for index in wanted.episodes[cell]
     ]
-    checkpoints: dict[Cell, dict[int, list[Episode]]] = {}
     left = {cell: len(indices) * len(_stages(policies[cell])) for cell, indices in wanted.episodes.items()}
 
     def take(outcome: Outcome) -> None:
@@ -86,13 +89,13 @@ def _run_round(
         cell, update, policy = entries[outcome.contender]
         if update == _last_update(policies[cell]):
             outcomes[cell].append(outcome.episode)
-        checkpoints.setdefault(cell, {}).setdefault(update, []).append(outcome.episode)
+        by_update.setdefault(cell, {}).setdefault(update, []).append(outcome.episode)
         if outcome.frames and context.videos is not None:
             context.videos.write(cell, outcome.episode, outcome.frames, job.task.control_hz / policy.chunk)
         left[cell] -= 1
-        if left[cell] == 0 and wanted.is_last:
-            scores = _scores(checkpoints[cell]) if policies[cell].checkpoints else ()
-            recorder.record(cell, sorted(outcomes[cell], key=_index), None, scores)
+        if left[cell] == 0 and cell in wanted.last:
+            scores = _scores(by_update[cell]) if policies[cell].checkpoints else ()
+            recorder.record(cell, sorted(outcomes[cell], key=_index), None, scores, wanted.last[cell])
 
     largest = max(job.config.num_demos), job.config.seeds[0]
     filmed = frozenset(

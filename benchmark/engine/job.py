@@ -85,7 +85,7 @@ def _run(job: Job, context: RunContext, parts: list[JobResult]) -> None:
     demos = demonstrations_of(job, context, task)
     digests = digests_of(job, context, states, demos)
     keep_raw = any(job.readouts[cell.readout].raw_grid for cell in job.cells)
-    encoder = context.encoders.tiles(job.encoder, job.config.image_px, keep_raw=keep_raw)
+    encoder = context.encoders.tiles(job.encoder, job.adaptation, job.config.image_px, keep_raw=keep_raw)
     facts = context.encoders.facts(encoder, job.config.image_px)
     names = {
         cell: context.trained.get(cell.train) or policy_digest(job, cell, digests[cell], encoder) for cell in job.cells

@@ -24,7 +24,7 @@ from pvrbench.policies.base import Observation, Policy, act_together
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class EvaluatedPolicy:
     """A policy that is evaluated; the encoder is shared.
 
     Attributes:
@@ -112,7 +112,7 @@ class Evaluation:
         filmed: jobs whose frames are kept.
     """
 
-    contenders: Sequence[Contender]
+    contenders: Sequence[EvaluatedPolicy]
     jobs: Sequence[EpisodeJob]
     rule: EvaluationRule
     filmed: frozenset[EpisodeJob] = frozenset()
@@ -253,7 +253,7 @@ def _outcome(run: _Run, rule: EvaluationRule, failure: str | None) -> Outcome:
 
 
 def _actions(
-    contenders: Sequence[Contender], rows: Sequence[_Row], tiles: Sequence[FrameFeatures], rule: EvaluationRule
+    contenders: Sequence[EvaluatedPolicy], rows: Sequence[_Row], tiles: Sequence[FrameFeatures], rule: EvaluationRule
 ) -> Iterator[tuple[_Row, Array]]:
     """Chunks of actions `K A` for rows of some tiles; rows of one readout go through their policies together."""
     by_readout: dict[str, list[_Row]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -10,13 +10,13 @@ import torch
 
 from pvrbench.benchmark.catalog import executors
 from pvrbench.benchmark.config import BenchmarkConfig
-from pvrbench.benchmark.engine.context import Listener, open_context
-from pvrbench.benchmark.engine.executors.base import Executor
+from pvrbench.benchmark.engine.context import Listener, RunContext, open_context
+from pvrbench.benchmark.engine.executors.base import Executor, RunSite
 from pvrbench.benchmark.engine.hardware import available_mib, cache_root, check_device, num_cores, sized
 from pvrbench.benchmark.engine.identity import check_inputs, check_policies
 from pvrbench.benchmark.engine.job import JobResult, run_job, summed
 from pvrbench.benchmark.engine.provenance import own_commit
-from pvrbench.benchmark.plan import Plan
+from pvrbench.benchmark.plan import Job, Plan
 from pvrbench.benchmark.records.keys import Cell, TrainKey
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordError, RecordStore, write_atomically
@@ -96,25 +96,41 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
         f"{engine.tile} frames an encoder call, {engine.precision} on {engine.device} (engine.* sets them)."
     )
     recorded = recorded_cells(plan, RecordStore(run_dir))
-    executor = cast("Callable[[], Executor]", resolve(executors()[engine.executor].entry_point))()
-    trained = {} if policy_dir is None else trained_records(policy_dir)
-    names = {key: record.digests.policy for key, record in trained.items()}
-    cache_dir = cache_root(engine.cache_dir)
-    with open_context(config, run_dir, cache_dir, listener, policy_dir or run_dir, names) as context:
-        jobs = [
-            job.only(pending).fitted(config)
-            for job in plan.jobs
-            if (pending := [cell for cell in job.cells if cell not in recorded])
+    site = RunSite(plan.config, run_dir, policy_dir)
+    executor = cast("Callable[[RunSite], Executor]", resolve(executors()[engine.executor].entry_point))(site)
+    with _context(site, config, listener) as context:
+        left = [
+            job.only(pending) for job in plan.jobs if (pending := [cell for cell in job.cells if cell not in recorded])
         ]
-        context.encoders.check_weights({job.encoder.name: job.encoder for job in jobs}.values())
+        context.encoders.check_weights({job.encoder.name: job.encoder for job in left}.values())
         fitted = [job.fitted(config) for job in plan.jobs]
         check_inputs(fitted, recorded, context)
-        check_policies(fitted, trained, context)
+        check_policies(fitted, {} if policy_dir is None else trained_records(policy_dir), context)
         _prepare(run_dir, config)
         own_commit()  # of what runs, whatever is checked out meanwhile
         listener.finished(len(recorded))
-        done = summed(executor.run(jobs, lambda job: run_job(job, context)))
+        done = summed(executor.run(left, lambda job: run_job(job.fitted(config), context)))
         return done + JobResult(num_skipped=len(recorded))
+
+
+def run_jobs(site: RunSite, jobs: Sequence[Job], listener: Listener) -> JobResult:
+    """Does jobs of a run in a process or on a machine of their own: what a worker of an executor calls.
+
+    Args:
+        site: the run, whose folder this machine must see.
+        jobs: the jobs.
+        listener: hears of progress.
+    """
+    config = fit_to_machine(site.config)
+    with _context(site, config, listener) as context:
+        return summed(run_job(job.fitted(config), context) for job in jobs)
+
+
+def _context(site: RunSite, config: BenchmarkConfig, listener: Listener) -> RunContext:
+    trained = {} if site.policy_dir is None else trained_records(site.policy_dir)
+    names = {key: record.digests.policy for key, record in trained.items()}
+    cache_dir = cache_root(config.engine.cache_dir)
+    return open_context(config, site.run_dir, cache_dir, listener, site.policy_dir or site.run_dir, names)
 
 
 def trained_records(run_dir: Path) -> dict[TrainKey, CellRecord]:

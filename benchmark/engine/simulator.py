@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pkgutil
 import time
 import traceback
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from pvrbench.common.reference import resolve
 from pvrbench.envs.base import Array, Observation, SimulationError, Task, TaskEnv
 from pvrbench.envs.spec import TaskSpec, View
 
@@ -253,7 +253,7 @@ def _serve(connection: Connection, spec: TaskSpec, view: View | None, memory: An
     """Body of a simulator process: answers resets and steps until told to end."""
     try:
         frames = _as_frames(memory, num_slots, view.image_px if view else 0)
-        task = cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
+        task = cast("Callable[[TaskSpec], Task]", resolve(spec.entry_point))(spec)
         envs: dict[int, TaskEnv] = {}
         while (message := _next(connection)) is not None:
             slot, command = message

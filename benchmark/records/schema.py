@@ -17,7 +17,7 @@ SCHEMA_VERSION = 3
 Precision = Literal["float32", "bfloat16"]
 
 # Settings that only an evaluation has. All others but the preset's name and its deviations make the policy.
-OF_EVALUATION = ("num_episodes", "horizon", "success_rule")
+OF_EVALUATION = ("num_episodes", "episode_schedule", "horizon", "success_rule")
 OF_READERS = ("preset", "deviations", "variant_of")
 
 
@@ -63,6 +63,8 @@ class Settings(Frozen):
     """`full_frame`, or `official` where encoders crop the image as their authors do."""
     num_episodes: Count
     """Initial states that were planned to be evaluated."""
+    episode_schedule: str = Field(default="fixed", exclude_if=lambda value: value == "fixed")
+    """Which of them are run; left out where it is `fixed`, all of them."""
     horizon: Count
     """Control steps after which an episode has failed."""
     success_rule: Literal["any_step", "last_step"]

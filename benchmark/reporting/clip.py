@@ -13,7 +13,7 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from pvrbench.benchmark.analysis.statistics import Contender
-from pvrbench.benchmark.records.keys import NOMINAL, Count
+from pvrbench.benchmark.records.keys import FROZEN, NOMINAL, Count
 from pvrbench.benchmark.reporting.markup import render
 
 # The page includes videos up to this size in all; it links to the others.
@@ -28,6 +28,7 @@ class _Entry(BaseModel):
     task: str
     camera: str
     look: str = NOMINAL
+    adaptation: str = FROZEN
     encoder: str
     readout: str
     head: str
@@ -48,7 +49,7 @@ class Clip:
     @property
     def contender(self) -> Contender:
         """Who acts."""
-        return Contender(self.entry.encoder, self.entry.readout, self.entry.head)
+        return Contender(self.entry.encoder, self.entry.readout, self.entry.head, self.entry.adaptation)
 
     @property
     def place(self) -> str:

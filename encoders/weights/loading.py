@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pvrbench.common.reference import resolve
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
 from pvrbench.encoders.weights.assurance import check_marks, description, doubt, is_published
 from pvrbench.encoders.weights.caches import elsewhere, is_on_hub
@@ -248,7 +248,7 @@ def _store(spec: EncoderSpec, official: Official, *, is_import: bool = False) ->
     source = source_of(spec)
     official_sha256 = check_digest(official.path, spec, source)
     trial = replace(source, uri=f"file:{official.path.absolute()}", mirrors=(), sha256=None)
-    encoder: Any = pkgutil.resolve_name(spec.entry_point)(replace(spec, weights=trial))
+    encoder: Any = resolve(spec.entry_point)(replace(spec, weights=trial))
     network: dict[str, Tensor] = encoder.network.state_dict()
     found = tensors_of(official.path, source, network)
     check_marks(spec, found.names, official_sha256, official.path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from pvrbench.common.reference import resolve
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
 from pvrbench.encoders.weights.file_format import read
 from pvrbench.encoders.weights.location import WeightsError
@@ -62,7 +62,7 @@ def tensors_of(
     content = read(path)
     if source.converter is None:
         return replace(network_in(content, path, expected, key), names=tuple(flat_tensors(content)))
-    convert = cast("Callable[[Mapping[str, Any]], Mapping[str, Tensor]]", pkgutil.resolve_name(source.converter))
+    convert = cast("Callable[[Mapping[str, Any]], Mapping[str, Tensor]]", resolve(source.converter))
     try:
         return TensorSet("", convert(content), names=tuple(flat_tensors(content)))
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from pvrbench.common.reference import resolve
 from pvrbench.envs.looks import level_options, look_spec
 from pvrbench.envs.spec import Look
 
@@ -112,6 +112,6 @@ def apply_look(model: Any, look: Look) -> None:
         return
     apply = cast(
         "Callable[[Any, np.random.Generator, Mapping[str, float]], None]",
-        pkgutil.resolve_name(look_spec(look).entry_point),
+        resolve(look_spec(look).entry_point),
     )
     apply(model, np.random.default_rng([look.seed, look.level]), level_options(look))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pkgutil
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from pvrbench.common.reference import resolve
 from pvrbench.envs.base import SimulationError, Task, TaskEnv
 from pvrbench.envs.catalog import TASKS
 from pvrbench.envs.files import write_whole
@@ -207,7 +207,7 @@ def _record_task(job: tuple[FrameRecipe, Path, Mapping[int, Clip]]) -> int:
     """Records clips of one task, and returns their number."""
     recipe, folder, clips = job
     spec = TASKS[next(iter(clips.values())).task]
-    task = cast("Callable[[Any], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
+    task = cast("Callable[[Any], Task]", resolve(spec.entry_point))(spec)
     env = task.make_env(None)
     model, _ = cast("Any", env).scene
     cameras = CAMERAS[spec.name.partition("/")[0]]

@@ -7,7 +7,6 @@ import hashlib
 import io
 import mmap
 import os
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from jaxtyping import UInt8
 
+from pvrbench.common.reference import resolve
 from pvrbench.envs.base import Task, TaskEnv
 from pvrbench.envs.demos.demo_file import Demo, DemoError, DemoFile
 from pvrbench.envs.files import PERMISSIONS, write_whole
@@ -137,7 +137,7 @@ def _prepare(served: tuple[TaskSpec, DemoFile, View]) -> None:
 def _environment() -> TaskEnv:
     """The environment of a rendering process, made by its first job, so that a fault is told as that job's."""
     spec, _, view = cast("tuple[TaskSpec, DemoFile, View]", _served)
-    task = cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
+    task = cast("Callable[[TaskSpec], Task]", resolve(spec.entry_point))(spec)
     env = task.make_env(view)
     atexit.register(env.close)
     return env

@@ -38,4 +38,4 @@ def attempt(check: Callable[[], str]) -> str:
     try:
         return check()
     except Exception as error:  # noqa: BLE001 - whatever foreign code raises is what was found
-        return f"It raised {describe_error(error)}."
+        return f"It raised {describe_error(error).rstrip('.')}."

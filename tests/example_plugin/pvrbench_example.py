@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pvrbench.benchmark.catalog import ComponentSpec
 from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.envs.spec import LookSpec, TaskSpec
@@ -40,6 +41,16 @@ class NearestOptions(HeadOptions):
 NEAREST = HeadSpec(
     name="example_nearest", entry_point="pvrbench_example_head:NearestHead",
     description="acts as the demonstrations did at the nearest frames", options=NearestOptions(),
+)  # fmt: skip
+
+
+FIRST_SUCCESS = ComponentSpec(
+    name="example_first_success", entry_point="pvrbench_example_engine:FirstSuccess",
+    description="one episode after another until one is solved",
+)  # fmt: skip
+ONE_PROCESS = ComponentSpec(
+    name="example_process", entry_point="pvrbench_example_engine:OneProcessEach",
+    description="each job in a process of its own",
 )  # fmt: skip
 
 

@@ -11,7 +11,9 @@ from pvrbench.envs.pictures.rendering import ViewRenderer
 
 configure_gl()
 
-import mujoco  # noqa: E402
+import mujoco as untyped_mujoco  # noqa: E402
+
+mujoco: Any = untyped_mujoco
 
 SCENE = """<mujoco><option timestep="0.05"/><worldbody><light pos="0 0 3"/>
 <camera name="top" pos="0 0 2"/><geom type="plane" size="1 1 .1" rgba=".8 .8 .8 1"/>

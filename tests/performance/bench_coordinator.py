@@ -30,8 +30,8 @@ from pvrbench.benchmark.catalog import encoders, heads, readouts
 from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.provenance import processor
 from pvrbench.benchmark.engine.rollout import (
-    Contender,
     EpisodeJob,
+    EvaluatedPolicy,
     Evaluation,
     EvaluationRule,
     Outcome,
@@ -143,7 +143,7 @@ def evaluation_of(feature_dim: int) -> Evaluation:
     readout = load_readout(readouts()["pooled"])
     policies = train_heads(heads()["mlp"], jobs, SETTINGS)
     return Evaluation(
-        contenders=[Contender(readout, policy, seed) for seed, policy in enumerate(policies)],
+        contenders=[EvaluatedPolicy(readout, policy, seed) for seed, policy in enumerate(policies)],
         jobs=[EpisodeJob(policy, index, index) for policy in range(NUM_POLICIES) for index in range(NUM_EPISODES)],
         rule=RULE,
     )

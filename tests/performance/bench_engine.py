@@ -32,8 +32,8 @@ from pvrbench.benchmark.engine.hardware import available_mib, num_cores, sized
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor
 from pvrbench.benchmark.engine.rollout import (
-    Contender,
     EpisodeJob,
+    EvaluatedPolicy,
     Evaluation,
     EvaluationRule,
     Outcome,
@@ -72,7 +72,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def contenders_of(task: Task, encoder: TileEncoder, readout: Readout, view: View, count: int) -> list[Contender]:
+def contenders_of(task: Task, encoder: TileEncoder, readout: Readout, view: View, count: int) -> list[EvaluatedPolicy]:
     """Policies that are barely trained, all on the same two demonstrations."""
     env = task.make_env(view)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,10 +91,10 @@ def contenders_of(task: Task, encoder: TileEncoder, readout: Readout, view: View
         for seed in range(count)
     ]
     policies = train_heads(heads()["mlp"], jobs, SETTINGS)
-    return [Contender(readout, policy, seed) for seed, policy in enumerate(policies)]
+    return [EvaluatedPolicy(readout, policy, seed) for seed, policy in enumerate(policies)]
 
 
-def ours(pool: SimulatorPool, encoder: TileEncoder, contenders: Sequence[Contender], seeds: Sequence[int]) -> int:
+def ours(pool: SimulatorPool, encoder: TileEncoder, contenders: Sequence[EvaluatedPolicy], seeds: Sequence[int]) -> int:
     """All episodes in lock-step; returns the number of control steps."""
     steps: list[int] = []
 
@@ -106,7 +106,9 @@ def ours(pool: SimulatorPool, encoder: TileEncoder, contenders: Sequence[Contend
     return sum(steps)
 
 
-def peers(task: Task, view: View, encoder: TileEncoder, contenders: Sequence[Contender], seeds: Sequence[int]) -> int:
+def peers(
+    task: Task, view: View, encoder: TileEncoder, contenders: Sequence[EvaluatedPolicy], seeds: Sequence[int]
+) -> int:
     """One environment, one frame an encoder call, one policy after another; returns the number of control steps."""
     env = task.make_env(view)
     steps = 0
@@ -243,7 +245,7 @@ def overhead_s(num_policies: int, engine: EngineConfig) -> float:
     policies = train_heads(heads()["mlp"], jobs, replace(SETTINGS, num_updates=1))
     readout = load_readout(readouts()["pooled"])
     evaluation = Evaluation(
-        contenders=[Contender(readout, policy, seed) for seed, policy in enumerate(policies)],
+        contenders=[EvaluatedPolicy(readout, policy, seed) for seed, policy in enumerate(policies)],
         jobs=[EpisodeJob(policy, 0, 0) for policy in range(num_policies)],
         rule=replace(RULE, horizon=1),
     )

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from pvrbench.benchmark.engine.executors.base import RunSite
 from pvrbench.benchmark.plan import Job
 
 R = TypeVar("R")
 
 
 class Local:
-    """The executor of one machine."""
+    """The executor of one machine.
+
+    Args:
+        site: the run.
+    """
+
+    def __init__(self, site: RunSite) -> None:
+        self.site = site
 
     def run(self, jobs: Sequence[Job], run_job: Callable[[Job], R]) -> Iterator[R]:
         """Does every job; see `Executor`."""

@@ -16,19 +16,20 @@ class Round:
 
     Attributes:
         episodes: positions of initial states by cell, in the order in which they are run.
-        is_last: whether a cell is recorded as soon as these are over.
+        last: cells that are recorded as soon as these are over, each with the reason why it gets no more; empty where
+            it then has all that were planned.
     """
 
     episodes: Mapping[Cell, Sequence[int]]
-    is_last: bool
+    last: Mapping[Cell, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Nothing more is to be run.
+    """Nothing more is to be run. Cells that are not recorded yet are recorded with what they have.
 
     Attributes:
-        reason: why, as records keep it; empty where all that was planned was run.
+        reason: why, as their records keep it.
     """
 
     reason: str = ""

@@ -23,4 +23,4 @@ class Fixed:
     def next(self, outcomes: Mapping[Cell, Sequence[Episode]]) -> Round | Stop:
         """All episodes at first, then none."""
         waiting = {cell: range(self.num_episodes) for cell, episodes in outcomes.items() if not episodes}
-        return Round(waiting, is_last=True) if waiting else Stop()
+        return Round(waiting, dict.fromkeys(waiting, "")) if waiting else Stop()

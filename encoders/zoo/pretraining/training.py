@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import pkgutil
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from pvrbench.common.reference import resolve
 from pvrbench.encoders.zoo.pretraining.base import Objective, PretrainingFrames, check_frames, decay_groups, settings_of
 from pvrbench.encoders.zoo.pretraining.checkpoint import RunFolder
 from pvrbench.encoders.zoo.pretraining.sampling import BatchSource, seed_of, split_clips
@@ -69,7 +69,7 @@ def precision_of(device: str) -> str:
 
 def build_objective(spec: ObjectiveSpec, vocabulary: Vocabulary) -> Objective:
     """The untrained objective of a row; its weights are a function of the recipe's seed."""
-    build = cast("Callable[[ObjectiveSpec, Vocabulary], Objective]", pkgutil.resolve_name(spec.entry_point))
+    build = cast("Callable[[ObjectiveSpec, Vocabulary], Objective]", resolve(spec.entry_point))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(spec.recipe.seed, "initial weights"))
         return build(spec, vocabulary)

@@ -15,7 +15,7 @@ from torch import Tensor
 from pvrbench.benchmark.catalog import encoders, heads, readouts, tasks
 from pvrbench.benchmark.engine.encoder_pool import load_encoder
 from pvrbench.benchmark.engine.features import TileEncoder
-from pvrbench.benchmark.engine.rollout import Contender, EpisodeJob, Evaluation, EvaluationRule, Outcome, evaluate
+from pvrbench.benchmark.engine.rollout import EpisodeJob, EvaluatedPolicy, Evaluation, EvaluationRule, Outcome, evaluate
 from pvrbench.benchmark.engine.simulator import SimulatorPool, SimulatorStartError
 from pvrbench.benchmark.records.schema import Episode
 from pvrbench.encoders.base import Features
@@ -118,7 +118,7 @@ def outcomes(
         found[outcome.episode.seed] = outcome.episode
 
     jobs = [EpisodeJob(0, index, seed) for index, seed in enumerate(seeds)]
-    contender = Contender(load_readout(readouts()["pooled"]), _Still(chunk), 0)
+    contender = EvaluatedPolicy(load_readout(readouts()["pooled"]), _Still(chunk), 0)
     evaluate(pool, encoder, Evaluation([contender], jobs, rule), take)
     return found
 
@@ -227,7 +227,7 @@ def test_each_policy_sees_its_own_episodes_alone_and_a_faulty_one_costs_the_othe
         evaluate(
             pool,
             TileEncoder(_Faulty(num_params), "cpu", 2, keep_raw=False),
-            Evaluation([Contender(readout, policy, 0) for policy in policies], jobs, RULE),
+            Evaluation([EvaluatedPolicy(readout, policy, 0) for policy in policies], jobs, RULE),
             lambda outcome: found.update({(outcome.contender, outcome.episode.seed): outcome.episode}),
         )
     for index, policy in enumerate(policies):

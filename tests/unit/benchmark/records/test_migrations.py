@@ -11,6 +11,8 @@ import pytest
 from pvrbench.benchmark.analysis.comparison import load_runs
 from pvrbench.benchmark.analysis.statistics import analyse
 from pvrbench.benchmark.records.documentation import field_table, json_schema
+from pvrbench.benchmark.records.keys import digest_of
+from pvrbench.benchmark.records.migrations import UNSEALED
 from pvrbench.benchmark.records.schema import SCHEMA_VERSION
 from pvrbench.benchmark.records.store import RecordError, RecordStore, read_record
 
@@ -52,9 +54,6 @@ def test_other_versions_are_refused_by_number(tmp_path: Path, version: object) -
 
 
 def test_a_historic_record_that_lacks_something_is_refused_in_one_line(tmp_path: Path) -> None:
-    from pvrbench.benchmark.records.keys import digest_of
-    from pvrbench.benchmark.records.migrations import UNSEALED
-
     value = json.loads(HISTORIC[0].read_text())
     del value["settings"]["split"]
     value["digest"] = digest_of({key: part for key, part in value.items() if key not in UNSEALED})
@@ -69,7 +68,7 @@ def test_the_committed_studies_are_sound(path: Path) -> None:
     records, refusals = RecordStore(path.parent).read()
     assert records
     assert not refusals
-    assert len({record.cell for record in records}) == len(records)
+    assert len({record.cell.key for record in records}) == len(records)
 
 
 def test_a_packed_study_is_ranked_like_any_run() -> None:
