@@ -71,7 +71,7 @@ class EngineConfig(_Frozen):
         hang_s: seconds after which a silent simulator process is taken to hang.
         executor: where jobs run; `local` is this machine.
         keep_policies: keep every trained policy under the run, so that `pvrbench evaluate` can try it elsewhere.
-        videos: write one episode's video for each task, encoder and readout.
+        videos: write the videos of two initial states for each task, encoder and readout.
         cache_dir: demonstrations, frames and features; null takes `PVRBENCH_CACHE` or `~/.cache/pvrbench`.
         cache_gib: size above which the feature cache drops what was used longest ago.
     """

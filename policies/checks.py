@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pvrbench.common.verdict import Verdict, attempt
-from pvrbench.policies.base import Observation, Policy, State, TrainJob, act_together, train_heads
+from pvrbench.policies.base import Observation, Policy, State, TrainJob
 from pvrbench.policies.spec import HeadSpec, Regularisation, TrainSettings
 from pvrbench.policies.storage import load_policy, save_policy
+from pvrbench.policies.together import act_together, train_heads
 
 NUM_FRAMES, EPISODE_LENGTH = 32, 8
 FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 24, 4, 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from pvrbench.common.files import write_atomically
 from pvrbench.policies.base import Policy, Training, build_head
 from pvrbench.policies.spec import HeadSpec
 
@@ -62,8 +62,8 @@ def save_policy(policy: Policy, folder: Path, digest: str, about: Mapping[str, o
         "description": dict(description),
         "about": dict(about or {}),
     }
-    _write(folder / f"{digest}.safetensors", data)
-    _write(folder / f"{digest}.json", json.dumps({**content, "seal": _seal(content)}, indent=1).encode())
+    write_atomically(folder / f"{digest}.safetensors", data)
+    write_atomically(folder / f"{digest}.json", json.dumps({**content, "seal": _seal(content)}, indent=1).encode())
 
 
 def load_policy(folder: Path, digest: str, spec: HeadSpec, trained_readout: nn.Module | None = None) -> Policy:
@@ -114,12 +114,6 @@ def _identity(spec: HeadSpec) -> dict[str, Any]:
 
 def _seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
 
 
 def _read(path: Path) -> bytes:

@@ -47,7 +47,7 @@ def contents(run_dir: Path) -> dict[str, Any]:
         for key in ("timing", "recorded_at"):
             del record[key]
     # A kill may leave half a file, under a name of its own.
-    stored = [path for path in sorted((run_dir / "policies").iterdir()) if path.suffix != ".partial"]
+    stored = [path for path in sorted((run_dir / "policies").iterdir()) if path.suffix != ".tmp"]
     policies = {path.name: sha256(path.read_bytes()).hexdigest() for path in stored}
     return {**records, **policies}
 

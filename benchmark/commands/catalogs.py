@@ -1,4 +1,4 @@
-"""Bodies of `pvrbench list | check-encoder | check-task`: what there is to be named, and whether it keeps its word."""
+"""Bodies of `pvrbench list | check-encoder | check-task | check-head`: what there is to be named, and whether it keeps its word."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def add_catalogs(verb: AddVerb) -> None:
     check.add_argument("encoder", help="catalog name, module:attribute or checkpoint URI")
     check.add_argument("--device", default="cpu", help="where it runs: cpu, cuda, cuda:1; default cpu")
     check = verb("check-task", "Check a task: determinism, expert, demonstrations, splits.", check_task_command)
-    check.add_argument("task", help="catalog name")
+    check.add_argument("task", help="catalog name or module:attribute")
+    check = verb("check-head", "Check a head by training it on made-up demonstrations.", check_head_command)
+    check.add_argument("head", help="catalog name or module:attribute")
 
 
 CATALOGS: Mapping[str, Callable[[], Catalog[Any]]] = {
@@ -121,11 +123,12 @@ def check_encoder_command(options: Namespace) -> int:
         sys.stdout.write(f"images: {preprocessing_of(encoder.spec)}\n")
     status = _show_verdicts([(verdict.name, verdict.problem) for verdict in check_encoder(encoder)])
     if status == 0:
+        place = "this processor" if options.device == "cpu" else options.device
         cost, flops = measure(encoder, TILE), flops_per_frame(encoder) or 0
         if cost is not None:
             sys.stdout.write(
                 f"{num_params(encoder) / 1e6:.2f} million parameters, {flops / 1e9:.2f} GFLOP for a frame; on "
-                f"{options.device} {cost.ms_alone:.1f} ms for a frame alone, {cost.ms_in_tile:.1f} ms in a tile of "
+                f"{place} {cost.ms_alone:.1f} ms for a frame alone, {cost.ms_in_tile:.1f} ms in a tile of "
                 f"{TILE}, {cost.peak_bytes / 2**20:.0f} MiB at most\n"
             )
     return status
@@ -138,6 +141,13 @@ def check_task_command(options: Namespace) -> int:
 
     verdicts = check_task(load_task(tasks()[options.task]))
     return _show_verdicts([(verdict.name, verdict.problem) for verdict in verdicts])
+
+
+def check_head_command(options: Namespace) -> int:
+    """Checks one head."""
+    from pvrbench.policies.checks import check_head
+
+    return _show_verdicts([(verdict.name, verdict.problem) for verdict in check_head(heads()[options.head])])
 
 
 def _show_verdicts(verdicts: Sequence[tuple[str, str]]) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pvrbench.benchmark.engine.encoder_pool import load_encoder
 from pvrbench.benchmark.engine.provenance import PACKAGES, package_versions, processor, source_commit
-from pvrbench.benchmark.records.store import write_atomically
+from pvrbench.common.files import write_atomically
 from pvrbench.encoders.base import Encoder
 from pvrbench.encoders.rows.zoo import zoo_row
 from pvrbench.encoders.zoo.pretraining.base import Array, PretrainingFrames, settings_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pvrbench.benchmark.plan import Job, Plan
 from pvrbench.benchmark.records.keys import Cell
-from pvrbench.benchmark.records.store import write_atomically
+from pvrbench.common.files import write_atomically
 from pvrbench.envs.spec import TaskSpec
 
 # Seconds on one core of a 2026 server without a GPU; a machine's own factor corrects them.

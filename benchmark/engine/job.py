@@ -16,7 +16,7 @@ from pvrbench.benchmark.engine.policy_store import PolicyStoreError
 from pvrbench.benchmark.engine.training import features_of, train
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import Cell
-from pvrbench.benchmark.records.store import write_atomically
+from pvrbench.common.files import write_atomically
 from pvrbench.envs.demos.demo_set import DemoSet
 from pvrbench.policies.base import Policy
 

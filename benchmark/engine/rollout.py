@@ -20,7 +20,8 @@ from pvrbench.benchmark.records.schema import Episode
 from pvrbench.encoders.readouts.base import Readout
 from pvrbench.encoders.readouts.fusion import fuse
 from pvrbench.envs.base import Array
-from pvrbench.policies.base import Observation, Policy, act_together
+from pvrbench.policies.base import Observation, Policy
+from pvrbench.policies.together import act_together
 
 
 @dataclass(frozen=True, slots=True)

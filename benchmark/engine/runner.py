@@ -19,7 +19,8 @@ from pvrbench.benchmark.engine.provenance import own_commit
 from pvrbench.benchmark.plan import Job, Plan
 from pvrbench.benchmark.records.keys import Cell, TrainKey
 from pvrbench.benchmark.records.schema import CellRecord
-from pvrbench.benchmark.records.store import RecordError, RecordStore, write_atomically
+from pvrbench.benchmark.records.store import RecordError, RecordStore
+from pvrbench.common.files import write_atomically
 from pvrbench.common.reference import resolve
 
 

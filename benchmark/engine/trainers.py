@@ -15,8 +15,9 @@ from torch import Tensor
 
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.envs.processes import serve_parent
-from pvrbench.policies.base import Policy, TrainJob, train_heads
+from pvrbench.policies.base import Policy, TrainJob
 from pvrbench.policies.spec import HeadSpec, TrainSettings
+from pvrbench.policies.together import train_heads
 
 
 class Trainers:
@@ -54,7 +55,7 @@ class Trainers:
         num_checkpoints: int = 0,
         on_progress: Callable[[int], None] = lambda _count: None,
     ) -> list[Policy]:
-        """Trains one head for each job; see `pvrbench.policies.base.train_heads`.
+        """Trains one head for each job; see `pvrbench.policies.together.train_heads`.
 
         Args:
             spec: the head.

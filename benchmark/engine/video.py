@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from pvrbench.benchmark.records.keys import Cell
 from pvrbench.benchmark.records.schema import Episode
-from pvrbench.benchmark.records.store import write_atomically
+from pvrbench.common.files import write_atomically
 from pvrbench.envs.base import Array
 
 MIN_SIDE_PX = 224

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from pydantic import ValidationError
 from pvrbench.benchmark.records.keys import Cell, digest_of
 from pvrbench.benchmark.records.migrations import Json, MigrationError, migrated
 from pvrbench.benchmark.records.schema import CellRecord
+from pvrbench.common.files import write_atomically
 
 PACKED_NAME = "records.jsonl.gz"
 
@@ -121,23 +120,6 @@ def write_packed(path: Path, records: Iterable[CellRecord]) -> None:
         for record in sorted(records, key=lambda record: record.cell.slug)
     ]
     write_atomically(path, gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file by rename, flushed to disk, so that a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        # A temporary file is the owner's alone; results are for whoever may read the folder.
-        Path(temporary).chmod(path.parent.stat().st_mode & 0o666 | 0o600)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def read_files(paths: Iterable[Path]) -> tuple[list[CellRecord], list[Refusal]]:

@@ -11,7 +11,7 @@ from pvrbench.benchmark.analysis.comparison import ReportError
 from pvrbench.benchmark.analysis.ranking import name_of, row_of
 from pvrbench.benchmark.analysis.statistics import Analysis, CurvePoint
 from pvrbench.benchmark.records.schema import CellRecord
-from pvrbench.benchmark.records.store import write_atomically
+from pvrbench.common.files import write_atomically
 
 # Name of the mean where others are names of tasks.
 MEAN_OVER_TASKS = "mean over tasks"

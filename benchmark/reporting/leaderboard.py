@@ -10,8 +10,9 @@ from pvrbench.benchmark.analysis.ranking import conclusions, text_rows
 from pvrbench.benchmark.analysis.statistics import analyse
 from pvrbench.benchmark.records.keys import digest_of
 from pvrbench.benchmark.records.schema import CellRecord
-from pvrbench.benchmark.records.store import RecordStore, write_atomically
+from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.benchmark.reporting.protocol import variants
+from pvrbench.common.files import write_atomically
 
 BEGIN = "<!-- leaderboard: written by `pvrbench leaderboard`; do not edit -->"
 END = "<!-- end of leaderboard -->"

@@ -21,11 +21,11 @@ from pvrbench.benchmark.analysis.ranking import (
 )
 from pvrbench.benchmark.analysis.statistics import Analysis, analyse
 from pvrbench.benchmark.records.schema import CellRecord
-from pvrbench.benchmark.records.store import write_atomically
 from pvrbench.benchmark.reporting.cost import cost_rows, costs_of
 from pvrbench.benchmark.reporting.figure import draw_figures
 from pvrbench.benchmark.reporting.page import page
 from pvrbench.benchmark.reporting.protocol import deviations, protocol, provenance, title_of
+from pvrbench.common.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)

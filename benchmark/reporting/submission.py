@@ -14,7 +14,8 @@ from pvrbench.benchmark.config import BenchmarkConfig, read_config
 from pvrbench.benchmark.plan import make_plan
 from pvrbench.benchmark.records.keys import digest_of
 from pvrbench.benchmark.records.schema import CellRecord
-from pvrbench.benchmark.records.store import PACKED_NAME, RecordStore, write_atomically, write_packed
+from pvrbench.benchmark.records.store import PACKED_NAME, RecordStore, write_packed
+from pvrbench.common.files import write_atomically
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 

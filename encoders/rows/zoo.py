@@ -1,6 +1,6 @@
 """Rows of the encoders that were pretrained here: one small network, one set of frames, one budget. Plain data.
 
-The weights of a shipped encoder lie in the folder `zoo` beside this module. Vision transformers are timm's own; the
+The weights of a shipped encoder lie in the folder `encoders/zoo`. Vision transformers are timm's own; the
 empty caption of V-Cond is two register tokens of it.
 """
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from pvrbench.common.files import write_atomically
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.caches import hub_files
 from pvrbench.encoders.weights.download import hub_file
@@ -37,10 +37,7 @@ def read_note(weights: Path) -> dict[str, Any]:
 
 def write_note(weights: Path, note: Mapping[str, Any]) -> None:
     """Writes the note of a local file or folder, whole or not at all."""
-    path = note_path(weights)
-    written = path.with_name(f".{path.name}.{os.getpid()}")
-    written.write_text(json.dumps(note, indent=1) + "\n")
-    written.replace(path)
+    write_atomically(note_path(weights), json.dumps(note, indent=1) + "\n")
 
 
 def make_writable(folder: Path) -> None:

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from pvrbench.envs.files import PERMISSIONS, write_whole
+from pvrbench.common.files import PERMISSIONS, write_whole
 from pvrbench.envs.spec import FIRST_SUCCESS, DemoEnd, TaskSpec
 
 if TYPE_CHECKING:

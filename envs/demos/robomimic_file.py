@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from pvrbench.common.files import write_whole
 from pvrbench.envs.base import Array, SimulationError, Task, TaskEnv
 from pvrbench.envs.demos.collection import MAX_UNEXPLAINED, replay_stepwise
 from pvrbench.envs.demos.demo_file import Demo, DemoError, DemoFile, check_readable, read_array, write_demos
 from pvrbench.envs.demos.demo_set import DemoSet
 from pvrbench.envs.demos.robomimic_metadata import check_metadata, metadata_of
-from pvrbench.envs.files import write_whole
 from pvrbench.envs.pictures.frames import render_demo
 from pvrbench.envs.spec import FIRST_SUCCESS, DemoEnd, View
 

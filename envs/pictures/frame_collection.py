@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from pvrbench.common.files import write_whole
 from pvrbench.common.reference import resolve
 from pvrbench.envs.base import SimulationError, Task, TaskEnv
 from pvrbench.envs.catalog import TASKS
-from pvrbench.envs.files import write_whole
 from pvrbench.envs.pictures.frame_set import (
     CLIPS,
     FRAMES,

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from jaxtyping import UInt8
 
+from pvrbench.common.files import PERMISSIONS, write_whole
 from pvrbench.common.reference import resolve
 from pvrbench.envs.base import Task, TaskEnv
 from pvrbench.envs.demos.demo_file import Demo, DemoError, DemoFile
-from pvrbench.envs.files import PERMISSIONS, write_whole
 from pvrbench.envs.pictures.context import gl_renderer
 from pvrbench.envs.processes import serve_parent
 from pvrbench.envs.spec import LEAN_VERSION, LOOKS_VERSION, TaskSpec, View

@@ -22,10 +22,11 @@ from torch import Tensor
 
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor
-from pvrbench.policies.base import Observation, Policy, TrainJob, act_together, train_heads
+from pvrbench.policies.base import Observation, Policy, TrainJob
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.heads.network import ACTIVATIONS, forward
 from pvrbench.policies.spec import TrainSettings
+from pvrbench.policies.together import act_together, train_heads
 from pvrbench.policies.training.network_policy import NetworkPolicy
 
 NUM_POLICIES, FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 12, 512, 39, 4

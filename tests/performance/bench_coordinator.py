@@ -41,8 +41,9 @@ from pvrbench.benchmark.engine.simulator import Reply, SimulatorPool
 from pvrbench.encoders.base import Features
 from pvrbench.encoders.readouts.base import load_readout
 from pvrbench.envs.base import Array
-from pvrbench.policies.base import TrainJob, train_heads
+from pvrbench.policies.base import TrainJob
 from pvrbench.policies.spec import TrainSettings
+from pvrbench.policies.together import train_heads
 
 NUM_POLICIES, NUM_EPISODES, HORIZON = 12, 25, 20
 PROPRIO_DIM, ACTION_DIM = 39, 4

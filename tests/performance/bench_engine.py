@@ -46,8 +46,9 @@ from pvrbench.envs.base import Task
 from pvrbench.envs.demos.collection import collect_demos
 from pvrbench.envs.pictures.frames import render_demo
 from pvrbench.envs.spec import View
-from pvrbench.policies.base import Observation, TrainJob, train_heads
+from pvrbench.policies.base import Observation, TrainJob
 from pvrbench.policies.spec import TrainSettings
+from pvrbench.policies.together import train_heads
 
 TASK, ENCODER, READOUT = "metaworld/assembly-v3", "random_resnet18_64", "mean"
 HORIZON, NUM_POLICIES, NUM_EPISODES = 60, 12, 4

@@ -30,9 +30,10 @@ from pvrbench.benchmark.engine.provenance import processor
 from pvrbench.benchmark.engine.trainers import Trainers
 from pvrbench.encoders.readouts.base import load_readout
 from pvrbench.encoders.readouts.catalog import READOUTS
-from pvrbench.policies.base import Observation, Policy, TrainJob, act_together, build_head, train_heads
+from pvrbench.policies.base import Observation, Policy, TrainJob, build_head
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.spec import HeadSpec, TrainSettings
+from pvrbench.policies.together import act_together, train_heads
 from pvrbench.policies.training.stacked import StackedHead
 
 NUM_HEADS, FEATURE_DIM, PROPRIO_DIM, ACTION_DIM = 12, 384, 9, 4

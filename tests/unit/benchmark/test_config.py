@@ -168,7 +168,7 @@ def test_a_faulty_variant_is_refused_in_one_line(variants: str, complaint: str) 
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_a_cell_group_can_be_sent_to_another_machine(preset: str) -> None:
+def test_a_job_can_be_sent_to_another_machine(preset: str) -> None:
     plan = make_plan(compose_config([f"preset={preset}"]))
     sent = pickle.loads(pickle.dumps(plan))  # noqa: S301 - our own
     assert sent.jobs == plan.jobs

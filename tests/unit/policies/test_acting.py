@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pvrbench.policies.base import Observation, Policy, TrainJob, act_together, train_heads
+from pvrbench.policies.base import Observation, Policy, TrainJob
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.heads.network import ACTIVATIONS, forward
 from pvrbench.policies.spec import TrainSettings
+from pvrbench.policies.together import act_together, train_heads
 from pvrbench.policies.training.network_policy import NetworkPolicy
 
 SETTINGS = TrainSettings(

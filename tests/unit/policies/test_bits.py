@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pvrbench.policies.base import Observation, TrainJob, act_together, train_heads
+from pvrbench.policies.base import Observation, TrainJob
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.spec import Regularisation, TrainSettings
+from pvrbench.policies.together import act_together, train_heads
 from pvrbench.policies.training.network_policy import NetworkPolicy
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "head_bits.json").read_text())

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pvrbench.policies.base import Observation, TrainJob, train_heads
+from pvrbench.policies.base import Observation, TrainJob
 from pvrbench.policies.checks import check_head
 from pvrbench.policies.spec import HeadOptionError, HeadSpec, TrainSettings
+from pvrbench.policies.together import train_heads
 
 SETTINGS = TrainSettings(
     num_updates=1,

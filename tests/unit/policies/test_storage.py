@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pvrbench.policies.base import Observation, Policy, TrainJob, UntrainedPolicy, train_heads
+from pvrbench.policies.base import Observation, Policy, TrainJob, UntrainedPolicy
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.spec import TrainSettings
 from pvrbench.policies.storage import PolicyFileError, load_policy, save_policy
+from pvrbench.policies.together import train_heads
 
 SETTINGS = TrainSettings(
     num_updates=10,

@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
-from pvrbench.policies.base import Observation, TrainJob, train_heads
+from pvrbench.policies.base import Observation, TrainJob
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.heads.chunked import ChunkedHead
 from pvrbench.policies.spec import TrainSettings
+from pvrbench.policies.together import train_heads
 from pvrbench.policies.training.modules import action_chunks
 
 SETTINGS = TrainSettings(

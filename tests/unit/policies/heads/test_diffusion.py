@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from pvrbench.policies.base import Observation, TrainJob, train_heads
+from pvrbench.policies.base import Observation, TrainJob
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.spec import HeadOptionError, TrainSettings
+from pvrbench.policies.together import train_heads
 from pvrbench.policies.training.modules import ModulePolicy
 
 SETTINGS = TrainSettings(

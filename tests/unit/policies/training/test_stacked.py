@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from pvrbench.encoders.readouts.modules import Projection
-from pvrbench.policies.base import Observation, Policy, TrainJob, act_together, train_heads
+from pvrbench.policies.base import Observation, Policy, TrainJob
 from pvrbench.policies.catalog import HEADS
 from pvrbench.policies.spec import Regularisation, TrainSettings
 from pvrbench.policies.storage import load_policy, save_policy
+from pvrbench.policies.together import act_together, train_heads
 from pvrbench.policies.training.log import checkpoint_updates
 from pvrbench.policies.training.network_policy import NetworkPolicy
 

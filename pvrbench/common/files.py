@@ -29,3 +29,23 @@ def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees the old one or the whole new one, and so that it survives a power cut.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        content: text, written as UTF-8, or bytes.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    write_whole(path, fill)
