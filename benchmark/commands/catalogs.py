@@ -1,4 +1,4 @@
-"""Bodies of `pvrbench list | check-encoder | check-task | check-head`: what there is to be named, and whether it keeps its word."""
+"""Bodies of `pvrbench list | check-encoder | check-task | check-head`: names, and whether what they name is sound."""
 
 from __future__ import annotations
 
