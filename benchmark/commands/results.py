@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pvrbench.benchmark.analysis.power import Design, detectable_difference, episodes_needed, seeds_needed
 from pvrbench.benchmark.commands.verb import AddVerb, print_json
 from pvrbench.benchmark.records.store import RecordStore
 
@@ -19,6 +18,7 @@ from pvrbench.benchmark.records.store import RecordStore
 DEFAULT_PX = 224
 
 if TYPE_CHECKING:
+    from pvrbench.benchmark.analysis.power import Design
     from pvrbench.benchmark.reporting.submission import Conformance
 
 
@@ -147,7 +147,10 @@ def rank_command(options: Namespace) -> int:
 
 
 def power_command(options: Namespace) -> int:
-    """Says what a design can see."""
+    """Says what a design can detect."""
+    # scipy takes a second to import, which no other verb should wait for.
+    from pvrbench.benchmark.analysis.power import Design, detectable_difference, episodes_needed, seeds_needed
+
     design = Design(
         tasks=options.tasks,
         seeds=options.seeds,
@@ -176,7 +179,7 @@ def power_text(design: Design, difference: float, gap: float | None, needs: dict
     if design.comparisons > 1:
         false += f" among the {design.comparisons} pairs of {design.contenders} contenders"
     size = f"{seeds} x {episodes} on {_count(design.tasks, 'task')}"
-    seen = f"{size} can only see a {100 * difference:.0f}-point gap"
+    seen = f"{size} can only detect a {100 * difference:.0f}-point gap"
     lines = [f"{seen} (power {100 * design.power:.0f} %, {false})."]
     if gap is not None:
         wanted = f"A {100 * gap:g}-point gap needs"
@@ -185,13 +188,15 @@ def power_text(design: Design, difference: float, gap: float | None, needs: dict
             enough = _count(number, kind.removesuffix("s")) if number else f"more {kind} than anybody runs"
             lines.append(f"{wanted} {enough} at {rest} each.")
     if design.seed_sd == 0:
+        from pvrbench.benchmark.analysis.power import detectable_difference
+
         noisy = detectable_difference(replace(design, seed_sd=0.1, seeds=max(2, design.seeds)))
         lines.append(
-            "This supposes that trainings do not vary. If their true rates vary by 10 points, "
-            f"{_count(max(2, design.seeds), 'seed')} see {100 * noisy:.0f} points (--seed-sd 0.1)."
+            "This assumes that training runs do not vary. If their true rates vary by 10 points, "
+            f"{_count(max(2, design.seeds), 'seed')} detect {100 * noisy:.0f} points (--seed-sd 0.1)."
         )
     elif design.seeds == 1:
-        lines.append("One seed cannot show that trainings vary: what it finds may be luck of the training.")
+        lines.append("One seed cannot show that training runs vary: a difference may be due to this training run.")
     return lines
 
 

@@ -96,7 +96,7 @@ def test_one_seed_is_said_to_be_one_seed(tmp_path: Path, make_run: MakeRun, caps
 def test_power_says_what_can_be_seen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["power", "--seeds", "3", "--episodes", "25", "--gap", "0.05"]) == 0
     said = capsys.readouterr().out
-    assert "3 seeds x 25 episodes on 1 task can only see a 23-point gap" in said
+    assert "3 seeds x 25 episodes on 1 task can only detect a 23-point gap" in said
     assert "A 5-point gap needs 63 seeds at 25 episodes each." in said
     assert main(["power", "--seeds", "3", "--episodes", "25", "--seed-sd", "0.1", "--json", "--gap", "0.05"]) == 0
     assert json.loads(capsys.readouterr().out)["needs"]["episodes"] is None
