@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pvrbench.benchmark.cli import main
 
@@ -30,23 +33,23 @@ class Mine(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.patches = nn.Conv2d(3, 8, 8, stride=8)
-        self.offset = torch.load({weights!r})
+        self.offset = torch.load("offset.pt")
 
     def forward(self, images):
         return GAIN * self.patches(images.permute(0, 3, 1, 2).float() / 255) + self.offset
 """
 
 
-@pytest.fixture
-def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an encoder of one's own, which imports a helper and loads a file."""
-    import torch
-
-    torch.save(torch.zeros(1), tmp_path / "offset.pt")
-    (tmp_path / "changing_helper.py").write_text("GAIN = 1.0\n")
-    (tmp_path / "changing_encoder.py").write_text(ENCODER.replace("{weights!r}", repr(str(tmp_path / "offset.pt"))))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
+    """A folder with an encoder of one's own, which imports a helper and loads a file, and with a run of it."""
+    folder = tmp_path_factory.mktemp("recorded")
+    torch.save(torch.zeros(1), folder / "offset.pt")
+    (folder / "changing_helper.py").write_text("GAIN = 1.0\n")
+    (folder / "changing_encoder.py").write_text(ENCODER)
+    status, error = run(folder)
+    assert status == 0, error
+    return folder
 
 
 def change_code(folder: Path) -> None:
@@ -59,34 +62,30 @@ def change_helper(folder: Path) -> None:
 
 
 def change_file(folder: Path) -> None:
-    import torch
-
     torch.save(torch.ones(1), folder / "offset.pt")
 
 
-def run(run_dir: Path, *settings: str) -> int:
-    import subprocess
-    import sys
-
-    # Each in a process of its own, as a user would: modules are imported once in a process.
-    command = [sys.executable, "-m", "pvrbench", "run", *SMALL, f"run_dir={run_dir}", *settings]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    (run_dir.parent / "stderr.txt").write_text(result.stderr)
-    return result.returncode
+def run(folder: Path) -> tuple[int, str]:
+    """Status and errors of a run in a folder, in a process of its own: modules are imported once in a process."""
+    settings = [*SMALL, "encoders=[changing_encoder:Mine]", "run_dir=run"]
+    command = [sys.executable, "-m", "pvrbench", "run", *settings]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return result.returncode, result.stderr
 
 
 @pytest.mark.parametrize(("change", "part"), [(change_code, "code"), (change_helper, "code"), (change_file, "weights")])
-def test_an_encoder_that_changed_is_named(encoder: Path, change: Callable[[Path], None], part: str) -> None:
-    run_dir = encoder / "run"
-    assert run(run_dir, "encoders=[changing_encoder:Mine]") == 0, (encoder / "stderr.txt").read_text()
-    before = sorted(path.read_text() for path in (run_dir / "records").glob("*.json"))
-    change(encoder)
-    assert run(run_dir, "encoders=[changing_encoder:Mine]") == 2
-    error = (encoder / "stderr.txt").read_text()
+def test_an_encoder_that_changed_is_named(
+    recorded: Path, tmp_path: Path, change: Callable[[Path], None], part: str
+) -> None:
+    folder = shutil.copytree(recorded, tmp_path / "folder", ignore=shutil.ignore_patterns("__pycache__"))
+    before = sorted(path.read_text() for path in (folder / "run" / "records").glob("*.json"))
+    change(folder)
+    status, error = run(folder)
+    assert status == 2, error
     assert "The encoder changing_encoder:Mine changed after" in error
     assert part in error
     assert "name=..." in error
-    assert sorted(path.read_text() for path in (run_dir / "records").glob("*.json")) == before
+    assert sorted(path.read_text() for path in (folder / "run" / "records").glob("*.json")) == before
 
 
 def test_going_on_with_more_demonstrations_of_another_pool_is_refused(

@@ -32,6 +32,8 @@ TINY = [
     "seeds=[0]",
     "num_episodes=2",
     "demo_pool=3",
+    # An episode of 5 steps is too short to hold a solved demonstration.
+    "demo_end=first_success",
     "horizon=5",
     "image_px=32",
     "render=lean",
@@ -139,6 +141,7 @@ def test_an_override_of_a_protocol_is_recorded_and_reported_as_a_deviation(
         "horizon": ("5", "500"),
         "num_episodes": ("2", "50"),
         "demo_pool": ("3", "50"),
+        "demo_end": ("first_success", "full_horizon"),
         "image_px": ("32", "256"),
         "render": ("lean", "full"),
         "train.num_updates": ("20", "20000"),
