@@ -156,6 +156,17 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+def children_at_work(group: int) -> bool:
+    """Whether both simulator processes of a run have computed for longer than an interpreter takes to start."""
+    busy_s: list[float] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group and int(stat.parent.name) != group:
+                busy_s.append((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+    return sum(seconds > 6 for seconds in busy_s) >= 2
+
+
 @pytest.mark.parametrize("encoder", ["expert", "oracle"])
 def test_an_interruption_ends_a_run_at_once(encoder: str, tmp_path: Path) -> None:
     long = ["num_episodes=200", "horizon=500", "success_rule=last_step", "engine.num_workers=2"]
@@ -168,7 +179,9 @@ def test_an_interruption_ends_a_run_at_once(encoder: str, tmp_path: Path) -> Non
         try:
             while "evaluating" not in (line := process.stdout.readline()):
                 assert line, "the run ended before it evaluated"
-            time.sleep(3)
+            while not children_at_work(process.pid):
+                assert process.poll() is None, "the run ended before it was interrupted"
+                time.sleep(0.2)
             os.killpg(process.pid, signal.SIGINT)
             said, _ = process.communicate(timeout=30)
         finally:
