@@ -45,7 +45,7 @@ def test_committed_cells_come_out_the_same_again(tmp_path: Path) -> None:
     for cell, record in found.items():
         then = recorded[cell]
         assert [episode.success for episode in record.episodes] == [episode.success for episode in then.episodes], cell
-        # Eigenvectors and the diffusion network differ in their last bits where another number of threads computed them.
+        # Eigenvectors and the diffusion network differ in their last bits from those of the recording machine.
         if cell.readout != "grid_pca" and cell.encoder != "zoo_dift":
             assert record.train_log == then.train_log, cell.slug
             assert record.episodes == then.episodes, cell.slug
