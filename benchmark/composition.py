@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import cast
 
 from pvrbench.benchmark.catalog import unknown
 from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, departures, validate_config
+from pvrbench.benchmark.overrides import read_overrides
 
 
 def preset_names() -> list[str]:
@@ -40,7 +41,7 @@ def compose_config(overrides: Sequence[str], values: Mapping[str, object] | None
     """Composes preset and overrides into a checked configuration.
 
     Args:
-        overrides: `key=value` texts in Hydra's grammar.
+        overrides: `key=value` texts, see `pvrbench.benchmark.overrides`.
         values: further settings as Python values, nested as in `benchmark/conf/config.yaml`; they win.
 
     Raises:
@@ -50,10 +51,11 @@ def compose_config(overrides: Sequence[str], values: Mapping[str, object] | None
     if (preset := values.pop("preset", None)) is not None:
         overrides = [*overrides, f"preset={preset}"]
     _check_keys([*overrides, *(f"{key}=" for key in _dotted(values))])
-    chosen = [text for text in overrides if text.startswith("preset=")]
-    given = validate_config(_merged(_composed(overrides), values))
-    preset_config = validate_config(_composed(chosen))
-    return given.model_copy(update={"deviations": (*given.deviations, *departures(preset_config, given))})
+    chosen = [text.removeprefix("preset=") for text in overrides if text.startswith("preset=")]
+    composed = _composed(chosen[-1] if chosen else None)
+    changes = read_overrides([text for text in overrides if not text.startswith("preset=")], BenchmarkConfig)
+    given = validate_config(_merged(_merged(composed, changes), values))
+    return given.model_copy(update={"deviations": (*given.deviations, *departures(validate_config(composed), given))})
 
 
 def compose_evaluation(trained: BenchmarkConfig, overrides: Sequence[str]) -> BenchmarkConfig:
@@ -61,7 +63,7 @@ def compose_evaluation(trained: BenchmarkConfig, overrides: Sequence[str]) -> Be
 
     Args:
         trained: the configuration of the run whose policies are evaluated.
-        overrides: `key=value` texts in Hydra's grammar, of what an evaluation may change.
+        overrides: `key=value` texts, see `pvrbench.benchmark.overrides`, of what an evaluation may change.
 
     Raises:
         ConfigError: a key is not one of an evaluation, or a value is not valid.
@@ -76,32 +78,21 @@ def compose_evaluation(trained: BenchmarkConfig, overrides: Sequence[str]) -> Be
                 "train anew with `pvrbench run` for other settings."
             )
     named = {"name": None, "run_dir": None}
-    changes = _composed(["preset=" + preset_names()[0], *overrides])
+    changes = read_overrides(overrides, BenchmarkConfig)
     keys = [override.partition("=")[0] for override in overrides]
-    picked: dict[str, object] = {key: changes[key] for key in keys if "." not in key}
-    engine = cast("Mapping[str, object]", changes["engine"])
-    picked["engine"] = {key.partition(".")[2]: engine[key.partition(".")[2]] for key in keys if "." in key}
-    given = validate_config(_merged({**trained.model_dump(), **named}, picked))
+    given = validate_config(_merged({**trained.model_dump(), **named}, changes))
     kept = tuple(item for item in trained.deviations if item.of not in keys)
     return given.model_copy(update={"deviations": (*kept, *departures(trained, given))})
 
 
-def _composed(overrides: Sequence[str]) -> dict[str, object]:
-    """The values of a preset with overrides, as plain Python."""
+@cache
+def _composed(preset: str | None) -> dict[str, object]:
+    """The values of a preset, or of the default one, as plain Python."""
     from hydra import compose, initialize_config_module
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    # Hydra's grammar wants quotes around the `?model=...` of a checkpoint URI; who types it should not have to know.
-    texts = [re.sub(r"(?<![\w'\"])((?:file|timm|hf|torchvision):[^,\]\s'\"]+)", r"'\1'", text) for text in overrides]
-    # Which options a head has is its own matter, and which variants the user's, so Hydra is told to take any.
-    texts = [re.sub(r"^\+*(?=(head_options|head_variants)\b)", "++", text) for text in texts]
-    try:
-        with initialize_config_module("pvrbench.benchmark.conf", version_base="1.3"):
-            found = OmegaConf.to_container(compose("config", overrides=texts), resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"Cannot read the settings: {error}. Write them as key=value, lists as [a,b].") from error
+    with initialize_config_module("pvrbench.benchmark.conf", version_base="1.3"):
+        found = OmegaConf.to_container(compose("config", [] if preset is None else [f"preset={preset}"]), resolve=True)
     return cast("dict[str, object]", found)
 
 
@@ -137,7 +128,7 @@ def _check_keys(overrides: Iterable[str]) -> None:
     keys |= {f"{key}.{inner}" for key, group in groups.items() for inner in group}
     for override in overrides:
         key, equals, value = override.partition("=")
-        key = key.lstrip("+~")
+        key = key.lstrip("+")
         if not equals:
             raise ConfigError(f"{override!r} is not a setting. Write key=value, for instance num_demos=[5,10,25].")
         if key == "preset" and value not in preset_names():

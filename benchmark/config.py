@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
+from pvrbench.benchmark.limits import MAX_BATCH, MAX_STEPS, MAX_UPDATES, MAX_WIDTH, Positive, Real, Whole
 from pvrbench.benchmark.records.schema import Deviation, Precision
 from pvrbench.envs.catalog import TASK_SETS
-from pvrbench.envs.spec import DemoEnd
+from pvrbench.envs.spec import MAX_STATES, DemoEnd
 from pvrbench.policies.spec import Regularisation, TrainSettings
 
 # Overrides of these are other protocols, of those others choices among its cells; the rest is no matter of numbers.
@@ -48,7 +50,6 @@ def _demo_end(value: str) -> str:
     return str(DemoEnd.parse(value))
 
 
-Positive = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
@@ -77,30 +78,30 @@ class EngineConfig(_Frozen):
     """
 
     device: str
-    num_workers: Annotated[int, Field(ge=0)]
-    envs_per_worker: Annotated[int, Field(ge=0)]
-    tile: Annotated[int, Field(ge=0, le=1024)]
+    num_workers: Annotated[Whole, Field(le=4096)]
+    envs_per_worker: Annotated[Whole, Field(le=4096)]
+    tile: Annotated[Whole, Field(le=1024)]
     precision: Precision
-    hang_s: Annotated[float, Field(gt=0)]
+    hang_s: Annotated[Real, Field(gt=0, le=1e6)]
     executor: str = "local"
     keep_policies: bool = True
     videos: bool
     cache_dir: str | None
-    cache_gib: Annotated[float, Field(gt=0)]
+    cache_gib: Annotated[Real, Field(gt=0)]
 
 
 class TrainConfig(_Frozen):
     """Optimisation of the heads, see `TrainSettings` and `Regularisation` in `pvrbench.policies.spec`."""
 
-    num_updates: Positive
-    batch_size: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    num_updates: Annotated[Positive, Field(le=MAX_UPDATES)]
+    batch_size: Annotated[Positive, Field(le=MAX_BATCH)]
+    learning_rate: Annotated[Real, Field(gt=0)]
+    weight_decay: Real
     optimizer: Literal["adam", "adamw"]
     schedule: Literal["constant", "cosine"]
     input_norm: Literal["batch", "standard", "global", "none"]
     action_norm: Literal["standard", "none"]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Annotated[Real, Field(lt=1)]
     use_proprio: bool
 
     def settings(self) -> TrainSettings:
@@ -186,24 +187,24 @@ class BenchmarkConfig(_Frozen):
     readouts: Names
     heads: Names
     num_demos: Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-    num_episodes: Positive
+    seeds: Annotated[tuple[Annotated[Whole, Field(lt=2**63)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    num_episodes: Annotated[Positive, Field(le=MAX_STATES)]
     split: Literal["selection", "test"]
     episode_schedule: str = "fixed"
-    demo_pool: Positive
+    demo_pool: Annotated[Positive, Field(le=MAX_STATES)]
     demo_end: Annotated[str, AfterValidator(_demo_end)] = "first_success"
     render: Literal["full", "lean"]
-    image_px: Annotated[int, Field(ge=16, le=1024)]
+    image_px: Annotated[Positive, Field(ge=16, le=1024)]
     preprocessing: Literal["full_frame", "official"]
-    horizon: Positive | None
+    horizon: Annotated[Positive, Field(le=MAX_STEPS)] | None
     success_rule: Literal["any_step", "last_step"]
-    history: Positive
+    history: Annotated[Positive, Field(le=1024)]
     fusion: Literal["none", "concat", "flare"]
-    budget_dim: Positive | None
+    budget_dim: Annotated[Positive, Field(le=MAX_WIDTH)] | None
     head_options: Mapping[str, JsonValue]
     head_variants: Mapping[str, HeadVariant] = {}
     train: TrainConfig
-    checkpoint_evaluations: Annotated[int, Field(ge=0)]
+    checkpoint_evaluations: Whole
     deviations: tuple[Deviation, ...]
     engine: EngineConfig
 
@@ -338,4 +339,8 @@ def _complaint(loc: tuple[int | str, ...], message: str, given: object) -> str:
     where = ".".join(str(part) for part in loc)
     if message == MISSING:
         return f"{where} is missing"
+    if message.startswith("Value should have at least 1 item"):
+        message = "give at least one"
+    message = re.sub(r"dictionary( or instance of \w+)?$", "table, such as {key:value}", message)
+    message = message.removeprefix("Value error, ").partition(", unable to parse")[0]
     return f"{where}={given!r} is not valid: {message[0].lower()}{message[1:]}"

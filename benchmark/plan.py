@@ -19,6 +19,7 @@ from pvrbench.benchmark.catalog import (
     tasks,
 )
 from pvrbench.benchmark.config import BenchmarkConfig, ConfigError
+from pvrbench.benchmark.plan_notes import large_batches, repetitions
 from pvrbench.benchmark.records.keys import NOMINAL, Cell, EvalKey, TrainKey
 from pvrbench.benchmark.records.schema import Settings
 from pvrbench.encoders.adaptation.spec import AdaptationSpec
@@ -219,6 +220,7 @@ class _Expansion:
             for spec in self.encoders
             if is_uri(spec)
         ]
+        self.notes += [*repetitions(self.config), *large_batches(self.trained, self.heads, self.tasks)]
         self.notes += [
             f"The expert of {task.name} solves {100 * task.expert_success:.0f} % of starts; only solved ones "
             "demonstrate."

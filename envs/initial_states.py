@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Mapping
 
 from pvrbench.envs.base import InitialStates, Task
-from pvrbench.envs.spec import Split
+from pvrbench.envs.spec import MAX_STATES, Split
 
 # Seeds of a split are consecutive from its first; no split ever grows to the next one's first.
 FIRST_SEEDS: Mapping[Split, int] = {"demos": 0, "selection": 1_000_000, "test": 2_000_000}
-MAX_STATES = 1_000_000
 
 _cached: dict[tuple[str, Split, int], InitialStates] = {}
 

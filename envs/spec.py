@@ -11,6 +11,8 @@ RenderMode = Literal["full", "lean"]
 Split = Literal["demos", "selection", "test"]
 EndRule = Literal["first_success", "hold", "full_horizon"]
 
+# Initial states of a split, and demonstrations of a task, at most.
+MAX_STATES = 1_000_000
 # Raised whenever `lean` pictures change: they are another observation then.
 LEAN_VERSION = 2
 # Raised whenever a shipped look changes.

@@ -87,6 +87,8 @@ def _problem(error: ValidationError, given: Mapping[str, JsonValue]) -> str:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     message = first["msg"].replace("\n", " ")
+    if first["type"] == "too_short":
+        message = "Give at least one"
     if not name:
         return f"options {dict(given)} are not valid. {message}."
     position = f" at position {first['loc'][1]}" if len(first["loc"]) > 1 else ""

@@ -16,8 +16,15 @@ from pvrbench.benchmark.commands.results import show_report
 from pvrbench.benchmark.commands.verb import AddVerb, print_json
 from pvrbench.benchmark.composition import compose_evaluation
 from pvrbench.benchmark.config import BenchmarkConfig, read_config
-from pvrbench.benchmark.engine.forecast import Forecast, duration, forecast, learn, learned_factor
-from pvrbench.benchmark.engine.hardware import cache_root, num_cores
+from pvrbench.benchmark.engine.forecast import (
+    Forecast,
+    check_training_memory,
+    duration,
+    forecast,
+    learn,
+    learned_factor,
+)
+from pvrbench.benchmark.engine.hardware import available_mib, cache_root, num_cores
 from pvrbench.benchmark.plan import Plan, make_plan
 from pvrbench.benchmark.records.keys import NOMINAL, digest_of
 from pvrbench.benchmark.records.store import RecordStore
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from pvrbench.benchmark.engine.job import JobResult
 
 RUN_HELP = """\
-Settings are given as key=value and override the preset's; lists are written [a,b,c].
+Settings are given as key=value and override the preset's; lists are written [a,b,c]. Values are taken as written.
 
   pvrbench run preset=quickstart
   pvrbench run preset=quickstart 'tasks=[metaworld/assembly-v3]' 'encoders=[pixels_14,oracle,proprio]' \\
@@ -143,6 +150,7 @@ def _forecast(plan: Plan) -> Forecast:
 def plan(options: Namespace) -> int:
     """Shows what a run would do."""
     made = make_plan(options.config)
+    check_training_memory(made, available_mib())
     if options.json:
         print_json(
             {

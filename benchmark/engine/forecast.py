@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pvrbench.benchmark.config import ConfigError
 from pvrbench.benchmark.plan import Job, Plan
 from pvrbench.benchmark.records.keys import Cell
 from pvrbench.common.files import write_atomically
@@ -30,7 +32,7 @@ START_S = 8.0
 
 # Share of the horizon that an episode which ends at success, and a demonstration, usually last.
 EPISODE_SHARE, DEMO_SHARE = 0.65, 0.45
-FLOAT_BYTES = 4
+FLOAT_BYTES, INDEX_BYTES = 4, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +114,50 @@ def _step_s(job: Job) -> float:
 
 def _update_s(plan: Plan, job: Job, cell: Cell) -> float:
     """Seconds of one core for one update of one head: forward and backward take six operations for each weight."""
-    readout, batch_size = job.readouts[cell.readout], plan.config.train_of(cell.head).batch_size
-    pictures = batch_size if readout.trains_on_pixels else 0
-    num_inputs = readout.output_dim(job.encoder, plan.config.budget_dim)
+    batch_size = plan.config.train_of(cell.head).batch_size
+    pictures = batch_size if job.readouts[cell.readout].trains_on_pixels else 0
+    return UPDATE_S + 6 * batch_size * _num_weights(plan, job, cell) / HEAD_FLOP_PER_S + CNN_PICTURE_S * pictures
+
+
+def _num_inputs(plan: Plan, job: Job, cell: Cell) -> int:
+    num_inputs = job.readouts[cell.readout].output_dim(job.encoder, plan.config.budget_dim)
     num_inputs *= plan.config.history if plan.config.fusion == "concat" else 1
-    num_weights = job.heads[cell.head].options.num_weights(num_inputs + job.task.proprio_dim, job.task.action_dim)
-    return UPDATE_S + 6 * batch_size * num_weights / HEAD_FLOP_PER_S + CNN_PICTURE_S * pictures
+    return num_inputs + job.task.proprio_dim
+
+
+def _num_weights(plan: Plan, job: Job, cell: Cell) -> int:
+    return job.heads[cell.head].options.num_weights(_num_inputs(plan, job, cell), job.task.action_dim)
+
+
+def check_training_memory(plan: Plan, memory_mib: float) -> None:
+    """Refuses a plan whose policies cannot be trained in the memory of this machine; it would die hours into the run.
+
+    The policies of one readout are trained at a time. Each has its weights, their gradients and two moments, the rows
+    of all its batches, and one batch of inputs.
+
+    Args:
+        plan: the plan.
+        memory_mib: memory that is free.
+
+    Raises:
+        ConfigError: the memory does not suffice.
+    """
+    for job in plan.jobs:
+        needs: Counter[tuple[str, str]] = Counter()
+        for cell in job.cells:
+            train = plan.config.train_of(cell.head)
+            rows = INDEX_BYTES * train.num_updates * train.batch_size
+            inputs = FLOAT_BYTES * train.batch_size * _num_inputs(plan, job, cell)
+            needs[cell.readout, cell.head] += rows + inputs + 4 * FLOAT_BYTES * _num_weights(plan, job, cell)
+        (readout, head), needed = needs.most_common(1)[0]
+        if needed / 2**20 > memory_mib:
+            train = plan.config.train_of(head)
+            raise ConfigError(
+                f"Training {head} on {job.encoder.name}, {readout} takes about {needed / 2**30:,.0f} GiB of memory, "
+                f"and {memory_mib / 2**10:,.0f} GiB are free. It has train.batch_size={train.batch_size}, "
+                f"train.num_updates={train.num_updates} and options {job.heads[head].options.model_dump(mode='json')}; "
+                "make these smaller, or ask for fewer seeds in one run."
+            )
 
 
 def _flop(job: Job) -> float:

@@ -12,6 +12,7 @@ from pvrbench.benchmark.catalog import executors
 from pvrbench.benchmark.config import BenchmarkConfig
 from pvrbench.benchmark.engine.context import Listener, RunContext, open_context
 from pvrbench.benchmark.engine.executors.base import Executor, RunSite
+from pvrbench.benchmark.engine.forecast import check_training_memory
 from pvrbench.benchmark.engine.hardware import available_mib, cache_root, check_device, num_cores, sized
 from pvrbench.benchmark.engine.identity import check_inputs, check_policies
 from pvrbench.benchmark.engine.job import JobResult, run_job, summed
@@ -92,6 +93,7 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
     """
     config = fit_to_machine(plan.config)
     engine = config.engine
+    check_training_memory(plan, available_mib())
     listener.say(
         f"Engine: {engine.num_workers} simulator processes of {engine.envs_per_worker} environments, "
         f"{engine.tile} frames an encoder call, {engine.precision} on {engine.device} (engine.* sets them)."

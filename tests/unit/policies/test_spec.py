@@ -26,7 +26,7 @@ def test_options_change_by_name_and_the_rest_stays() -> None:
     ("name", "given", "message"),
     [
         ("mlp", {"hiden": [64]}, "Head 'mlp' has no option 'hiden'. Did you mean 'hidden'? Its options: hidden,"),
-        ("mlp", {"hidden": []}, "Head 'mlp': option hidden=[] is not valid. Tuple should have at least 1 item"),
+        ("mlp", {"hidden": []}, "Head 'mlp': option hidden=[] is not valid. Give at least one."),
         ("mlp", {"hidden": 64}, "Head 'mlp': option hidden=64 is not valid. Input should be a valid"),
         ("mlp", {"hidden": ["64"]}, 'option hidden=["64"] is not valid at position 0. Input should be a valid integer'),
         ("mlp", {"hidden": [0]}, "option hidden=[0] is not valid at position 0. Input should be greater than 0"),

@@ -20,7 +20,7 @@ import pytest
 from pvrbench.benchmark.cli import main
 from pvrbench.benchmark.commands.frames import default_round, evaluated_tasks, pretraining_tasks
 from pvrbench.envs.catalog import TASKS
-from pvrbench.envs.initial_states import FIRST_SEEDS, MAX_STATES
+from pvrbench.envs.initial_states import FIRST_SEEDS
 from pvrbench.envs.pictures import frame_collection
 from pvrbench.envs.pictures.frame_collection import FIRST_SEED, TABLES, FrameRecipe, collect_frames, plan_clips
 from pvrbench.envs.pictures.frame_set import FrameSetError, read_frame_set, verify_frame_set
@@ -35,7 +35,7 @@ from pvrbench.envs.pictures.scene_variation import (
     vary,
 )
 from pvrbench.envs.simulators.metaworld import load_task
-from pvrbench.envs.spec import View
+from pvrbench.envs.spec import MAX_STATES, View
 
 RECIPE = FrameRecipe(
     tasks=("metaworld/push-v3", "metaworld/window-open-v3"), num_clips=3, frames_per_clip=3, stride=4, image_px=32
