@@ -9,6 +9,7 @@ from typing import cast
 from pvrbench.benchmark.config import EngineConfig
 from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.hardware import available_mib
+from pvrbench.benchmark.engine.processor import use_full_float32
 from pvrbench.benchmark.records.keys import digest_of
 from pvrbench.common.reference import resolve
 from pvrbench.encoders.adaptation.base import load_adaptation
@@ -134,5 +135,7 @@ class EncoderPool:
 
 
 def load_encoder(spec: EncoderSpec) -> Encoder:
-    """Loads an encoder with its weights."""
-    return cast("Callable[[EncoderSpec], Encoder]", resolve(spec.entry_point))(spec)
+    """Loads an encoder with its weights; float32 is float32 from then on, whatever the encoder's code chose."""
+    encoder = cast("Callable[[EncoderSpec], Encoder]", resolve(spec.entry_point))(spec)
+    use_full_float32()
+    return encoder

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pvrbench.benchmark.config import Precision
 from pvrbench.benchmark.engine.cache import FeatureCache
-from pvrbench.benchmark.engine.processor import side_by_side
+from pvrbench.benchmark.engine.processor import side_by_side, use_full_float32
 from pvrbench.benchmark.engine.provenance import package_versions
 from pvrbench.benchmark.records.keys import digest_of
 from pvrbench.encoders.base import Encoder, Features
@@ -122,6 +122,7 @@ class TileEncoder:
 
     def in_precision(self) -> AbstractContextManager[object]:
         """Where the encoder computes in its precision; of the thread that enters."""
+        use_full_float32()  # the code of another encoder may have chosen otherwise
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
@@ -147,7 +148,8 @@ class TileEncoder:
 
     def key(self, content: str) -> str:
         """Cache key of the features of some content: all that determines their bits."""
-        kind = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "cpu"
+        # Earlier versions left TF32 on.
+        kind = f"{torch.cuda.get_device_name(self.device)}, no TF32" if self.device.startswith("cuda") else "cpu"
         setting = [self.tile, kind, self.precision, self.keep_raw]
         return digest_of([self.content, content, *setting, torch.__version__, self._versions])
 

@@ -1,4 +1,4 @@
-"""The processor cores that a run may use, and how many of them one computation takes."""
+"""How computations use the machine: the cores that one of them takes, and how exact its numbers are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
+
+
+def use_full_float32() -> None:
+    """Makes torch compute float32 with all its digits: no TF32, and no bfloat16 in its place on a processor.
+
+    cuDNN rounds to TF32 by default, which moves features in the fourth digit, and an encoder's code may switch on more.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+
+
+def uses_tf32() -> bool:
+    """Whether torch may round float32 to TF32 in convolutions or products of matrices."""
+    return bool(torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)
 
 
 @contextmanager

@@ -89,6 +89,8 @@ def provenance(
         encoder: the encoder.
         demos: where the demonstrations come from.
     """
+    from pvrbench.benchmark.engine.processor import uses_tf32  # imports torch
+
     found = origin(encoder)
     return Provenance(
         version=package_versions(["pvrbench"]).get("pvrbench", "0"),
@@ -111,6 +113,7 @@ def provenance(
             "weights_sha256": found.get("official_sha256"),
             "options": dict(encoder.options),
             "precision": engine.precision,
+            "tf32": uses_tf32(),
         },
         demos=demos,
     )

@@ -19,6 +19,10 @@ from pvrbench.common.reference import resolve
 from pvrbench.envs.base import Array, Observation, SimulationError, Task, TaskEnv
 from pvrbench.envs.spec import TaskSpec, View
 
+# Longest wait for an answer before the clock is read. A longer gap means that this process was suspended, stopped or in
+# a debugger; the simulators mostly were, too.
+TICK_S = 1.0
+
 # Processes in a row that may end before they have an environment: one may be bad luck.
 MAX_FAILED_STARTS = 1
 
@@ -54,7 +58,10 @@ class Reply:
 
 @dataclass(slots=True)
 class _Worker:
-    """A process and the slots whose answers are awaited, in the order in which it takes their commands."""
+    """A process and the slots whose answers are awaited, in the order in which it takes their commands.
+
+    Each slot with the pool's time at which the wait began.
+    """
 
     process: BaseProcess
     connection: Connection
@@ -73,7 +80,8 @@ class SimulatorPool:
         view: how images are made; None renders nothing.
         num_workers: processes.
         envs_per_worker: environments in each.
-        hang_s: a process that leaves a command unanswered for so long is killed and replaced.
+        hang_s: a process that leaves a command unanswered for so long is killed and replaced. Time in which this
+            process did not run does not count.
     """
 
     def __init__(
@@ -90,6 +98,7 @@ class SimulatorPool:
         self.frames: UInt8[Array, "slots H W 3"] = _as_frames(self._memory, self.num_slots, side)
         self._workers = [self._start(index) for index in range(num_workers)]
         self._failed_starts = 0
+        self._waited_s, self._looked_at = 0.0, time.monotonic()
 
     def __enter__(self) -> SimulatorPool:
         return self
@@ -139,11 +148,15 @@ class SimulatorPool:
         watched = [] if signal is None else [signal]
         while True:
             replies: list[Reply] = []
-            ready = set(wait([*(worker.connection for worker in self._workers), *watched], timeout=1.0))
+            tick_s = min(TICK_S, self.hang_s / 10)
+            ready = set(wait([*(worker.connection for worker in self._workers), *watched], timeout=tick_s))
+            now = time.monotonic()
+            self._waited_s += min(now - self._looked_at, 2 * tick_s)
+            self._looked_at = now
             for index, worker in enumerate(self._workers):
                 if worker.connection in ready:
                     replies += self._read(index)
-                elif worker.awaited and time.monotonic() - min(worker.awaited.values()) > self.hang_s:
+                elif worker.awaited and self._waited_s - min(worker.awaited.values()) > self.hang_s:
                     replies += self._replace(index, f"no answer for {self.hang_s:.0f} s")
             if replies or signal in ready:
                 return replies
@@ -151,7 +164,7 @@ class SimulatorPool:
     def _send(self, slot: int, command: object) -> None:
         # Neighbouring slots lie in different processes, so that few episodes are spread as well.
         worker = self._workers[slot % len(self._workers)]
-        worker.awaited[slot] = time.monotonic()
+        worker.awaited[slot] = self._waited_s
         _try_send(worker.connection, (slot, command))
 
     def _read(self, index: int) -> list[Reply]:
@@ -169,7 +182,7 @@ class SimulatorPool:
                     continue
                 worker.awaited.pop(reply.slot, None)
                 # Several environments share a process: while one is at work the others are not silent.
-                worker.awaited = dict.fromkeys(worker.awaited, time.monotonic())
+                worker.awaited = dict.fromkeys(worker.awaited, self._waited_s)
                 replies.append(reply)
         except (EOFError, ConnectionResetError):
             worker.process.join(timeout=5)

@@ -74,6 +74,34 @@ def test_features_of_another_version_are_not_taken_from_the_cache(
     assert TileEncoder(encoder, "cpu", 8, keep_raw=False).key("frames") != before
 
 
+FAST = """
+import torch
+
+def allow():
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("medium")
+
+allow()
+
+def encode(images):
+    exact = not torch.backends.cudnn.allow_tf32 and torch.get_float32_matmul_precision() == "highest"
+    allow()
+    return images.float().mean((1, 2)) + (0 if exact else 1000)
+"""
+
+
+def test_an_encoder_that_switches_on_tf32_is_computed_in_float32_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fast_encoder.py").write_text(FAST)
+    monkeypatch.syspath_prepend(tmp_path)
+    tiles = TileEncoder(load_encoder(encoders()["fast_encoder:encode"]), "cpu", 2, keep_raw=False)
+    for _ in range(2):
+        found = tiles.encode_tile(np.zeros((2, 32, 32, 3), np.uint8)).compact.pooled
+        assert found is not None
+        assert float(found.max()) == 0
+
+
 @pytest.mark.parametrize("name", ["random_vit_tiny_112", "random_resnet18_64"])
 def test_bfloat16_rounds_and_changes_nothing_else(name: str, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (11, 64, 64, 3), np.uint8)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +81,29 @@ def test_a_hang_is_ended(faulty: TaskSpec) -> None:
         reply = receive(pool, 1)[0]
         assert reply.lost
         assert reply.failure == "no answer for 4 s"
+
+
+def test_a_run_that_was_suspended_takes_no_simulator_to_hang(faulty: TaskSpec) -> None:
+    with SimulatorPool(faulty, None, num_workers=1, envs_per_worker=1, hang_s=60.0) as pool:
+        pool.reset(0, 5)
+        receive(pool, 1)
+        pool.hang_s = 3.0  # starting a process may take longer on a busy machine
+        pid = pool._workers[0].process.pid  # pyright: ignore[reportPrivateUsage]
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        pool.reset(0, 6)
+        # As after a suspension: much time has passed at once, in which neither process ran.
+        time.sleep(4.0)
+        assert pool.receive(_readable()) == []
+        os.kill(pid, signal.SIGCONT)
+        assert not receive(pool, 1)[0].lost
+
+
+def _readable() -> int:
+    """A file descriptor on which there is something to read."""
+    reader, writer = os.pipe()
+    os.write(writer, b"1")
+    return reader
 
 
 def test_unstable_physics_fails_the_episode_alone(faulty: TaskSpec) -> None:
