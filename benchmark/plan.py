@@ -19,13 +19,12 @@ from pvrbench.benchmark.catalog import (
     tasks,
 )
 from pvrbench.benchmark.config import BenchmarkConfig, ConfigError
-from pvrbench.benchmark.plan_notes import large_batches, repetitions
+from pvrbench.benchmark.plan_notes import peculiarities
 from pvrbench.benchmark.records.keys import NOMINAL, Cell, EvalKey, TrainKey
 from pvrbench.benchmark.records.schema import Settings
 from pvrbench.encoders.adaptation.spec import AdaptationSpec
 from pvrbench.encoders.readouts.spec import ReadoutSpec, applies
 from pvrbench.encoders.spec import EncoderSpec
-from pvrbench.encoders.statement import is_uri, preprocessing_of
 from pvrbench.envs.spec import DemoEnd, Look, TaskSpec, View
 from pvrbench.policies.spec import HeadOptionError, HeadSpec
 
@@ -144,7 +143,7 @@ class _Expansion:
         self.heads = {name: _head(config, name) for name in dict.fromkeys(config.heads)}
         asked = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
         self.readouts = {spec.name: self._readouts_for(spec, asked) for spec in self.encoders}
-        self._note_peculiarities()
+        self.notes += peculiarities(config, self.trained, self.encoders, self.tasks)
 
     def jobs(self) -> Iterator[Job]:
         for task in self.tasks:
@@ -205,28 +204,6 @@ class _Expansion:
             cells=cells,
             needs_policies=self.is_evaluation,
         )
-
-    def _note_peculiarities(self) -> None:
-        if self.config.success_rule == "last_step" and self.trained.demo_end == "first_success":
-            self.notes.append(
-                "Success counts at the last step, and demonstrations end at their first success: no policy is shown "
-                "how to keep it. demo_end=full_horizon collects demonstrations that go on."
-            )
-        uncropped = [spec.name for spec in self.encoders if spec.modality == "image" and spec.image_size == 0]
-        if self.config.preprocessing == "official" and uncropped:
-            self.notes.append(f"{', '.join(uncropped)} see the whole frame: no preprocessing is published for them.")
-        self.notes += [
-            f"{spec.name} takes images {preprocessing_of(spec)}; mean=, std=, interpolation=, key= in its URI set that."
-            for spec in self.encoders
-            if is_uri(spec)
-        ]
-        self.notes += [*repetitions(self.config), *large_batches(self.trained, self.heads, self.tasks)]
-        self.notes += [
-            f"The expert of {task.name} solves {100 * task.expert_success:.0f} % of starts; only solved ones "
-            "demonstrate."
-            for task in self.tasks
-            if task.expert_success is not None
-        ]
 
     def _readouts_for(self, encoder: EncoderSpec, asked: Mapping[str, ReadoutSpec]) -> dict[str, ReadoutSpec]:
         fitting = {name: readout for name, readout in asked.items() if applies(readout, encoder)}
