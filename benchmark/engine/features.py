@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Literal, cast
@@ -120,12 +120,16 @@ class TileEncoder:
             self.num_encoded += len(inputs)
         return FrameFeatures(compact(raw), raw if self.keep_raw else None, faults)
 
-    def in_precision(self) -> AbstractContextManager[object]:
-        """Where the encoder computes in its precision; of the thread that enters."""
-        use_full_float32()  # the code of another encoder may have chosen otherwise
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
+    @contextmanager
+    def in_precision(self) -> Generator[None]:
+        """Where the encoder computes in its precision, of the thread that enters; what follows is full float32."""
+        use_full_float32()
+        half = torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.precision == "bfloat16")
+        try:
+            with half:
+                yield
+        finally:
+            use_full_float32()  # the encoder's code may have chosen otherwise
 
     def encode(self, inputs: Array) -> dict[str, Tensor]:
         """Encodes any number of inputs; tensors by field, on the CPU, with `raw_grid` where it is kept.

@@ -133,7 +133,7 @@ def check_training_memory(plan: Plan, memory_mib: float) -> None:
     """Refuses a plan whose policies cannot be trained in the memory of this machine; it would die hours into the run.
 
     The policies of one readout are trained at a time. Each has its weights, their gradients and two moments, the rows
-    of all its batches, and one batch of inputs.
+    of all its batches, and one batch of inputs. Policies that are stored already need none of it.
 
     Args:
         plan: the plan.
@@ -143,6 +143,8 @@ def check_training_memory(plan: Plan, memory_mib: float) -> None:
         ConfigError: the memory does not suffice.
     """
     for job in plan.jobs:
+        if job.needs_policies:
+            continue
         needs: Counter[tuple[str, str]] = Counter()
         for cell in job.cells:
             train = plan.config.train_of(cell.head)

@@ -141,3 +141,8 @@ def test_training_that_the_memory_cannot_hold_is_refused_before_anything_runs(ov
     with pytest.raises(ConfigError, match="GiB of memory, and 16 GiB are free"):
         check_training_memory(plan, 16 * 1024.0)
     check_training_memory(make_plan(compose_config([])), 1024.0)
+
+
+def test_stored_policies_are_evaluated_where_they_could_not_be_trained() -> None:
+    trained = compose_config(["preset=quickstart", "train.batch_size=65536", "train.num_updates=100000"])
+    check_training_memory(make_plan(trained, trained), 1024.0)

@@ -13,6 +13,7 @@ from pvrbench.benchmark.catalog import encoders, readouts
 from pvrbench.benchmark.engine.cache import FeatureCache
 from pvrbench.benchmark.engine.encoder_pool import load_encoder
 from pvrbench.benchmark.engine.features import FrameFeatures, TileEncoder, demo_features
+from pvrbench.benchmark.engine.processor import uses_tf32
 from pvrbench.encoders.readouts.base import load_readout
 
 
@@ -100,6 +101,9 @@ def test_an_encoder_that_switches_on_tf32_is_computed_in_float32_all_the_same(
         found = tiles.encode_tile(np.zeros((2, 32, 32, 3), np.uint8)).compact.pooled
         assert found is not None
         assert float(found.max()) == 0
+        # What follows, such as the training of a head, is exact too.
+        assert not uses_tf32()
+        assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.parametrize("name", ["random_vit_tiny_112", "random_resnet18_64"])
