@@ -7,7 +7,6 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pvrbench.common.code import code_digest, describe_error, is_local
+from pvrbench.common.output import printing_to_stderr
 from pvrbench.common.reference import EntryPointError, resolve
 from pvrbench.encoders.base import EncoderFaultError, Features
 from pvrbench.encoders.contents import contents_of
@@ -43,7 +43,7 @@ def describe(spec: EncoderSpec, image_px: int | None = None) -> EncoderSpec:
         EncoderFaultError: it cannot be imported, fails on such pictures, or does not return features.
     """
     # What foreign code prints must not get into output that a program reads.
-    with redirect_stdout(sys.stderr):
+    with printing_to_stderr():
         found = _probed(load(spec), PROBE_SIZES if image_px is None else (image_px,))
     given = {name: tensor for name in _FIELDS if (tensor := cast("Tensor | None", getattr(found, name))) is not None}
     return replace(
@@ -113,7 +113,7 @@ def load(spec: EncoderSpec) -> CustomEncoder:
         EncoderFaultError: it cannot be imported or made, or is no callable on images.
     """
     reference = str(spec.options["reference"])
-    with redirect_stdout(sys.stderr):
+    with printing_to_stderr():
         found = _imported(reference)
         made = _made(found, reference) if isinstance(found, type) else found
     _check_callable(made, reference)
@@ -172,7 +172,8 @@ def _tensor(value: object, name: str) -> Tensor:
             f"Encoder {name!r} returned a {kind}; expected {_EXPECTED}. Return the entry that holds the features."
         )
     dtype = f" of {given.dtype}" if hasattr(given, "dtype") else ""
-    raise EncoderFaultError(f"Encoder {name!r} returned a {kind}{dtype}; expected {_EXPECTED}.")
+    told = "nothing (None)" if value is None else f"an object of type {kind}{dtype}"
+    raise EncoderFaultError(f"Encoder {name!r} returned {told}; expected {_EXPECTED}.")
 
 
 def _from_tokens(tokens: Float[Tensor, "B N D"], name: str) -> Features:
@@ -191,13 +192,13 @@ def _from_tokens(tokens: Float[Tensor, "B N D"], name: str) -> Features:
 
 def _probed(encoder: CustomEncoder, sizes: tuple[int, ...]) -> Features:
     """Features of a picture of the first size that the encoder takes."""
-    first: Exception | None = None
+    first: BaseException | None = None
     for side in sizes:
         try:
             return encoder.encode(torch.zeros(1, side, side, 3, dtype=torch.uint8))
         except EncoderFaultError:
             raise
-        except Exception as error:  # noqa: BLE001 - foreign code may raise anything; the next size may do
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; another size may do
             first = error if first is None else first
     tried = f"{sizes[0]} x {sizes[0]}" if len(sizes) == 1 else f"{', '.join(map(str, sizes))}"
     raise EncoderFaultError(
@@ -217,9 +218,11 @@ def _imported(reference: str) -> object:
     try:
         found = resolve(reference)
     except EntryPointError as error:
-        reason = describe_error(error.__cause__) + "." if error.__cause__ else str(error)
+        if error.__cause__ is None and not _shadowed(module_name):
+            raise EncoderFaultError(f"Encoder {error}") from error
+        reason = _shadowed(module_name) or describe_error(error.__cause__ or error) + "."
         raise EncoderFaultError(
-            f"Encoder {reference!r} cannot be imported: {_shadowed(module_name) or reason} Write it as "
+            f"Encoder {reference!r} cannot be imported: {reason} Write it as "
             "module:attribute; the module must lie in this folder or be installed."
         ) from error
     if reason := _shadowed(module_name):
@@ -273,13 +276,13 @@ def _made(kind: type, reference: str) -> object:
         )
     try:
         return kind()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EncoderFaultError(f"Encoder {reference!r} cannot be made: {describe_error(error)}.") from error
 
 
 def _check_callable(made: object, reference: str) -> None:
     if not callable(made):
-        kind = "a module" if isinstance(made, ModuleType) else f"a {type(made).__name__}"
+        kind = "a module" if isinstance(made, ModuleType) else f"an object of type {type(made).__name__}"
         raise EncoderFaultError(
             f"{reference!r} is no encoder but {kind}; expected a callable on uint8 images B H W 3, or a class of such."
         )

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 
 OWN_PACKAGE = "pvrbench"
+# Their versions are recorded, and their source is long.
+_BY_VERSION = frozenset({"torch", "torchvision", "timm", "numpy"})
 
 
 def code_digest(module_names: Iterable[str]) -> str:
@@ -37,7 +39,7 @@ def code_digest(module_names: Iterable[str]) -> str:
 def local_files(module_names: Iterable[str]) -> dict[str, Path]:
     """The files that `code_digest` covers, by module name."""
     pending = [name for name in module_names if name]
-    tops = {name.partition(".")[0] for name in pending} - sys.stdlib_module_names
+    tops = {name.partition(".")[0] for name in pending} - sys.stdlib_module_names - _BY_VERSION
     found: dict[str, Path] = {}
     seen: set[str] = set()
     while pending:
@@ -108,7 +110,11 @@ def _find_spec(name: str) -> ModuleSpec | None:
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+        try:
+            spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+        except (ImportError, KeyError):
+            # A package without __init__.py whose parent is not imported.
+            return None
     return spec
 
 

@@ -23,7 +23,7 @@ def resolve(entry_point: str) -> object:
         raise EntryPointError(f"{entry_point!r} is not an entry point. Write it as module:attribute.")
     try:
         found: object = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Importing runs foreign code, which may raise anything.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise EntryPointError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,11 @@ class Fails:
 def key(x): raise KeyError("proj")
 def numbers(x): return 3
 def two(x): return x, x
+def nothing(x): return None
+def leaves(x): raise SystemExit(0)
+class Leaves:
+    def __init__(self): raise SystemExit(3)
+    def __call__(self, x): return x
 def prints(x):
     print("encoding")
     return x.float().mean((1, 2))
@@ -98,6 +104,18 @@ def test_what_an_encoder_prints_stays_out_of_the_output_for_programs(capsys: pyt
     assert "hello from the encoder" in printed.err
 
 
+def test_what_c_code_and_children_print_stays_out_of_it_too(folder: Path) -> None:
+    (folder / "loud.py").write_text(
+        "import os, sys\nprint('python')\nos.system('echo child')\nos.write(1, b'descriptor\\n')\n"
+        "sys.__stdout__.write('stream\\n')\ndef encoder(x):\n"
+        "    os.write(1, b'call\\n')\n    return x.float().mean((1, 2))\n"
+    )
+    code = "from pvrbench.encoders.reference import spec_for; spec_for('loud:encoder', 64); print('result')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "result\n"
+    assert {"python", "child", "descriptor", "stream", "call"} <= {*done.stderr.split()}
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
@@ -108,8 +126,12 @@ def test_what_an_encoder_prints_stays_out_of_the_output_for_programs(capsys: pyt
         ("mine:key", r"fails on pictures of 64 x 64 pixels: KeyError: 'proj' \(mine.py, line"),
         ("mine:NeedsArguments", r"is a class that needs arguments: width, depth\. Give them defaults"),
         ("mine:Fails", r"cannot be made: RuntimeError: no such file \(mine.py, line"),
-        ("mine:TEXT", "'mine:TEXT' is no encoder but a str"),
-        ("mine:numbers", "returned a int; expected a tensor or numpy array"),
+        ("mine:TEXT", "'mine:TEXT' is no encoder but an object of type str"),
+        ("mine:numbers", "returned an object of type int; expected a tensor or numpy array"),
+        ("mine:nothing", r"returned nothing \(None\); expected a tensor"),
+        ("mine:leaves", r"fails on pictures of 64 x 64 pixels: SystemExit: 0 \(mine.py, line"),
+        ("mine:Leaves", r"cannot be made: SystemExit: 3 \(mine.py, line"),
+        ("mine:", r"Encoder 'mine:' is not an entry point\. Write it as module:attribute\.$"),
         ("mine:two", "returned a tuple; expected .* Return the entry that holds the features"),
         ("mine:Absent", "mine has no attribute 'Absent'"),
         ("os:getcwd", r"'os:getcwd' is no encoder: it cannot be called with one argument"),
@@ -202,9 +224,9 @@ def test_tokens_are_laid_out_row_by_row_after_the_class_token() -> None:
         (torch.zeros(2), r"returned shape \(2,\)"),
         (torch.zeros(2, 3, 4, 4, 4), r"returned shape \(2, 3, 4, 4, 4\)"),
         ({"a": TOKENS, "b": TOKENS}, r"returned a dictionary with a, b\. Return one of them"),
-        (np.array(["x"]), "returned a ndarray of <U1"),
-        (TOKENS.to(torch.complex64), r"returned a Tensor of torch\.complex64"),
-        (None, "returned a NoneType"),
+        (np.array(["x"]), "returned an object of type ndarray of <U1"),
+        (TOKENS.to(torch.complex64), r"returned an object of type Tensor of torch\.complex64"),
+        (None, r"returned nothing \(None\)"),
     ],
 )
 def test_outputs_without_one_meaning_are_refused_with_a_way_out(value: object, message: str) -> None:
