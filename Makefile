@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROBOMIMIC := $(VENV)/robomimic
 
-.PHONY: help quickstart test check bench setup system doctor clean
+.PHONY: help quickstart test check docs bench setup system doctor clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -22,6 +22,10 @@ check: setup ## Lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+docs: setup ## Build the documentation site in docs/_build; a warning is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
 
 bench: setup $(ROBOMIMIC) ## Measure engine, coordinator, runs, heads, rendering, report and robomimic; see results/performance
 	@mkdir -p results/performance

@@ -1,0 +1,240 @@
+"""Writes the reference pages of the site from the catalogs, the presets, the configuration and the command line.
+
+Nothing here is written by hand twice: a row that is added to a catalog appears on its page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pvrbench.benchmark.cli import main
+from pvrbench.benchmark.commands.catalogs import CATALOGS
+from pvrbench.benchmark.composition import compose_config, preset_names
+
+PICTURES = Path(__file__).parent / "figures" / "tasks"
+
+# What each page says above its table.
+INTRODUCTIONS: Mapping[str, str] = {
+    "encoders": (
+        "Encoders that can be named in `encoders=[...]`. `pvrbench weights list` says which weights are on this "
+        "machine. See [Encoders](../encoders.md) for weights, checkpoints and encoders of your own."
+    ),
+    "tasks": (
+        "Tasks that can be named in `tasks=[...]`. See [Tasks](../tasks.md) for initial states, experts and rendering."
+    ),
+    "heads": "Behaviour-cloning heads that can be named in `heads=[...]`. See [Heads](../heads.md) for a comparison.",
+    "readouts": "Readouts that can be named in `readouts=[...]`. See [Readouts](../readouts.md) for details.",
+    "adaptations": "What happens to an encoder besides being read, for `adaptations=[...]`.",
+    "looks": "How the scene looks in the rollouts, for `looks=[...]`; write the level as `light/darker@2`.",
+    "schedules": "Which episodes of a cell are run, for `episode_schedule=...`.",
+    "executors": "Where jobs run, for `engine.executor=...`.",
+}
+Column = tuple[str, Callable[[Any], object]]
+COLUMNS: Mapping[str, Sequence[Column]] = {
+    "encoders": (
+        ("objective", lambda spec: spec.objective),
+        ("pretraining data", lambda spec: spec.pretraining_data),
+        ("outputs", lambda spec: ", ".join(spec.outputs)),
+        ("pixels", lambda spec: spec.image_size or ""),
+        ("width", lambda spec: spec.feature_dim),
+        (
+            "grid",
+            lambda spec: (
+                f"{spec.grid_side}\N{NO-BREAK SPACE}x\N{NO-BREAK SPACE}{spec.grid_side}" if spec.grid_side else ""
+            ),
+        ),
+        ("parameters", lambda spec: f"{spec.num_params / 1e6:.1f} M" if spec.num_params else ""),
+        ("licence", lambda spec: f"{spec.licence}{' (non-commercial)' if spec.non_commercial else ''}"),
+        ("source", lambda spec: spec.paper),
+    ),
+    "tasks": (
+        ("description", lambda spec: spec.description),
+        ("horizon", lambda spec: spec.horizon),
+        ("action", lambda spec: spec.action_dim),
+        ("proprioception", lambda spec: spec.proprio_dim),
+        ("state", lambda spec: spec.state_dim),
+        ("cameras", lambda spec: ", ".join(spec.cameras)),
+    ),
+    "heads": (
+        ("description", lambda spec: spec.description),
+        ("options", lambda spec: _options(spec.options)),
+        ("source", lambda spec: spec.paper),
+    ),
+    "readouts": (
+        ("description", lambda spec: spec.description),
+        ("reads", lambda spec: ", ".join(spec.reads)),
+        ("trained", lambda spec: "yes" if spec.trainable else "no"),
+        ("options", lambda spec: _options(spec.options)),
+        ("source", lambda spec: spec.paper),
+    ),
+    "looks": (("description", lambda spec: spec.description), ("levels", lambda spec: spec.num_levels or "")),
+}
+DEFAULT_COLUMNS: Sequence[Column] = (("description", lambda spec: spec.description),)
+EFFECTS = {"higher": "higher", "lower": "lower", "none": "the same", "unknown": "not known"}
+# Settings that are shown for a preset: what is a matter of the protocol.
+NOT_OF_A_PROTOCOL = {"name", "run_dir", "engine", "deviations", "preset"}
+
+
+def write_reference(folder: Path) -> None:
+    """Writes one page for each catalog, and the pages of presets, settings and commands.
+
+    Args:
+        folder: where the pages go; a page whose text is unchanged is not touched.
+    """
+    pages = {kind: catalog_page(kind) for kind in CATALOGS}
+    pages |= {"presets": presets_page(), "settings": settings_page(), "commands": commands_page()}
+    folder.mkdir(exist_ok=True)
+    for name, text in pages.items():
+        path = folder / f"{name}.md"
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def catalog_page(kind: str) -> str:
+    """The page of one catalog: a table with a row for each name."""
+    specs, _ = CATALOGS[kind]().usable()
+    columns = COLUMNS.get(kind, DEFAULT_COLUMNS)
+    if kind == "tasks":
+        columns = (("picture", _picture), *columns)
+    rows = [[f"`{name}`", *(read(spec) for _, read in columns)] for name, spec in specs.items()]
+    return _page(
+        kind.capitalize(), INTRODUCTIONS.get(kind, ""), _table([kind[:-1], *(name for name, _ in columns)], rows)
+    )
+
+
+def presets_page() -> str:
+    """Every preset: its settings where they differ from the defaults, and its deviations from the original."""
+    sections = [
+        (
+            "A preset is a protocol: `pvrbench run preset=<name>`. The first table has the settings in which presets "
+            "differ. The deviations of a preset say where it departs from the published protocol."
+        ),
+    ]
+    configs = {name: compose_config([f"preset={name}"]) for name in preset_names()}
+    values = {
+        name: _flat(config.model_dump(mode="json", exclude=NOT_OF_A_PROTOCOL)) for name, config in configs.items()
+    }
+    keys = list(dict.fromkeys(key for flat in values.values() for key in flat))
+    differing = [key for key in keys if len({repr(flat.get(key)) for flat in values.values()}) > 1]
+    rows = [[f"`{key}`", *(_value(flat.get(key)) for flat in values.values())] for key in differing]
+    sections.append(_table(["setting", *(f"`{name}`" for name in values)], rows))
+    for name, config in configs.items():
+        sections.append(f"## `{name}`")
+        if not config.deviations:
+            sections.append("A protocol of this project; there is no original to depart from.")
+            continue
+        sections.append(
+            _table(
+                ["what", "here", "original", "rates here are", "by how much"],
+                [[item.of, item.here, item.original, EFFECTS[item.effect], item.size] for item in config.deviations],
+            )
+        )
+    return _page("Presets", *sections)
+
+
+def settings_page() -> str:
+    """Every key of the configuration with its default and its meaning."""
+    config = compose_config([])
+    parts: list[str] = [
+        (
+            "Settings are given as `key=value` to `run`, `plan` and `evaluate`; nested ones as `engine.device=cuda`. "
+            "Defaults are those of the default preset."
+        ),
+    ]
+    for title, prefix, model in (
+        ("The run", "", config),
+        ("Training", "train.", config.train),
+        ("The machine", "engine.", config.engine),
+    ):
+        meanings = _attributes(type(model))
+        rows = [
+            [f"`{prefix}{key}`", _value(value), meanings.get(key, "")]
+            for key, value in model.model_dump(mode="json").items()
+            if key not in {"train", "engine", "deviations"}
+        ]
+        parts += [f"## {title}", _table(["key", "default", "meaning"], rows)]
+    return _page("Settings", *parts)
+
+
+def commands_page() -> str:
+    """The help text of every verb."""
+    verbs = re.findall(r"^    ([a-z-]+) ", _help(), flags=re.MULTILINE)
+    texts = [f"## `pvrbench {verb}`\n\n```text\n{_help(verb)}\n```" for verb in verbs]
+    return _page("Commands", "Every command prints this with `--help`.", *texts)
+
+
+def _help(*verb: str) -> str:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        main([*verb, "--help"])
+    return printed.getvalue().strip()
+
+
+def _attributes(model: type) -> dict[str, str]:
+    """The `Attributes:` section of a docstring, by name."""
+    text = inspect.getdoc(model) or ""
+    _, _, section = text.partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines():
+        start = re.match(r"    (\w+): (.*)", line)
+        if start:
+            name = start.group(1)
+            found[name] = start.group(2)
+        elif line.startswith("        ") and name:
+            found[name] += " " + line.strip()
+        elif line.strip():
+            break
+    return found
+
+
+def _picture(spec: Any) -> str:
+    file = PICTURES / f"{spec.name.replace('/', '-')}.webp"
+    return f"![{spec.name}](../figures/tasks/{file.name})" if file.exists() else ""
+
+
+def _options(options: object) -> str:
+    values = dict(options) if isinstance(options, Mapping) else getattr(options, "__dict__", {})
+    return ", ".join(f"`{key}={_plain(value)}`" for key, value in values.items())
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else str(value)
+
+
+def _value(value: object) -> str:
+    return f"`{_plain(value)}`" if _plain(value) else ""
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    lines += [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _escaped(cell: object) -> str:
+    return " ".join(str(cell).split()).replace("|", "\\|")
+
+
+def _page(title: str, *parts: str) -> str:
+    return "\n\n".join((f"# {title}", *(part for part in parts if part))) + "\n"
