@@ -78,7 +78,7 @@ class Cube:
         self.columns = {
             task: {seed: column for column, (_, seed) in enumerate(sorted(found))} for task, found in states.items()
         }
-        self.num_states = max(map(len, self.columns.values()))
+        self.num_states = max(map(len, self.columns.values()), default=0)
 
     def complete_contenders(self) -> list[Contender]:
         """Those with every task, N and seed of the run."""
