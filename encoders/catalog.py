@@ -303,13 +303,6 @@ _ROWS = (
         default_readout="cnn",
         only_readouts=("cnn",),
     ),
-    _baseline(
-        "constant",
-        "none: one vector whatever the image",
-        modality="nothing",
-        feature_dim=16,
-        options={"kind": "constant"},
-    ),
     _baseline("proprio", "none: proprioception alone", modality="nothing", options={"kind": "proprio"}),
     _baseline("expert", "none: the scripted expert itself", modality="expert", options={"kind": "expert"}),
     _baseline("oracle", "none: the simulator's state", modality="state", options={"kind": "oracle"}),

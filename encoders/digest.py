@@ -31,7 +31,15 @@ def digest_of(spec: EncoderSpec, network: nn.Module) -> str:
 # What a row says for people, and what is known of the network by its weights.
 _DESCRIPTIVE = frozenset(
     {"name", "entry_point", "objective", "modality", "outputs", "feature_dim", "grid_side", "num_params", "weights"}
-    | {"default_readout", "only_readouts", "licence", "non_commercial", "pretraining_data", "paper"}
+    | {
+        "default_readout",
+        "only_readouts",
+        "licence",
+        "non_commercial",
+        "pretraining_data",
+        "pretraining_tasks",
+        "paper",
+    }
 )
 
 

@@ -80,6 +80,7 @@ class EncoderSpec:
         licence: licence of the weights.
         non_commercial: True where the licence forbids commercial use.
         pretraining_data: what the network was trained on.
+        pretraining_tasks: catalog names of the tasks whose pictures were among it; it is not ranked on them.
         paper: where the method is described.
         options: constructor data of the family.
     """
@@ -104,5 +105,6 @@ class EncoderSpec:
     licence: str = "none"
     non_commercial: bool = False
     pretraining_data: str = "none"
+    pretraining_tasks: tuple[str, ...] = ()
     paper: str = ""
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])

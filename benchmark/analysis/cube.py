@@ -14,7 +14,7 @@ from pvrbench.benchmark.records.keys import FROZEN
 from pvrbench.benchmark.records.schema import CellRecord
 
 # Encoders that bound the scale rather than compete.
-REFERENCES = ("expert", "oracle", "proprio", "constant")
+REFERENCES = ("expert", "oracle", "proprio")
 
 
 @dataclass(frozen=True, slots=True, order=True)

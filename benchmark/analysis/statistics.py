@@ -32,6 +32,11 @@ ONE_SEED = (
     "these training runs only, and no ranks are given."
 )
 
+SHARED_DEMOS = (
+    "At N = {number} any two training seeds share {share:.0%} of their demonstrations on average, because the pool "
+    "holds {pool}. Intervals at this N include only a part of the variation between sets of demonstrations."
+)
+
 SAME_DEMOS = (
     "At N = {number} all training seeds use the same demonstrations, because the pool holds no more. Intervals at this "
     "N do not include the variation between sets of demonstrations."
@@ -149,12 +154,18 @@ def analyse(records: Sequence[CellRecord]) -> Analysis:
     cube = Cube([record for record in records if record.failure is None and record.episodes])
     if not cube.contenders:
         return Analysis((), (), (), tuple(warnings))
-    complete = cube.complete_contenders()
+    complete, known = cube.complete_contenders(), _pretrained_on(records)
     warnings += [
         f"{contender.label} ({contender.head}) lacks some cells; it has curves but no rank."
         for contender in cube.contenders
         if contender not in complete
     ]
+    warnings += [
+        f"Pretrained on pictures of {', '.join(tasks)}: {', '.join(names)}. They have curves but no rank here."
+        for tasks, names in known.items()
+    ]
+    seen = {encoder for names in known.values() for encoder in names}
+    complete = [contender for contender in complete if contender.encoder not in seen]
     outcomes = {contender: cube.outcomes(contender) for contender in complete}
     comparisons = _compare({who: values for who, values in outcomes.items() if not who.is_reference}, cube.weights)
     warnings += _limits(cube, len(comparisons), {record.settings.demo_pool for record in records})
@@ -179,6 +190,19 @@ def _failures(records: Sequence[CellRecord]) -> list[str]:
     return warnings
 
 
+def _pretrained_on(records: Sequence[CellRecord]) -> dict[tuple[str, ...], list[str]]:
+    """The encoders that were pretrained on pictures of evaluated tasks, by these tasks."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        tasks = record.provenance.encoder.get("pretraining_tasks")
+        if isinstance(tasks, list) and record.cell.task in tasks:
+            found.setdefault(record.cell.encoder, set()).add(record.cell.task)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for encoder in sorted(found):
+        alike.setdefault(tuple(sorted(found[encoder])), []).append(encoder)
+    return alike
+
+
 def _limits(cube: Cube, num_pairs: int, pools: Collection[int]) -> list[str]:
     """What the size of the run does not allow to conclude, in words."""
     num_tasks, num_seeds = len(cube.tasks), len(cube.seeds)
@@ -188,7 +212,13 @@ def _limits(cube: Cube, num_pairs: int, pools: Collection[int]) -> list[str]:
     if num_pairs > 1 and num_tasks * (num_seeds - 1) < ENOUGH_FREEDOM:
         tasks = f"{num_tasks} task{'s' * (num_tasks > 1)}"
         warnings.append(FEW_RUNS.format(tasks=tasks, seeds=num_seeds, worst=WORST_OF_FEW_RUNS))
-    return warnings + [SAME_DEMOS.format(number=number) for number in cube.num_demos if number in pools]
+    pool = max(pools)
+    for number in cube.num_demos:
+        if number == pool:
+            warnings.append(SAME_DEMOS.format(number=number))
+        elif 2 * number > pool:
+            warnings.append(SHARED_DEMOS.format(number=number, share=number / pool, pool=pool))
+    return warnings
 
 
 def _points(cube: Cube) -> tuple[CurvePoint, ...]:

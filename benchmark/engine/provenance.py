@@ -106,6 +106,7 @@ def provenance(
             "licence": encoder.licence,
             "non_commercial": encoder.non_commercial,
             "pretraining_data": encoder.pretraining_data,
+            "pretraining_tasks": list(encoder.pretraining_tasks) or None,
             "paper": encoder.paper,
             "image_size": encoder.image_size,
             "weights": found.get("source") or (encoder.weights.uri if encoder.weights else None),

@@ -109,7 +109,7 @@ def _facts(record: CellRecord) -> dict[str, str]:
     found = {"digest": record.digests.encoder[:HASH_LENGTH]}
     for key, value in record.provenance.encoder.items():
         match key, value:
-            case "non_commercial", _:
+            case "non_commercial" | "pretraining_tasks", _:
                 continue
             case "licence", str() if record.provenance.encoder.get("non_commercial"):
                 found[key] = f"{value} (non-commercial)"

@@ -14,7 +14,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PLOTLY_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
 GLYPHS = "●■▲◆▼✚✖★"
 _DASHES: Mapping[str, str] = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
-_REFERENCE_DASHES: Mapping[str, str] = {"expert": "-", "oracle": "--", "proprio": ":", "constant": "-."}
+_REFERENCE_DASHES: Mapping[str, str] = {"expert": "-", "oracle": "--", "proprio": ":"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,17 +62,11 @@ def nothing(inputs: Tensor, spec: EncoderSpec) -> Features:
     return Features(pooled=torch.zeros(len(inputs), 0, device=inputs.device))
 
 
-def constant(inputs: Tensor, spec: EncoderSpec) -> Features:
-    """The same vector whatever the image, which therefore need not be rendered: what blindness does to a head."""
-    return Features(pooled=torch.ones(len(inputs), spec.feature_dim, device=inputs.device))
-
-
 _FUNCTIONS: Mapping[str, Callable[[Tensor, EncoderSpec], Features]] = {
     "pixels": pixels,
     "oracle": oracle,
     "proprio": nothing,
     "expert": nothing,
-    "constant": constant,
 }
 
 

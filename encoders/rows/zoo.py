@@ -30,6 +30,55 @@ _SHIPPED: Mapping[str, str] = {
     "dino": "f457a5594133738b255f6368885294b93b85f2144e8897c891eb483fc84a35f8",
 }
 _DATA = "88 869 rendered frames of 46 Meta-World and robosuite tasks that nothing evaluates; docs/frames.md"
+# The tasks of those frames. They stay what they were when the tasks of the presets change.
+_PRETRAINING_TASKS = (
+    "metaworld/basketball-v3",
+    "metaworld/box-close-v3",
+    "metaworld/button-press-topdown-wall-v3",
+    "metaworld/button-press-v3",
+    "metaworld/button-press-wall-v3",
+    "metaworld/coffee-button-v3",
+    "metaworld/coffee-pull-v3",
+    "metaworld/coffee-push-v3",
+    "metaworld/dial-turn-v3",
+    "metaworld/disassemble-v3",
+    "metaworld/door-close-v3",
+    "metaworld/door-lock-v3",
+    "metaworld/door-open-v3",
+    "metaworld/door-unlock-v3",
+    "metaworld/drawer-close-v3",
+    "metaworld/faucet-close-v3",
+    "metaworld/faucet-open-v3",
+    "metaworld/hand-insert-v3",
+    "metaworld/handle-press-side-v3",
+    "metaworld/handle-press-v3",
+    "metaworld/handle-pull-side-v3",
+    "metaworld/handle-pull-v3",
+    "metaworld/lever-pull-v3",
+    "metaworld/peg-insert-side-v3",
+    "metaworld/peg-unplug-side-v3",
+    "metaworld/pick-out-of-hole-v3",
+    "metaworld/pick-place-v3",
+    "metaworld/pick-place-wall-v3",
+    "metaworld/plate-slide-back-side-v3",
+    "metaworld/plate-slide-back-v3",
+    "metaworld/plate-slide-side-v3",
+    "metaworld/plate-slide-v3",
+    "metaworld/push-back-v3",
+    "metaworld/push-v3",
+    "metaworld/push-wall-v3",
+    "metaworld/reach-v3",
+    "metaworld/reach-wall-v3",
+    "metaworld/shelf-place-v3",
+    "metaworld/soccer-v3",
+    "metaworld/stick-pull-v3",
+    "metaworld/stick-push-v3",
+    "metaworld/sweep-into-v3",
+    "metaworld/sweep-v3",
+    "metaworld/window-close-v3",
+    "metaworld/window-open-v3",
+    "robosuite/stack",
+)
 # Parameters of the frozen networks; a register token of V-Cond is a token and its position.
 _VIT, _UNET = 2_827_008, 3_142_916
 
@@ -112,13 +161,14 @@ _COLUMNS: Mapping[str, Callable[[EncoderSpec, ObjectiveSpec], EncoderSpec]] = {
 def _shipped(name: str, sha256: str) -> EncoderSpec:
     objective = OBJECTIVES[name]
     transformer = _VIT + 2 * objective.num_registers * objective.backbone.width
-    return zoo_row(
+    row = zoo_row(
         objective,
         f"shipped:{name}.safetensors",
         sha256=sha256,
         num_params=transformer if "class_token" in objective.outputs else _UNET,
         data=_DATA,
     )
+    return replace(row, pretraining_tasks=_PRETRAINING_TASKS)
 
 
 def _untrained(name: str, loader: str, like: EncoderSpec) -> EncoderSpec:
@@ -131,6 +181,7 @@ def _untrained(name: str, loader: str, like: EncoderSpec) -> EncoderSpec:
         weights=None,
         licence="none",
         pretraining_data="none",
+        pretraining_tasks=(),
         paper="",
         options={**like.options, "seed": 0},
     )

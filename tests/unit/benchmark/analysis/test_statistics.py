@@ -321,3 +321,28 @@ def test_runs_merge_only_if_comparable(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="not comparable: image_px is 112 and 224"):
         load_runs([first, third])
     assert incomparable(made_run({"one": 0.5})) == []
+
+
+def test_an_encoder_is_not_ranked_on_a_task_that_it_was_pretrained_on() -> None:
+    seen = {"pretraining_tasks": ["suite/two", "suite/other"]}
+    records = [
+        record.model_copy(update={"provenance": record.provenance.model_copy(update={"encoder": seen})})
+        if record.cell.encoder == "zoo"
+        else record
+        for record in made_run({"one": 0.9, "two": 0.2, "zoo": 0.95})
+    ]
+    analysis = analyse(records)
+    assert [item.contender.encoder for item in analysis.ranking] == ["one", "two"]
+    assert "zoo" in {point.contender.encoder for point in analysis.points}
+    assert "Pretrained on pictures of suite/two: zoo. They have curves but no rank here." in analysis.warnings
+    alone = analyse([record for record in records if record.cell.task == "suite/one"])
+    assert {item.contender.encoder for item in alone.ranking} == {"one", "two", "zoo"}
+
+
+def test_demonstrations_that_seeds_share_in_part_are_named() -> None:
+    records = [
+        record.model_copy(update={"settings": record.settings.model_copy(update={"demo_pool": 40})})
+        for record in made_run({"one": 0.9, "two": 0.1})
+    ]
+    (warning,) = analyse(records).warnings
+    assert warning.startswith("At N = 25 any two training seeds share 62% of their demonstrations on average")

@@ -218,7 +218,7 @@ class Positions:
 
 
 def test_the_probe_reads_positions_that_are_there(frames: PretrainingFrames) -> None:
-    encoder = Positions(frames, ENCODERS["constant"])
+    encoder = Positions(frames, ENCODERS["proprio"])
     found = probe_encoder(cast("Encoder", encoder), frames, 0.25)["class_token"]
     assert found.r2 > 0.99
     assert found.error < 0.01 < found.mean_error
