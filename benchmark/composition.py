@@ -53,9 +53,11 @@ def compose_config(overrides: Sequence[str], values: Mapping[str, object] | None
     _check_keys([*overrides, *(f"{key}=" for key in _dotted(values))])
     chosen = [text.removeprefix("preset=") for text in overrides if text.startswith("preset=")]
     composed = _composed(chosen[-1] if chosen else None)
+    preset_config = validate_config(composed)
+    check_end(preset_config)
     changes = read_overrides([text for text in overrides if not text.startswith("preset=")], BenchmarkConfig)
     given = validate_config(_merged(_merged(composed, changes), values))
-    return given.model_copy(update={"deviations": (*given.deviations, *departures(validate_config(composed), given))})
+    return given.model_copy(update={"deviations": (*given.deviations, *departures(preset_config, given))})
 
 
 def compose_evaluation(trained: BenchmarkConfig, overrides: Sequence[str]) -> BenchmarkConfig:
@@ -83,6 +85,21 @@ def compose_evaluation(trained: BenchmarkConfig, overrides: Sequence[str]) -> Be
     given = validate_config(_merged({**trained.model_dump(), **named}, changes))
     kept = tuple(item for item in trained.deviations if item.of not in keys)
     return given.model_copy(update={"deviations": (*kept, *departures(trained, given))})
+
+
+def check_end(preset: BenchmarkConfig) -> None:
+    """Checks that the demonstrations of a preset show what its success rule asks for.
+
+    Raises:
+        ConfigError: they end at their first success, success counts at the last step, and no deviation says so.
+    """
+    is_stated = any(item.of == "demo_end" for item in preset.deviations)
+    if preset.success_rule == "last_step" and preset.demo_end == "first_success" and not is_stated:
+        raise ConfigError(
+            f"Preset {preset.preset!r} has success_rule=last_step, and its demonstrations end at their first success, "
+            "so none shows how to keep the task solved. Give it demo_end: full_horizon, or state a deviation with "
+            "of: demo_end."
+        )
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What a plan tells its user: settings that are allowed and probably not meant."""
+"""What a plan tells its user: what its results cannot show, and settings that are allowed and probably not meant."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ def peculiarities(
     """
     return [
         *_early_end(config, trained),
+        *_seeds(trained),
+        *_pretrained(encoders, tasks),
+        *_little_room(tasks),
         *_preprocessing(config, encoders),
         *_repetitions(config),
         *_large_batches(trained, config.heads, tasks),
@@ -44,6 +47,45 @@ def _early_end(config: BenchmarkConfig, trained: BenchmarkConfig) -> list[str]:
         "keep it. demo_end=full_horizon collects demonstrations that go on."
     )
     return [text]
+
+
+def _seeds(config: BenchmarkConfig) -> list[str]:
+    """What seeds and demonstrations do not allow to conclude."""
+    most = max(config.num_demos)
+    if len({*config.seeds}) == 1:
+        return ["There is one training seed, so no ranks are given. seeds=[0,1,2] asks for three."]
+    if 2 * most <= config.demo_pool:
+        return []
+    text = (
+        f"N = {most} and a pool of {config.demo_pool} demonstrations: any two training seeds share "
+        f"{most / config.demo_pool:.0%} of them on average, so intervals are conditional on the pool. "
+        f"demo_pool={2 * most} gives each seed more of its own."
+    )
+    return [text]
+
+
+def _pretrained(encoders: Sequence[EncoderSpec], tasks: Sequence[TaskSpec]) -> list[str]:
+    """Encoders that saw pictures of a task before."""
+    known: dict[tuple[str, ...], list[str]] = {}
+    for spec in encoders:
+        seen = tuple(task.name for task in tasks if task.name in spec.pretraining_tasks)
+        known.setdefault(seen, []).append(spec.name)
+    return [
+        f"Pretrained on pictures of {', '.join(seen)}: {', '.join(names)}. They get curves but no rank in this run."
+        for seen, names in known.items()
+        if seen
+    ]
+
+
+def _little_room(tasks: Sequence[TaskSpec]) -> list[str]:
+    """Tasks on which encoders can hardly differ."""
+    return [
+        f"{task.name} can hardly rank encoders: policies without images solve {found.proprio:.0%} of it and the "
+        f"oracle {found.oracle:.0%} (N = {found.num_demos}, {found.num_states} states, {found.num_seeds} "
+        f"seed{'s' * (found.num_seeds > 1)})."
+        for task in tasks
+        if (found := task.measured) and not found.can_rank
+    ]
 
 
 def _preprocessing(config: BenchmarkConfig, encoders: Sequence[EncoderSpec]) -> list[str]:

@@ -154,6 +154,39 @@ class View:
         object.__setattr__(self, "look", str(Look.parse(self.look)))
 
 
+# A task on which policies without images come as close to the oracle cannot rank encoders.
+SMALLEST_ROOM = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What the references reach on a task, as shares of episodes solved; `envs/measured.csv` holds the shipped ones.
+
+    Attributes:
+        num_demos: demonstrations of each policy.
+        num_states: held-out initial states.
+        num_seeds: training seeds.
+        oracle: policies that read the simulator's state.
+        proprio: policies that read proprioception alone.
+        expert: the scripted expert.
+    """
+
+    num_demos: int
+    num_states: int
+    num_seeds: int
+    oracle: float
+    proprio: float
+    expert: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.oracle:.0f} / {100 * self.proprio:.0f} / {100 * self.expert:.0f}"
+
+    @property
+    def can_rank(self) -> bool:
+        """Whether there is room for encoders between no image and the whole state."""
+        return self.oracle - self.proprio >= SMALLEST_ROOM
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """One row of the task catalog.
@@ -175,6 +208,7 @@ class TaskSpec:
         demo_end: where demonstrations end.
         revision: raised when what the task shows or does is corrected; demonstrations of another revision are refused.
         expert_success: share of random starts that the expert solves, where it was measured to be less than 95 %.
+        measured: what the references reach on it; None where it was not measured.
         options: constructor data of the adapter.
     """
 
@@ -193,4 +227,5 @@ class TaskSpec:
     demo_end: DemoEnd = FIRST_SUCCESS
     revision: int = 0
     expert_success: float | None = None
+    measured: Measured | None = None
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])

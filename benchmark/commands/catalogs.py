@@ -57,10 +57,13 @@ CATALOGS: Mapping[str, Callable[[], Catalog[Any]]] = {
 }
 COLUMNS: Mapping[str, Sequence[str]] = {
     "encoders": ("objective", "image_size", "num_params", "licence"),
-    "tasks": ("description", "horizon", "cameras"),
+    "tasks": ("description", "horizon", "measured", "cameras"),
     "looks": ("description", "num_levels"),
     "presets": ("tasks", "heads", "num_demos", "num_episodes"),
 }
+
+
+HEADINGS: Mapping[str, str] = {"measured": "oracle / proprio / expert, %"}
 
 
 def list_names(options: Namespace) -> int:
@@ -78,13 +81,13 @@ def list_names(options: Namespace) -> int:
     for reason in broken.values():
         sys.stderr.write(f"warning: {reason}\n")
     if options.json:
-        print_json(rows)
+        print_json({name: {key: _plain(value) for key, value in row.items()} for name, row in rows.items()})
         return 0
     columns = COLUMNS.get(options.kind, ("description",))
     table = Table(box=None)
     for name in (options.kind, *columns):
         # Names are what is searched for and copied: they are never cut.
-        table.add_column(name, no_wrap=name == options.kind, overflow="fold")
+        table.add_column(HEADINGS.get(name, name), no_wrap=name == options.kind, overflow="fold")
     for name, row in rows.items():
         table.add_row(escape(name), *(escape(_cell_text(row.get(column))) for column in columns))
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table, highlight=False)
@@ -92,9 +95,7 @@ def list_names(options: Namespace) -> int:
 
 
 def _as_row(spec: Any) -> dict[str, object]:
-    """A spec as JSON-ready values by name."""
-    values = {item.name: getattr(spec, item.name) for item in fields(spec)}
-    return {name: _plain(value) for name, value in values.items()}
+    return {item.name: getattr(spec, item.name) for item in fields(spec)}
 
 
 def _plain(value: Any) -> object:
@@ -106,6 +107,8 @@ def _plain(value: Any) -> object:
 def _cell_text(value: object) -> str:
     if isinstance(value, tuple | list):
         return " ".join(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if value is None:
+        return ""
     return f"{value / 1e6:.1f}M" if isinstance(value, int) and value > 10_000 else str(value)
 
 

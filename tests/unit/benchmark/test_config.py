@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from pvrbench.benchmark.catalog import UnknownNameError, encoders
-from pvrbench.benchmark.composition import compose_config, preset_names
+from pvrbench.benchmark.catalog import UnknownNameError, encoders, expand_tasks
+from pvrbench.benchmark.composition import check_end, compose_config, preset_names
 from pvrbench.benchmark.config import ConfigError, validate_config
 from pvrbench.benchmark.plan import make_plan
+from pvrbench.benchmark.plan_notes import peculiarities
 from pvrbench.benchmark.records.schema import Settings
 from pvrbench.envs.catalog import TASKS
+from pvrbench.envs.spec import Measured
 
 SMALL = ["tasks=[metaworld/assembly-v3]", "encoders=[oracle,pixels_14]", "readouts=[grid4]", "num_demos=[5,10]"]
 
@@ -89,7 +91,7 @@ def test_a_task_without_simulator_state_has_no_oracle(monkeypatch: pytest.Monkey
 def test_the_baselines_of_the_standard_protocol_hold_one_that_is_not_frozen() -> None:
     plan = make_plan(compose_config(["encoders=[pixels_7]"]))
     names = {job.encoder.name for job in plan.jobs}
-    assert {"expert", "oracle", "proprio", "constant", "pixels_14", "random_resnet18", "end_to_end_cnn"} < names
+    assert {"expert", "oracle", "proprio", "pixels_14", "random_resnet18", "end_to_end_cnn"} < names
     assert {cell.readout for cell in plan.cells if cell.encoder == "end_to_end_cnn"} == {"cnn"}
     assert "not frozen" in encoders()["end_to_end_cnn"].objective
 
@@ -207,3 +209,40 @@ def test_variants_of_different_heads_under_one_name_are_not_compared() -> None:
 
     assert settings("mlp").differences(settings("gaussian")) == ["variant_of", "head_options"]
     assert settings("mlp").variant_of == "mlp"
+
+
+def test_a_preset_whose_demonstrations_end_too_early_is_refused_unless_it_says_so() -> None:
+    given = compose_config(["preset=r3m"])
+    early = given.model_copy(update={"demo_end": "first_success"})
+    with pytest.raises(ConfigError, match="none shows how to keep the task solved"):
+        check_end(early)
+    stated = given.deviations[0].model_copy(update={"of": "demo_end"})
+    check_end(early.model_copy(update={"deviations": (stated,)}))
+
+
+def test_a_plan_says_what_its_results_will_not_show() -> None:
+    def notes(*overrides: str) -> str:
+        return " ".join(make_plan(compose_config(["encoders=[zoo_mae]", "baselines=[]", *overrides])).notes)
+
+    assert "no ranks are given" in notes("seeds=[3]")
+    assert "share 100% of them on average" in notes("demo_pool=25")
+    assert "share" not in notes()
+    seen = "Pretrained on pictures of metaworld/sweep-into-v3: zoo_mae. They get curves but no rank in this run."
+    assert seen in notes("tasks=[metaworld/sweep-into-v3,metaworld/assembly-v3]")
+    assert "Pretrained" not in notes()
+
+
+def test_a_plan_warns_of_a_task_that_needs_no_images() -> None:
+    found = Measured(num_demos=25, num_states=20, num_seeds=1, oracle=1.0, proprio=0.95, expert=1.0)
+    task = replace(TASKS["metaworld/door-close-v3"], measured=found)
+    config = compose_config(["baselines=[]"])
+    (note,) = [text for text in peculiarities(config, config, [], [task]) if "hardly" in text]
+    assert "policies without images solve 95% of it and the oracle 100% (N = 25, 20 states, 1 seed)" in note
+    much = replace(found, proprio=0.2)
+    assert not peculiarities(config, config, [], [replace(task, measured=much)])
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_no_preset_evaluates_a_task_that_the_zoo_was_pretrained_on(preset: str) -> None:
+    evaluated = expand_tasks(compose_config([f"preset={preset}"]).tasks)
+    assert not {*evaluated} & {*encoders()["zoo_mae"].pretraining_tasks}
