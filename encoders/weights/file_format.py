@@ -19,9 +19,10 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor
 
 from pvrbench.encoders.weights.location import WeightsError
+from pvrbench.encoders.weights.onnx_file import is_onnx, read_onnx
 
 _HEAD_BYTES = 4096
-_REMEDY = "Name a .safetensors, .pt, .pth, .bin or .npz file."
+_REMEDY = "Name a .safetensors, .pt, .pth, .bin, .npz or .onnx file."
 _OTHER_FORMATS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     (
         lambda head: head.startswith(b"version https://git-lfs"),
@@ -33,11 +34,6 @@ _OTHER_FORMATS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
         lambda head: head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar",
         "a compressed or tar archive; unpack it and name the file in it",
     ),
-    (lambda head: head[:1] == b"\x08" and b"onnx" in head.lower(), f"an ONNX model, which is not read. {_REMEDY}"),
-    (
-        lambda head: head[:2] == b"\x08" + head[1:2] and re.match(rb"\x08.\x12.[a-z]", head) is not None,
-        f"an ONNX model, which is not read. {_REMEDY}",
-    ),
     (
         lambda head: head.lstrip().startswith(b"{"),
         "a JSON text, such as the index of a model in several parts; the parts hold the tensors",
@@ -46,11 +42,11 @@ _OTHER_FORMATS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
 
 
 def read(path: Path) -> Mapping[str, Any]:
-    """The content of a safetensors, npz or TorchScript file or of what `torch.save` wrote; of a sequence its mapping.
+    """The content of a safetensors, npz, ONNX or TorchScript file or of what `torch.save` wrote; of a list its mapping.
 
     The format is told from the content, not from the name. Pickled files are read with `weights_only=True`: tensors,
     plain containers, and what training scripts keep beside them and which runs nothing (arguments, paths, numpy
-    numbers). The code of a TorchScript archive is not run.
+    numbers). The code of a TorchScript archive and the graph of an ONNX model are not run.
 
     Raises:
         WeightsError: the file is absent or damaged, of another format, or wants to run code.
@@ -85,6 +81,8 @@ def is_torchscript(path: Path) -> bool:
 def _load(path: Path, head: bytes) -> Any:
     if head[8:9] == b"{":
         return load_file(path)
+    if is_onnx(head):
+        return read_onnx(path)
     if head.startswith(b"PK"):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -404,7 +404,6 @@ def test_the_classification_layer_is_left_out_whatever_timm_calls_it(model: str,
 @pytest.mark.parametrize(
     ("name", "content", "meaning"),
     [
-        ("model.onnx", b"\x08\x07\x12\x07pytorch" + b"0" * 200, "an ONNX model"),
         ("lfs.pt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", r"LFS pointer.*git lfs pull"),
         ("page.pt", b"\n<!DOCTYPE html><html>Quota exceeded</html>", "a web page saved in its place"),
         ("empty.pt", b"", "it is empty"),
