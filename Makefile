@@ -12,6 +12,7 @@ help: ## Show this list
 
 quickstart: setup ## Set up, check the machine, then run the quickstart comparison (minutes on two cores)
 	@$(BIN)/pvrbench doctor
+	@$(BIN)/pvrbench weights fetch efficientnet_lite0 || echo "The comparison goes on without efficientnet_lite0."
 	$(BIN)/pvrbench run preset=quickstart
 
 test: setup ## Set up, then run the tests (offline, no GPU)

@@ -143,7 +143,8 @@ class BenchmarkConfig(_Frozen):
         run_dir: where the run is written; null takes `results/runs/<name>`.
         tasks: task names or task sets.
         cameras: cameras of the tasks; `default` is each task's first.
-        encoders: catalog names, plugin names or `module:attribute` references.
+        encoders: catalog names, plugin names or `module:attribute` references. One that ends with `?` is left out where
+            its weights are not on this machine.
         baselines: further encoders that every ranking of the preset shows; none twice.
         adaptations: what happens to the encoders besides being read; `frozen` leaves them as they are.
         looks: how the scene looks in the rollouts; `nominal` is the simulator's own look. Demonstrations are always

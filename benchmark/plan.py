@@ -25,6 +25,7 @@ from pvrbench.benchmark.records.schema import Settings
 from pvrbench.encoders.adaptation.spec import AdaptationSpec
 from pvrbench.encoders.readouts.spec import ReadoutSpec, applies
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.weights.location import weights_present
 from pvrbench.envs.spec import DemoEnd, Look, TaskSpec, View
 from pvrbench.policies.spec import HeadOptionError, HeadSpec
 
@@ -136,7 +137,7 @@ class _Expansion:
         self.tasks = [_with_end(tasks()[name], self.trained) for name in expand_tasks(config.tasks)]
         # By the name of the row: two names may stand for one.
         names = (*config.encoders, *config.baselines)
-        named = {spec.name: spec for spec in (encoder_spec(name, self.trained.image_px) for name in names)}
+        named = {spec.name: spec for spec in self._present(names)}
         self.encoders = [_with_preprocessing(spec, config) for spec in named.values()]
         self.adaptations = [_adaptation(name) for name in dict.fromkeys(config.adaptations)]
         self.looks = list(dict.fromkeys(_look(name) for name in config.looks))
@@ -144,6 +145,18 @@ class _Expansion:
         asked = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
         self.readouts = {spec.name: self._readouts_for(spec, asked) for spec in self.encoders}
         self.notes += peculiarities(config, self.trained, self.encoders, self.tasks)
+
+    def _present(self, names: Iterable[str]) -> Iterator[EncoderSpec]:
+        """The encoders of some names; one that ends with `?` is left out where its weights are not on this machine."""
+        for name in names:
+            spec = encoder_spec(name.removesuffix("?"), self.trained.image_px)
+            if not name.endswith("?") or weights_present(spec):
+                yield spec
+            else:
+                self.notes.append(
+                    f"{spec.name} is left out: its weights are not on this machine. "
+                    f"`pvrbench weights fetch {spec.name}` gets them."
+                )
 
     def jobs(self) -> Iterator[Job]:
         for task in self.tasks:
