@@ -8,7 +8,8 @@ from importlib.resources import files
 from typing import cast
 
 from pvrbench.benchmark.catalog import unknown
-from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, departures, validate_config
+from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, validate_config
+from pvrbench.benchmark.departures import departures
 from pvrbench.benchmark.overrides import read_overrides
 
 

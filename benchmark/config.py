@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 
 from pvrbench.benchmark.limits import MAX_BATCH, MAX_STEPS, MAX_UPDATES, MAX_WIDTH, Positive, Real, Whole
+from pvrbench.benchmark.records.keys import Frozen
 from pvrbench.benchmark.records.schema import Deviation, Precision
-from pvrbench.envs.catalog import TASK_SETS
 from pvrbench.envs.spec import MAX_STATES, DemoEnd
 from pvrbench.policies.spec import Regularisation, TrainSettings
-
-# Overrides of these are other protocols, of those others choices among its cells; the rest is no matter of numbers.
-PROTOCOL_KEYS = (
-    *(
-        "render",
-        "image_px",
-        "preprocessing",
-        "split",
-        "num_episodes",
-        "horizon",
-        "success_rule",
-        "demo_pool",
-        "demo_end",
-    ),
-    *("history", "fusion", "budget_dim", "head_options", "train", "engine.precision"),
-)
-AXES = ("tasks", "cameras", "looks", "adaptations", "readouts", "heads")
-
 
 # pydantic's text for a field that is not there; what it gives as input then is all that is.
 MISSING = "Field required"
@@ -53,56 +36,59 @@ def _demo_end(value: str) -> str:
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class EngineConfig(_Frozen):
-    """How a run uses the machine; nothing but `precision` may change an episode's outcome.
-
-    Attributes:
-        device: `auto`, `cpu` or a CUDA device.
-        num_workers: simulator processes; 0 takes one for each core, fewer where memory is short.
-        envs_per_worker: environments in each of them; 0 chooses two tiles' worth in all and another for every two
-            processes, one less where memory is short, two tiles' worth beside a GPU.
-        tile: frames in one encoder call; every call is padded to it. It enters the last bits of the
-            features, so it is recorded with them. 0 takes 8 on a processor, 32 on a GPU.
-        precision: numbers that the encoder computes with. `bfloat16` is faster where the hardware multiplies it and
-            changes features in the third digit, so it is recorded with them and never chosen by itself.
-        hang_s: seconds after which a silent simulator process is taken to hang.
-        executor: where jobs run; `local` is this machine.
-        keep_policies: keep every trained policy under the run, so that `pvrbench evaluate` can try it elsewhere.
-        videos: write the videos of two initial states for each task, encoder and readout.
-        cache_dir: demonstrations, frames and features; null takes `PVRBENCH_CACHE` or `~/.cache/pvrbench`.
-        cache_gib: size above which the feature cache drops what was used longest ago.
-    """
+class EngineConfig(Frozen):
+    """How a run uses the machine; nothing but `precision` may change an episode's outcome."""
 
     device: str
+    """`auto`, `cpu` or a CUDA device."""
     num_workers: Annotated[Whole, Field(le=4096)]
+    """Simulator processes; 0 takes one for each core, fewer where memory is short."""
     envs_per_worker: Annotated[Whole, Field(le=4096)]
+    """Environments in each of them; 0 chooses two tiles' worth in all and another for every two processes, one less
+    where memory is short, two tiles' worth beside a GPU."""
     tile: Annotated[Whole, Field(le=1024)]
+    """Frames in one encoder call; every call is padded to it. It enters the last bits of the features, so it is
+    recorded with them. 0 takes 8 on a processor, 32 on a GPU."""
     precision: Precision
+    """Numbers that the encoder computes with. `bfloat16` is faster where the hardware multiplies it and changes
+    features in the third digit, so it is recorded with them and never chosen by itself."""
     hang_s: Annotated[Real, Field(gt=0, le=1e6)]
+    """Seconds after which a silent simulator process is taken to hang."""
     executor: str = "local"
+    """Where jobs run; `local` is this machine."""
     keep_policies: bool = True
+    """Keep every trained policy under the run, so that `pvrbench evaluate` can try it elsewhere."""
     videos: bool
+    """Write the videos of two initial states for each task, encoder and readout."""
     cache_dir: str | None
+    """Demonstrations, frames and features; null takes `PVRBENCH_CACHE` or `~/.cache/pvrbench`."""
     cache_gib: Annotated[Real, Field(gt=0)]
+    """Size above which the feature cache drops what was used longest ago."""
 
 
-class TrainConfig(_Frozen):
+class TrainConfig(Frozen):
     """Optimisation of the heads, see `TrainSettings` and `Regularisation` in `pvrbench.policies.spec`."""
 
     num_updates: Annotated[Positive, Field(le=MAX_UPDATES)]
+    """Gradient steps; the parameters after the last one are evaluated."""
     batch_size: Annotated[Positive, Field(le=MAX_BATCH)]
+    """Transitions in a step, drawn uniformly with replacement."""
     learning_rate: Annotated[Real, Field(gt=0)]
+    """Learning rate, the peak where there is a schedule."""
     weight_decay: Real
+    """Weight decay: decoupled under `adamw`, an L2 penalty under `adam`."""
     optimizer: Literal["adam", "adamw"]
+    """Optimiser."""
     schedule: Literal["constant", "cosine"]
+    """Learning-rate schedule over the updates."""
     input_norm: Literal["batch", "standard", "global", "none"]
+    """Normalisation of the inputs: BatchNorm, by dimension, one scale for all feature dimensions, or none."""
     action_norm: Literal["standard", "none"]
+    """Scale actions by the training demonstrations, or leave them."""
     dropout: Annotated[Real, Field(lt=1)]
+    """Probability with which a hidden unit is left out of an update."""
     use_proprio: bool
+    """Append proprioception to the readout."""
 
     def settings(self) -> TrainSettings:
         """What heads that are trained together have in common, as the policies take it."""
@@ -113,19 +99,16 @@ class TrainConfig(_Frozen):
         return Regularisation(dropout=self.dropout, weight_decay=self.weight_decay)
 
 
-class HeadVariant(_Frozen):
-    """A head of the catalog with other options or trained otherwise; its name goes beside others into `heads`.
-
-    Attributes:
-        head: name in the catalog.
-        options: options of the head that differ from the run's.
-        train: settings of `train` that differ from the run's. Heads that differ in `dropout` and `weight_decay` alone
-            are trained together.
-    """
+class HeadVariant(Frozen):
+    """A head of the catalog with other options or trained otherwise; its name goes beside others into `heads`."""
 
     head: str
+    """Name in the catalog."""
     options: Mapping[str, JsonValue] = {}
+    """Options of the head that differ from the run's."""
     train: Mapping[str, JsonValue] = {}
+    """Settings of `train` that differ from the run's. Heads that differ in `dropout` and `weight_decay` alone are
+    trained together."""
 
     @property
     def text(self) -> str:
@@ -134,80 +117,76 @@ class HeadVariant(_Frozen):
         return f"{self.head} with {changes}"
 
 
-class BenchmarkConfig(_Frozen):
-    """One run: the axes of the cells, the protocol and the engine.
-
-    Attributes:
-        preset: name of the protocol.
-        name: name of the run; null takes the preset's.
-        run_dir: where the run is written; null takes `results/runs/<name>`.
-        tasks: task names or task sets.
-        cameras: cameras of the tasks; `default` is each task's first.
-        encoders: catalog names, plugin names or `module:attribute` references. One that ends with `?` is left out where
-            its weights are not on this machine.
-        baselines: further encoders that every ranking of the preset shows; none twice.
-        adaptations: what happens to the encoders besides being read; `frozen` leaves them as they are.
-        looks: how the scene looks in the rollouts; `nominal` is the simulator's own look. Demonstrations are always
-            nominal.
-        readouts: readouts; those that an encoder has no features for are left out for it.
-        heads: behaviour-cloning heads, of the catalog or of `head_variants`.
-        num_demos: numbers of demonstrations.
-        seeds: one policy is trained for each.
-        num_episodes: held-out initial states on which each policy is evaluated.
-        split: `test`, or `selection` for choosing settings.
-        episode_schedule: which episodes are run; `fixed` runs all that are planned.
-        demo_pool: demonstrations collected for each task; a seed draws nested subsets from them.
-        demo_end: where demonstrations end: `first_success`, `hold_<steps>` or `full_horizon`.
-        render: `full` or `lean`.
-        image_px: side of the rendered image.
-        preprocessing: `full_frame` shows every encoder the whole image at its input size; `official` crops the centre
-            as the evaluation of its authors does.
-        horizon: control steps; null takes each task's own.
-        success_rule: `any_step` or `last_step`.
-        history: frames given to the head.
-        fusion: `none`, `concat` or `flare`.
-        budget_dim: common feature width, null for none.
-        head_options: options handed to every head.
-        head_variants: heads of this run by a name of its own: what each differs in; none where it is left out, as
-            configurations of earlier versions do.
-        train: optimiser settings.
-        checkpoint_evaluations: intermediate evaluations for the legacy maximum; 0 for none.
-        deviations: departures from the published protocol, and of the overrides from the preset.
-        engine: use of the machine.
-    """
+class BenchmarkConfig(Frozen):
+    """One run: the axes of the cells, the protocol and the engine."""
 
     preset: str
+    """Name of the protocol."""
     name: str | None
+    """Name of the run; null takes the preset's."""
     run_dir: str | None
+    """Where the run is written; null takes `results/runs/<name>`."""
     tasks: Names
+    """Task names or task sets."""
     cameras: Names
+    """Cameras of the tasks; `default` is each task's first."""
     encoders: Names
+    """Catalog names, plugin names or `module:attribute` references. One that ends with `?` is left out where its
+    weights are not on this machine."""
     baselines: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+    """Further encoders that every ranking of the preset shows; none twice."""
     adaptations: Names = ("frozen",)
+    """What happens to the encoders besides being read; `frozen` leaves them as they are."""
     looks: Names = ("nominal",)
+    """How the scene looks in the rollouts; `nominal` is the simulator's own look. Demonstrations are always nominal."""
     readouts: Names
+    """Readouts; those that an encoder has no features for are left out for it."""
     heads: Names
+    """Behaviour-cloning heads, of the catalog or of `head_variants`."""
     num_demos: Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    """Numbers of demonstrations."""
     seeds: Annotated[tuple[Annotated[Whole, Field(lt=2**63)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    """One policy is trained for each."""
     num_episodes: Annotated[Positive, Field(le=MAX_STATES)]
+    """Held-out initial states on which each policy is evaluated."""
     split: Literal["selection", "test"]
+    """`test`, or `selection` for choosing settings."""
     episode_schedule: str = "fixed"
+    """Which episodes are run; `fixed` runs all that are planned."""
     demo_pool: Annotated[Positive, Field(le=MAX_STATES)]
+    """Demonstrations collected for each task; a seed draws nested subsets from them."""
     demo_end: Annotated[str, AfterValidator(_demo_end)] = "first_success"
+    """Where demonstrations end: `first_success`, `hold_<steps>` or `full_horizon`."""
     render: Literal["full", "lean"]
+    """`full` or `lean`."""
     image_px: Annotated[Positive, Field(ge=16, le=1024)]
+    """Side of the rendered image."""
     preprocessing: Literal["full_frame", "official"]
+    """`full_frame` shows every encoder the whole image at its input size; `official` crops the centre as the evaluation
+    of its authors does."""
     horizon: Annotated[Positive, Field(le=MAX_STEPS)] | None
+    """Control steps; null takes each task's own."""
     success_rule: Literal["any_step", "last_step"]
+    """`any_step` or `last_step`."""
     history: Annotated[Positive, Field(le=1024)]
+    """Frames given to the head."""
     fusion: Literal["none", "concat", "flare"]
+    """`none`, `concat` or `flare`."""
     budget_dim: Annotated[Positive, Field(le=MAX_WIDTH)] | None
+    """Common feature width, null for none."""
     head_options: Mapping[str, JsonValue]
+    """Options handed to every head."""
     head_variants: Mapping[str, HeadVariant] = {}
+    """Heads of this run by a name of its own: what each differs in; none where it is left out, as configurations of
+    earlier versions do."""
     train: TrainConfig
+    """Optimiser settings."""
     checkpoint_evaluations: Whole
+    """Intermediate evaluations for the legacy maximum; 0 for none."""
     deviations: tuple[Deviation, ...]
+    """Departures from the published protocol, and of the overrides from the preset."""
     engine: EngineConfig
+    """Use of the machine."""
 
     @property
     def output_dir(self) -> Path:
@@ -238,8 +217,7 @@ def validate_config(values: Mapping[str, object]) -> BenchmarkConfig:
     try:
         config = BenchmarkConfig.model_validate(values)
     except ValidationError as error:
-        lines = (_complaint(detail["loc"], detail["msg"], detail.get("input")) for detail in error.errors())
-        raise ConfigError("; ".join(lines)) from error
+        raise ConfigError(problems(error)) from error
     too_many = [number for number in config.num_demos if number > config.demo_pool]
     if too_many:
         raise ConfigError(
@@ -288,60 +266,33 @@ def _check_variants(config: BenchmarkConfig) -> None:
         try:
             config.train_of(name)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ConfigError(
-                _complaint(("head_variants", name, "train", *first["loc"]), first["msg"], first.get("input"))
-            ) from error
+            raise ConfigError(problems(error, ("head_variants", name, "train"))) from error
 
 
-def departures(preset: BenchmarkConfig, given: BenchmarkConfig) -> tuple[Deviation, ...]:
-    """Where overrides leave the protocol of their preset: settings that differ, and tasks, heads, ... that it lacks.
+def problems(error: ValidationError, inside: tuple[str, ...] = ()) -> str:
+    """What is wrong with some settings, on one line.
 
-    Fewer tasks, heads, seeds or demonstrations than the preset's, and other encoders, leave every cell what it is.
+    Args:
+        error: what pydantic found.
+        inside: keys of the groups that the settings belong to.
     """
-    found: list[Deviation] = []
-    before, after = _flat(preset), _flat(given)
-    for key in sorted({*before, *after}):
-        if before.get(key) != after.get(key):
-            # More or fewer episodes make an interval narrower or wider about the same rate.
-            effect = "none" if key == "num_episodes" else "unknown"
-            here, there = (str(values.get(key, "the head's own")) for values in (after, before))
-            found.append(Deviation(of=key, here=here, original=there, effect=effect, override=True))
-    for axis in AXES:
-        own = _expanded(getattr(preset, axis))
-        further = [name for name in _expanded(getattr(given, axis)) if name not in own]
-        if further:
-            told = given.told_head if axis == "heads" else str
-            here, there = ", ".join(told(name) for name in further), ", ".join(own)
-            found.append(Deviation(of=axis, here=here, original=there, effect="unknown", override=True))
-    return tuple(found)
+    lines: list[str] = []
+    for detail in error.errors():
+        where = ".".join(str(part) for part in (*inside, *detail["loc"]))
+        message, given = detail["msg"], detail.get("input")
+        if message == MISSING:
+            lines.append(f"{where} is missing")
+            continue
+        near = difflib.get_close_matches(str(given), re.findall(r"'([^']*)'", message), n=1, cutoff=0.5)
+        hint = f". Did you mean {near[0]!r}?" if near else ""
+        lines.append(f"{where}={given!r} is not valid: {_plain(message)}{hint}")
+    return "; ".join(lines)
 
 
-def _flat(config: BenchmarkConfig) -> dict[str, object]:
-    """The protocol's settings by key, those of groups as `group.key`."""
-    flat: dict[str, object] = {}
-    values = config.model_dump()
-    for key in PROTOCOL_KEYS:
-        group, _, name = key.rpartition(".")
-        value = (values[group] if group else values)[name]
-        if isinstance(value, Mapping):
-            inner = cast("Mapping[str, object]", value)
-            flat |= {f"{key}.{name}": each for name, each in inner.items()}
-        else:
-            flat[key] = value
-    return flat
-
-
-def _expanded(names: tuple[str, ...]) -> list[str]:
-    return list(dict.fromkeys(member for name in names for member in TASK_SETS.get(name, (name,))))
-
-
-def _complaint(loc: tuple[int | str, ...], message: str, given: object) -> str:
-    where = ".".join(str(part) for part in loc)
-    if message == MISSING:
-        return f"{where} is missing"
+def _plain(message: str) -> str:
+    """A message of pydantic, as it goes on behind a colon."""
     if message.startswith("Value should have at least 1 item"):
-        message = "give at least one"
+        return "give at least one"
     message = re.sub(r"dictionary( or instance of \w+)?$", "table, such as {key:value}", message)
     message = message.removeprefix("Value error, ").partition(", unable to parse")[0]
-    return f"{where}={given!r} is not valid: {message[0].lower()}{message[1:]}"
+    return f"{message[0].lower()}{message[1:]}"
