@@ -185,11 +185,11 @@ def see_current_folder() -> None:
         sys.path.append(str(Path.cwd()))
 
 
-def unknown(kind: str, name: str, names: Iterable[str]) -> str:
-    """The error text for a name that is not among `names`."""
+def unknown(kind: str, name: str, names: Iterable[str], listing: str | None = None) -> str:
+    """The error text for a name that is not among `names`; `listing` is the command that lists them."""
     names = list(names)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"`pvrbench list {kind}s` shows all {len(names)}."
+    hint = f"Did you mean {near[0]!r}?" if near else f"`{listing or f'pvrbench list {kind}s'}` shows all {len(names)}."
     return f"Unknown {kind} {name!r}. {hint}"
 
 

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import cast
 
-from pvrbench.benchmark.commands.catalogs import add_catalogs
-from pvrbench.benchmark.commands.demos import add_demos
-from pvrbench.benchmark.commands.frames import add_frames
-from pvrbench.benchmark.commands.machine import add_machine
-from pvrbench.benchmark.commands.pretraining import add_pretraining
-from pvrbench.benchmark.commands.results import add_results
-from pvrbench.benchmark.commands.run import add_run
-from pvrbench.benchmark.commands.weights import add_weights
-from pvrbench.benchmark.composition import compose_config
+from pvrbench.benchmark.catalog import unknown
+from pvrbench.benchmark.commands.help import help_of, help_of_all
+from pvrbench.benchmark.commands.verbs import VERBS
+from pvrbench.benchmark.config import ConfigError
 
-ADD_VERBS = (add_run, add_results, add_catalogs, add_demos, add_weights, add_machine, add_frames, add_pretraining)
+HELP = ("-h", "--help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    options = _parser().parse_args(arguments)
     # Threads of torch that wait for work are not to keep the simulators from it; read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        if hasattr(options, "overrides"):
-            options.config = compose_config(options.overrides)
-        return cast("int", options.body(options))
+        return _run_verb(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         print("Interrupted. What is recorded is kept; the same command goes on from there.", file=sys.stderr)
         return 130
@@ -43,28 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pvrbench",
-        description="Ranks frozen visual encoders for robot manipulation: success against demonstrations.",
-        epilog="Start with `pvrbench doctor`, then `pvrbench run preset=quickstart`.",
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-
-    def verb(name: str, help_text: str, body: object, *, epilog: str | None = None) -> argparse.ArgumentParser:
-        sub = verbs.add_parser(
-            name,
-            help=help_text,
-            description=help_text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            epilog=epilog,
-        )
-        sub.set_defaults(body=body)
-        return sub
-
-    for add in ADD_VERBS:
-        add(verb)
-    return parser
+def _run_verb(words: list[str]) -> int:
+    if not words or words[0] in HELP:
+        print(help_of_all(VERBS.values()), end="")
+        return 0 if words else 2
+    if words[0] not in VERBS:
+        raise ConfigError(unknown("verb", words[0], VERBS, "pvrbench --help"))
+    verb = VERBS[words[0]]
+    if any(word in HELP for word in words):
+        print(help_of(verb), end="")
+        return 0
+    return verb(words[1:])
 
 
 if __name__ == "__main__":

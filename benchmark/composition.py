@@ -152,6 +152,4 @@ def _check_keys(overrides: Iterable[str]) -> None:
         if key == "preset" and value not in preset_names():
             raise ConfigError(unknown("preset", value, preset_names()))
         if key not in keys and not key.startswith(("head_options.", "head_variants.")):
-            raise ConfigError(
-                unknown("setting", key, keys).replace("`pvrbench list settings`", "`pvrbench run --help`")
-            )
+            raise ConfigError(unknown("setting", key, keys))

@@ -17,6 +17,9 @@ from pvrbench.benchmark.records.schema import Deviation, Precision
 from pvrbench.envs.spec import MAX_STATES, DemoEnd
 from pvrbench.policies.spec import Regularisation, TrainSettings
 
+# The settings that name what cells are made of, beside encoders, numbers of demonstrations and seeds.
+AXES = ("tasks", "cameras", "looks", "adaptations", "readouts", "heads")
+
 # pydantic's text for a field that is not there; what it gives as input then is all that is.
 MISSING = "Field required"
 
@@ -195,7 +198,7 @@ class BenchmarkConfig(Frozen):
             return Path(self.run_dir).expanduser()
         return Path("results") / "runs" / (self.name or self.preset)
 
-    def told_head(self, name: str) -> str:
+    def head_text(self, name: str) -> str:
         """A head's name for readers: with what it differs in, where it is a variant."""
         variant = self.head_variants.get(name)
         return name if variant is None else f"{name} ({variant.text})"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from pvrbench.benchmark.config import BenchmarkConfig
+from pvrbench.benchmark.config import AXES, BenchmarkConfig
 from pvrbench.benchmark.records.schema import Deviation
 from pvrbench.envs.catalog import TASK_SETS
 
-# Overrides of these are other protocols, of those others choices among its cells; the rest is no matter of numbers.
+# Overrides of these are other protocols; of the axes, other choices among its cells. The rest changes no number.
 PROTOCOL_KEYS = (
     *(
         "render",
@@ -24,7 +24,6 @@ PROTOCOL_KEYS = (
     ),
     *("history", "fusion", "budget_dim", "head_options", "train", "engine.precision"),
 )
-AXES = ("tasks", "cameras", "looks", "adaptations", "readouts", "heads")
 
 
 def departures(preset: BenchmarkConfig, given: BenchmarkConfig) -> tuple[Deviation, ...]:
@@ -44,8 +43,8 @@ def departures(preset: BenchmarkConfig, given: BenchmarkConfig) -> tuple[Deviati
         own = _expanded(getattr(preset, axis))
         further = [name for name in _expanded(getattr(given, axis)) if name not in own]
         if further:
-            told = given.told_head if axis == "heads" else str
-            here, there = ", ".join(told(name) for name in further), ", ".join(own)
+            text_of = given.head_text if axis == "heads" else str
+            here, there = ", ".join(text_of(name) for name in further), ", ".join(own)
             found.append(Deviation(of=axis, here=here, original=there, effect="unknown", override=True))
     return tuple(found)
 

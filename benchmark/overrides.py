@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -92,7 +93,11 @@ def _alternatives(annotation: object) -> Iterator[object]:
 
 
 def _is_text(kind: object) -> bool:
-    return kind is str or (get_origin(kind) is Literal and all(isinstance(item, str) for item in get_args(kind)))
+    return (
+        kind is str
+        or kind is Path
+        or (get_origin(kind) is Literal and all(isinstance(item, str) for item in get_args(kind)))
+    )
 
 
 def _holds_text(kind: Any) -> bool:

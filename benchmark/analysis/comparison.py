@@ -66,7 +66,9 @@ def _of_look(records: Sequence[CellRecord], look: str | None) -> tuple[list[Cell
     others = [name for name in found if name != wanted]
     if look is not None or not others:
         return chosen, []
-    return chosen, [f"Only results under the look {wanted} are shown. There are others: {', '.join(others)} (--look)."]
+    return chosen, [
+        f"Only results under the look {wanted} are shown. There are others: {', '.join(others)} (look=LOOK)."
+    ]
 
 
 def _complaints(refusals: Sequence[Refusal]) -> list[str]:

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 from dataclasses import replace
-from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from pvrbench.benchmark.catalog import tasks
-from pvrbench.benchmark.commands.verb import AddVerb
+from pvrbench.benchmark.commands.verb import UserPath, Verb, VerbSettings
 from pvrbench.benchmark.engine.hardware import cache_root
 
 
-def add_demos(verb: AddVerb) -> None:
-    """Adds the verb."""
-    demos = verb("demos", "Collect, verify or describe demonstrations.", demos_command)
-    demos.add_argument("action", choices=["collect", "verify", "info", "export", "import"])
-    demos.add_argument("task", help="catalog name")
-    demos.add_argument("--num", type=int, default=50, help="demonstrations wanted in all (collect, import); default 50")
-    demos.add_argument("--noise", type=float, help="noise of executed actions; default the task's own")
-    demos.add_argument("--end", help="first_success, hold_<steps> or full_horizon; default the task's own")
-    demos.add_argument("--horizon", type=int, help="steps of an episode at most; default the task's own")
-    demos.add_argument("--file", help="robomimic file to write (export) or read (import)")
+class DemosSettings(VerbSettings):
+    """Settings of `pvrbench demos`."""
+
+    subjects: ClassVar[tuple[str, ...]] = ("action", "task")
+
+    action: Literal["collect", "verify", "info", "export", "import"]
+    """What is done with the demonstrations of the task."""
+    task: str
+    """Catalog name or `module:attribute`."""
+    num: Annotated[int, Field(ge=1)] = 50
+    """Demonstrations wanted in all (collect, import)."""
+    noise: Annotated[float, Field(ge=0)] | None = None
+    """Noise of the executed actions; the task's own where it is left out."""
+    end: str | None = None
+    """Where they end: `first_success`, `hold_<steps>` or `full_horizon`; the task's own where it is left out."""
+    horizon: Annotated[int, Field(ge=1)] | None = None
+    """Steps of an episode at most; the task's own where it is left out."""
+    file: UserPath | None = None
+    """robomimic file to write (export) or read (import)."""
 
 
-def demos_command(options: Namespace) -> int:
+def demos_command(settings: DemosSettings) -> int:
     """Collects, verifies or describes the demonstrations of a task."""
     from pvrbench.benchmark.engine.context import load_task
     from pvrbench.envs.demos.collection import collect_demos, verify_demos
@@ -32,24 +42,24 @@ def demos_command(options: Namespace) -> int:
     from pvrbench.envs.demos.robomimic_file import export_demos, import_demos
     from pvrbench.envs.spec import DemoEnd
 
-    spec = tasks()[options.task]
-    spec = replace(spec, horizon=spec.horizon if options.horizon is None else options.horizon)
+    spec = tasks()[settings.task]
+    spec = replace(spec, horizon=spec.horizon if settings.horizon is None else settings.horizon)
     task = load_task(spec)
-    noise = spec.demo_noise if options.noise is None else options.noise
-    end = spec.demo_end if options.end is None else DemoEnd.parse(options.end)
+    noise = spec.demo_noise if settings.noise is None else settings.noise
+    end = spec.demo_end if settings.end is None else DemoEnd.parse(settings.end)
     path = demo_path(cache_root(None), spec, end)
-    if options.action in ("export", "import") and not options.file:
-        raise ValueError(f"`pvrbench demos {options.action}` needs --file FILE.")
-    match options.action:
-        case "collect":
-            collect_demos(task, options.num, path, action_noise=noise, end=end)
-        case "import":
-            for note in import_demos(task, Path(options.file), path, options.num, end).notes:
+    match settings.action, settings.file:
+        case "export" | "import", None:
+            raise ValueError(f"`pvrbench demos {settings.action}` needs file=FILE.")
+        case "collect", _:
+            collect_demos(task, settings.num, path, action_noise=noise, end=end)
+        case "import", file:
+            for note in import_demos(task, file, path, settings.num, end).notes:
                 sys.stdout.write(f"note: {note}\n")
-        case "export":
-            export_demos(task, DemoSet.open(path, spec, noise, end), Path(options.file))
-            sys.stdout.write(f"{options.file} written\n")
-        case "verify":
+        case "export", file:
+            export_demos(task, DemoSet.open(path, spec, noise, end), file)
+            sys.stdout.write(f"{file} written\n")
+        case "verify", _:
             complaints = verify_demos(task, DemoSet.open(path, spec, noise, end))
             sys.stdout.write("".join(f"{line}\n" for line in complaints) or "every demonstration replays to success\n")
             return 1 if complaints else 0
@@ -58,3 +68,14 @@ def demos_command(options: Namespace) -> int:
     demos = DemoSet.open(path, spec, noise, end)
     sys.stdout.write(f"{path}: {demos.manifest}, content {demos.digest[:16]}\n")
     return 0
+
+
+DEMOS = Verb(
+    name="demos",
+    summary="Collect, verify, describe, export or import the demonstrations of a task.",
+    settings=DemosSettings,
+    body=demos_command,
+    details="""\
+  pvrbench demos collect metaworld/assembly-v3 num=100
+  pvrbench demos export robosuite/lift file=lift.hdf5""",
+)

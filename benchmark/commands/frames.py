@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from argparse import ArgumentParser, Namespace
 from collections import Counter
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from pvrbench.benchmark.catalog import expand_tasks
-from pvrbench.benchmark.commands.verb import AddVerb
+from pvrbench.benchmark.commands.verb import UserPath, Verb, VerbSettings
 from pvrbench.benchmark.composition import compose_config, preset_names
 from pvrbench.benchmark.engine.hardware import num_cores
 from pvrbench.envs.base import Array
@@ -17,10 +19,8 @@ from pvrbench.envs.catalog import TASK_SETS, TASKS
 from pvrbench.envs.pictures.frame_set import FrameSet, FrameSetError, read_frame_set, verify_frame_set
 
 FRAMES_HELP = """\
-Frames for pretraining: experts at work on tasks that no protocol evaluates, in scenes of changing looks.
-
-  pvrbench frames collect FOLDER --clips 2000       goes on where it was interrupted
-  pvrbench frames info FOLDER --sheet sheet.png     what is in it, and a picture of some clips
+  pvrbench frames collect FOLDER clips=2000         goes on where it was interrupted
+  pvrbench frames info FOLDER sheet=sheet.png       what is in it, and a picture of some clips
   pvrbench frames verify FOLDER                     hashes every frame again"""
 
 # Suites whose scenes can be varied.
@@ -29,30 +29,36 @@ SUITE_SHARE = 0.2
 SHEET_ROWS, SHEET_COLUMNS = 8, 8
 
 
-def add_frames(verb: AddVerb) -> None:
-    """Adds the verb."""
-    frames: ArgumentParser = verb("frames", FRAMES_HELP.splitlines()[0], frames_command, epilog=FRAMES_HELP)
-    frames.add_argument("action", choices=["collect", "info", "verify"])
-    frames.add_argument("folder", type=Path)
-    frames.add_argument("--clips", type=int, default=1000, help="episodes (collect); default 1000")
-    frames.add_argument("--frames-per-clip", type=int, default=40, help="frames of an episode at most; default 40")
-    frames.add_argument("--stride", type=int, default=3, help="control steps between kept frames; default 3")
-    frames.add_argument("--px", type=int, default=112, help="side of the frames; default 112")
-    frames.add_argument("--seed", type=int, default=0, help="draws states, looks, cameras and noise; default 0")
-    frames.add_argument(
-        "--variation",
-        choices=["looks", "scenes"],
-        default="scenes",
-        help="looks: light, colours, camera; scenes (default): textures and foreign bodies too",
-    )
-    frames.add_argument(
-        "--tasks",
-        nargs="+",
-        metavar="TASK",
-        help="default: all that no protocol evaluates; named twice, a task gets twice the clips",
-    )
-    frames.add_argument("--workers", type=int, default=0, help="processes; default one for each core")
-    frames.add_argument("--sheet", type=Path, help="picture of some clips (info)")
+Count = Annotated[int, Field(ge=1)]
+
+
+class FramesSettings(VerbSettings):
+    """Settings of `pvrbench frames`."""
+
+    subjects: ClassVar[tuple[str, ...]] = ("action", "folder")
+
+    action: Literal["collect", "info", "verify"]
+    """What is done with the frame set."""
+    folder: UserPath
+    """Folder of the frame set."""
+    clips: Count = 1000
+    """Episodes (collect)."""
+    frames_per_clip: Count = 40
+    """Frames of an episode at most."""
+    stride: Count = 3
+    """Control steps between kept frames."""
+    px: Annotated[int, Field(ge=16, le=1024)] = 112
+    """Side of the frames."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Draws states, looks, cameras and noise."""
+    variation: Literal["looks", "scenes"] = "scenes"
+    """`looks`: light, colours, camera; `scenes`: textures and foreign bodies too."""
+    tasks: tuple[str, ...] | None = None
+    """Tasks; all that no protocol evaluates where it is left out. Named twice, a task gets twice the clips."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes; 0 takes one for each core."""
+    sheet: UserPath | None = None
+    """Picture of some clips to write."""
 
 
 def evaluated_tasks() -> frozenset[str]:
@@ -81,31 +87,31 @@ def default_round() -> tuple[str, ...]:
     return tuple(name for _, name in sorted(places))
 
 
-def frames_command(options: Namespace) -> int:
+def frames_command(settings: FramesSettings) -> int:
     """Collects, describes or verifies a set of frames."""
-    if options.action == "collect":
-        _collect(options)
-    found = verify_frame_set(options.folder) if options.action == "verify" else read_frame_set(options.folder)
+    if settings.action == "collect":
+        _collect(settings)
+    found = verify_frame_set(settings.folder) if settings.action == "verify" else read_frame_set(settings.folder)
     solved = sum(clip.success for clip in found.clips)
     sys.stdout.write(
-        f"{options.folder}: {len(found.images)} frames of {found.images.shape[1]} px in {len(found.clips)} clips of "
+        f"{settings.folder}: {len(found.images)} frames of {found.images.shape[1]} px in {len(found.clips)} clips of "
         f"{len({clip.task for clip in found.clips})} tasks, {solved} solved; content {found.digest[:16]}"
-        f"{', verified' if options.action == 'verify' else ''}\n"
+        f"{', verified' if settings.action == 'verify' else ''}\n"
     )
-    if options.action == "info":
+    if settings.action == "info":
         for task, count in sorted(Counter(clip.task for clip in found.clips).items()):
             sys.stdout.write(f"  {task}: {count} clips\n")
-    if options.sheet is not None:
-        _draw_sheet(found, options.sheet)
+    if settings.sheet is not None:
+        _draw_sheet(found, settings.sheet)
     return 0
 
 
-def _collect(options: Namespace) -> None:
+def _collect(settings: FramesSettings) -> None:
     from rich.progress import Progress
 
     from pvrbench.envs.pictures.frame_collection import FrameRecipe, collect_frames
 
-    chosen = tuple(options.tasks or default_round())
+    chosen = tuple(settings.tasks or default_round())
     allowed = pretraining_tasks()
     for name in chosen:
         if name not in allowed:
@@ -115,21 +121,19 @@ def _collect(options: Namespace) -> None:
             raise FrameSetError(
                 f"{name} {reason}; frames are collected from other tasks. `pvrbench list tasks` lists all."
             )
-    if min(options.clips, options.frames_per_clip, options.stride) < 1 or not 16 <= options.px <= 1024:
-        raise FrameSetError("Clips, frames in a clip and stride are at least 1, and frames have 16 to 1024 px.")
     recipe = FrameRecipe(
         tasks=chosen,
-        num_clips=options.clips,
-        frames_per_clip=options.frames_per_clip,
-        stride=options.stride,
-        image_px=options.px,
-        seed=options.seed,
-        variation=options.variation,
+        num_clips=settings.clips,
+        frames_per_clip=settings.frames_per_clip,
+        stride=settings.stride,
+        image_px=settings.px,
+        seed=settings.seed,
+        variation=settings.variation,
     )
     with Progress() as progress:
-        bar = progress.add_task("clips", total=options.clips)
+        bar = progress.add_task("clips", total=settings.clips)
         collect_frames(
-            recipe, options.folder, options.workers or num_cores(), lambda count: progress.advance(bar, count)
+            recipe, settings.folder, settings.workers or num_cores(), lambda count: progress.advance(bar, count)
         )
 
 
@@ -149,3 +153,12 @@ def _draw_sheet(found: FrameSet, path: Path) -> None:
         raise FrameSetError(
             f"Cannot write the sheet {path} ({error}). Name a .png file in a folder that exists."
         ) from error
+
+
+FRAMES = Verb(
+    name="frames",
+    summary="Frames for pretraining: experts at work on tasks that no protocol evaluates, in scenes of changing looks.",
+    settings=FramesSettings,
+    body=frames_command,
+    details=FRAMES_HELP,
+)

@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 from dataclasses import asdict
+from typing import ClassVar, Literal
 
 from rich.console import Console
 
-from pvrbench.benchmark.commands.verb import AddVerb, print_json
+from pvrbench.benchmark.commands.verb import Verb, VerbSettings, print_json
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.engine.hardware import cache_root
 
 
-def add_machine(verb: AddVerb) -> None:
-    """Adds the verbs."""
-    examine = verb("doctor", "Render a frame in each suite; say what is missing and how to mend it.", doctor)
-    examine.add_argument("--json", action="store_true", help="print JSON for a program to read")
-    cache = verb("cache", "Show, check or empty the feature cache.", cache_command)
-    cache.add_argument("action", choices=["info", "verify", "clear"])
+class DoctorSettings(VerbSettings):
+    """Settings of `pvrbench doctor`."""
+
+    as_json: bool = False
+    """Print JSON for a program to read."""
 
 
-def doctor(options: Namespace) -> int:
+class CacheSettings(VerbSettings):
+    """Settings of `pvrbench cache`."""
+
+    subjects: ClassVar[tuple[str, ...]] = ("action",)
+
+    action: Literal["info", "verify", "clear"]
+    """What is done with the feature cache."""
+
+
+def doctor(settings: DoctorSettings) -> int:
     """Checks the machine."""
     from pvrbench.benchmark.commands.doctor import examine, render_findings
 
     findings = examine()
-    if options.json:
+    if settings.as_json:
         print_json([asdict(finding) for finding in findings])
     else:
         Console().print(render_findings(findings), highlight=False)
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def cache_command(options: Namespace) -> int:
+def cache_command(settings: CacheSettings) -> int:
     """Shows, verifies or clears the feature cache."""
     from pvrbench.benchmark.engine.cache import FeatureCache
 
     config = compose_config([])
     cache = FeatureCache(cache_root(config.engine.cache_dir) / "features", int(config.engine.cache_gib * 2**30))
-    match options.action:
+    match settings.action:
         case "info":
             info = cache.info()
             text = f"{info.num_entries} entries, {info.size_bytes / 2**20:.1f} of {info.limit_bytes / 2**20:.0f} MiB"
@@ -52,3 +60,14 @@ def cache_command(options: Namespace) -> int:
         case _:
             sys.stdout.write(f"{cache.clear()} entries removed\n")
             return 0
+
+
+DOCTOR = Verb(
+    name="doctor",
+    summary="Render a frame in each suite; say what is missing and how to mend it.",
+    settings=DoctorSettings,
+    body=doctor,
+)
+CACHE = Verb(
+    name="cache", summary="Show, check or empty the feature cache.", settings=CacheSettings, body=cache_command
+)

@@ -1,82 +1,103 @@
-"""Bodies of the verbs that read results: `pvrbench report | rank | power | submit | leaderboard | export`."""
+"""Bodies of the verbs that read results: `pvrbench report | rank | submit | pack | leaderboard | export`."""
 
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rich.console import Console
 
-from pvrbench.benchmark.commands.verb import AddVerb, print_json
+from pvrbench.benchmark.commands.verb import UserPath, Verb, VerbSettings, print_json
 from pvrbench.benchmark.records.store import RecordStore
 
 # Side of the pictures by which an encoder without a size of its own is identified.
 DEFAULT_PX = 224
 
 if TYPE_CHECKING:
-    from pvrbench.benchmark.analysis.power import Design
     from pvrbench.benchmark.reporting.submission import Conformance
 
 
-def add_results(verb: AddVerb) -> None:
-    """Adds the verbs that read results."""
-    report = verb("report", "Figures, tables and a page from the records of runs.", report_command)
-    report.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
-    report.add_argument("--output", help="folder for the report; default: the first run's")
-    report.add_argument("--json", action="store_true", help="print JSON for a program to read")
-    report.add_argument("--look", help="look that is reported; default: the nominal one, where there are several")
-    rank = verb("rank", "Rank the encoders of runs, if these are comparable.", rank_command)
-    rank.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
-    rank.add_argument("--look", help="look that is ranked; default: the nominal one, where there are several")
-    form = rank.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print all conclusions as JSON")
-    form.add_argument("--csv", action="store_true", help="print the ranking as CSV")
-    _add_power(verb("power", "Say what a run of some size can see, and what a wanted gap needs.", power_command))
-    submit = verb("submit", "Check a run and write the files that a pull request adds.", submit_command)
-    submit.add_argument("run_dir", metavar="RUN_DIR")
-    submit.add_argument("--name", help="name of the submission; default: the run's")
-    submit.add_argument("--output", default="results/submissions", help="folder of submissions; default: %(default)s")
-    submit.add_argument("--skip-conformance", action="store_true", help="do not load the encoders; the files say so")
-    board = verb("leaderboard", "Rebuild the rankings in results/README.md from all submissions.", leaderboard_command)
-    board.add_argument("--results", default="results", help="the results folder; default: %(default)s")
+class ReadSettings(VerbSettings):
+    """What the verbs that read runs have in common."""
 
-    pack = verb("pack", "Put the records of a run into one compressed file.", pack_command)
-    pack.add_argument("run_dir", metavar="RUN_DIR")
+    subjects: ClassVar[tuple[str, ...]] = ("run_dirs",)
 
-    export = verb("export", "Write results for other places; sends nothing but with wandb.", export_command)
-    export.add_argument("to", choices=["model-card", "tensorboard", "wandb"])
-    export.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
-    export.add_argument("--output", help="folder to write to; default: <run>/export")
+    run_dirs: tuple[UserPath, ...]
+    """Folders of runs."""
 
 
-def _add_power(power: ArgumentParser) -> None:
-    power.add_argument("--tasks", type=int, default=1, help="tasks; default 1")
-    power.add_argument("--seeds", type=int, default=3, help="trainings of each contender; default 3")
-    power.add_argument("--episodes", type=int, default=50, help="initial states for each training; default 50")
-    power.add_argument("--contenders", type=int, default=2, help="contenders, all pairs compared; default 2")
-    power.add_argument("--rate", type=float, default=0.5, help="success rate about which they differ; default 0.5")
-    power.add_argument("--seed-sd", type=float, default=0.0, help="spread of trainings' true rates; default 0")
-    power.add_argument("--correlation", type=float, default=0.0, help="of outcomes on one state; default 0")
-    power.add_argument("--power", type=float, default=0.8, help="probability of finding the gap; default 0.8")
-    power.add_argument("--gap", type=float, help="a wanted gap in success rate, such as 0.05")
-    power.add_argument("--json", action="store_true", help="print JSON for a program to read")
+class ReportSettings(ReadSettings):
+    """Settings of `pvrbench report`."""
+
+    output: UserPath | None = None
+    """Folder for the report; the first run's `report` where it is left out."""
+    look: str | None = None
+    """Look that is reported; where there are several and it is left out, the nominal one."""
+    as_json: bool = False
+    """Print JSON for a program to read."""
 
 
-def existing_runs(texts: Sequence[str]) -> list[Path]:
-    """The folders of some runs.
+class RankSettings(ReadSettings):
+    """Settings of `pvrbench rank`."""
+
+    look: str | None = None
+    """Look that is ranked; where there are several and it is left out, the nominal one."""
+    as_json: bool = False
+    """Print all conclusions as JSON."""
+    as_csv: bool = False
+    """Print the ranking as CSV."""
+
+
+class ExportSettings(ReadSettings):
+    """Settings of `pvrbench export`."""
+
+    subjects: ClassVar[tuple[str, ...]] = ("to", "run_dirs")
+
+    to: Literal["model-card", "tensorboard", "wandb"]
+    """Where the results go."""
+    output: UserPath | None = None
+    """Folder to write to; the first run's `export` where it is left out."""
+
+
+class PackSettings(VerbSettings):
+    """Settings of `pvrbench pack`."""
+
+    subjects: ClassVar[tuple[str, ...]] = ("run_dir",)
+
+    run_dir: UserPath
+    """Folder of a run."""
+
+
+class SubmitSettings(PackSettings):
+    """Settings of `pvrbench submit`."""
+
+    name: str | None = None
+    """Name of the submission; the run's where it is left out."""
+    output: UserPath = Path("results/submissions")
+    """Folder of submissions."""
+    skip_conformance: bool = False
+    """Do not load the encoders; the files say so."""
+
+
+class LeaderboardSettings(VerbSettings):
+    """Settings of `pvrbench leaderboard`."""
+
+    results: UserPath = Path("results")
+    """The results folder."""
+
+
+def existing_runs(run_dirs: Sequence[Path]) -> list[Path]:
+    """The folders of some runs, which hold records.
 
     Raises:
         ValueError: one holds no records.
     """
-    run_dirs = [Path(text) for text in texts]
     for run_dir in run_dirs:
         if not RecordStore(run_dir).exists:
             raise ValueError(f"{run_dir} holds no records. Give the folder of a run, such as results/runs/quickstart.")
-    return run_dirs
+    return list(run_dirs)
 
 
 def show_report(console: Console, run_dirs: Sequence[Path], output_dir: Path, look: str | None = None) -> None:
@@ -88,54 +109,56 @@ def show_report(console: Console, run_dirs: Sequence[Path], output_dir: Path, lo
     console.print(f"Figures, tables and page: {output_dir}", highlight=False)
 
 
-def report_command(options: Namespace) -> int:
+def report_command(settings: ReportSettings) -> int:
     """Reports one or more runs."""
-    run_dirs = existing_runs(options.run_dirs)
-    output = Path(options.output) if options.output else run_dirs[0] / "report"
-    if options.json:
+    run_dirs = existing_runs(settings.run_dirs)
+    output = settings.output or run_dirs[0] / "report"
+    if settings.as_json:
         from pvrbench.benchmark.reporting.report import write_report
 
-        print_json(write_report(run_dirs, output, options.look).summary)
+        print_json(write_report(run_dirs, output, settings.look).summary)
         return 0
-    show_report(Console(), run_dirs, output, options.look)
+    show_report(Console(), run_dirs, output, settings.look)
     return 0
 
 
-def pack_command(options: Namespace) -> int:
+def pack_command(settings: PackSettings) -> int:
     """Packs the records of a run."""
-    store = RecordStore(existing_runs([options.run_dir])[0])
+    store = RecordStore(existing_runs([settings.run_dir])[0])
     sys.stdout.write(f"{store.pack()} records are in {store.packed_path}\n")
     return 0
 
 
-def export_command(options: Namespace) -> int:
+def export_command(settings: ExportSettings) -> int:
     """Writes the results of runs in another program's form."""
     from pvrbench.benchmark.analysis.comparison import load_runs
     from pvrbench.benchmark.analysis.statistics import analyse
     from pvrbench.benchmark.reporting.export import EXPORTS
 
-    run_dirs = existing_runs(options.run_dirs)
+    run_dirs = existing_runs(settings.run_dirs)
     records, refused = load_runs(run_dirs)
-    output = Path(options.output) if options.output else run_dirs[0] / "export" / options.to
-    for path in EXPORTS[options.to](analyse(records), records, output):
+    output = settings.output or run_dirs[0] / "export" / settings.to
+    for path in EXPORTS[settings.to](analyse(records), records, output):
         sys.stdout.write(f"{path} written\n")
     sys.stderr.write("".join(f"warning: {warning}\n" for warning in refused))
     return 0
 
 
-def rank_command(options: Namespace) -> int:
+def rank_command(settings: RankSettings) -> int:
     """Ranks the contenders of one or more runs."""
     from pvrbench.benchmark.analysis.comparison import load_runs
     from pvrbench.benchmark.analysis.ranking import conclusions, ranking_csv, ranking_json, ranking_table
     from pvrbench.benchmark.analysis.statistics import analyse
 
-    records, refused = load_runs(existing_runs(options.run_dirs), options.look)
+    if settings.as_json and settings.as_csv:
+        raise ValueError("--json and --csv are two forms of one output. Give one of them.")
+    records, refused = load_runs(existing_runs(settings.run_dirs), settings.look)
     analysis = analyse(records)
     warnings = (*refused, *analysis.warnings)
-    if options.json:
+    if settings.as_json:
         print_json(ranking_json(analysis, warnings))
         return 0
-    if options.csv:
+    if settings.as_csv:
         sys.stdout.write(ranking_csv(analysis))
         sys.stderr.write("".join(f"warning: {warning}\n" for warning in warnings))
         return 0
@@ -146,72 +169,12 @@ def rank_command(options: Namespace) -> int:
     return 0
 
 
-def power_command(options: Namespace) -> int:
-    """Says what a design can detect."""
-    # scipy takes a second to import, which no other verb should wait for.
-    from pvrbench.benchmark.analysis.power import Design, detectable_difference, episodes_needed, seeds_needed
-
-    design = Design(
-        tasks=options.tasks,
-        seeds=options.seeds,
-        episodes=options.episodes,
-        contenders=options.contenders,
-        rate=options.rate,
-        seed_sd=options.seed_sd,
-        correlation=options.correlation,
-        power=options.power,
-    )
-    difference = detectable_difference(design)
-    needs: dict[str, int | None] = {}
-    if options.gap is not None:
-        needs = {"seeds": seeds_needed(design, options.gap), "episodes": episodes_needed(design, options.gap)}
-    if options.json:
-        print_json({"design": asdict(design), "detectable_difference": difference, "gap": options.gap, "needs": needs})
-        return 0
-    sys.stdout.write("".join(f"{line}\n" for line in power_text(design, difference, options.gap, needs)))
-    return 0
-
-
-def power_text(design: Design, difference: float, gap: float | None, needs: dict[str, int | None]) -> list[str]:
-    """The design's power in sentences."""
-    seeds, episodes = _count(design.seeds, "seed"), _count(design.episodes, "episode")
-    false = "5 % false differences"
-    if design.comparisons > 1:
-        false += f" among the {design.comparisons} pairs of {design.contenders} contenders"
-    size = f"{seeds} x {episodes} on {_count(design.tasks, 'task')}"
-    seen = f"{size} can only detect a {100 * difference:.0f}-point gap"
-    lines = [f"{seen} (power {100 * design.power:.0f} %, {false})."]
-    if gap is not None:
-        wanted = f"A {100 * gap:g}-point gap needs"
-        for kind, rest in (("seeds", episodes), ("episodes", seeds)):
-            number = needs[kind]
-            enough = _count(number, kind.removesuffix("s")) if number else f"more {kind} than anybody runs"
-            lines.append(f"{wanted} {enough} at {rest} each.")
-    if design.seed_sd == 0:
-        from pvrbench.benchmark.analysis.power import detectable_difference
-
-        noisy = detectable_difference(replace(design, seed_sd=0.1, seeds=max(2, design.seeds)))
-        lines.append(
-            "This assumes that training runs do not vary. If their true rates vary by 10 points, "
-            f"{_count(max(2, design.seeds), 'seed')} detect {100 * noisy:.0f} points (--seed-sd 0.1)."
-        )
-    elif design.seeds == 1:
-        lines.append("One seed cannot show that training runs vary: a difference may be due to this training run.")
-    return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def submit_command(options: Namespace) -> int:
+def submit_command(settings: SubmitSettings) -> int:
     """Checks a run and writes what a pull request adds."""
     from pvrbench.benchmark.reporting.submission import submit
 
-    run_dir = existing_runs([options.run_dir])[0]
-    folder = submit(
-        run_dir, Path(options.output), options.name, None if options.skip_conformance else check_conformance
-    )
+    run_dir = existing_runs([settings.run_dir])[0]
+    folder = submit(run_dir, settings.output, settings.name, None if settings.skip_conformance else check_conformance)
     sys.stdout.write(
         f"{folder} is ready. Add it in a pull request, with results/README.md after `pvrbench leaderboard`.\n"
     )
@@ -236,14 +199,52 @@ def check_conformance(name: str) -> Conformance:
     return Conformance(digest, tuple(f"{item.name}: {item.problem}" for item in verdicts if item.problem))
 
 
-def leaderboard_command(options: Namespace) -> int:
+def leaderboard_command(settings: LeaderboardSettings) -> int:
     """Rebuilds the leaderboard from all committed submissions."""
     from pvrbench.benchmark.reporting.leaderboard import write_leaderboard
 
-    results = Path(options.results)
+    results = settings.results
     page = results / "README.md"
     if not page.is_file():
-        raise ValueError(f"{page} is not there. Run this in a checkout, or give its results folder: --results DIR.")
+        raise ValueError(f"{page} is not there. Run this in a checkout, or give its results folder: results=DIR.")
     names = write_leaderboard(results / "submissions", page)
-    sys.stdout.write(f"{page}: {_count(len(names), 'submission')}.\n")
+    sys.stdout.write(f"{page}: {len(names)} {'submission' if len(names) == 1 else 'submissions'}.\n")
     return 0
+
+
+REPORT = Verb(
+    name="report",
+    summary="Figures, tables and a page from the records of runs.",
+    settings=ReportSettings,
+    body=report_command,
+)
+RANK = Verb(
+    name="rank",
+    summary="Rank the encoders of runs, if these are comparable.",
+    settings=RankSettings,
+    body=rank_command,
+)
+SUBMIT = Verb(
+    name="submit",
+    summary="Check a run and write the files that a pull request adds.",
+    settings=SubmitSettings,
+    body=submit_command,
+)
+LEADERBOARD = Verb(
+    name="leaderboard",
+    summary="Rebuild the rankings in results/README.md from all submissions.",
+    settings=LeaderboardSettings,
+    body=leaderboard_command,
+)
+PACK = Verb(
+    name="pack",
+    summary="Put the records of a run into one compressed file.",
+    settings=PackSettings,
+    body=pack_command,
+)
+EXPORT = Verb(
+    name="export",
+    summary="Write results for other places; sends nothing but with wandb.",
+    settings=ExportSettings,
+    body=export_command,
+)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Console
 from rich.table import Table
 
 from pvrbench.benchmark.commands.results import show_report
-from pvrbench.benchmark.commands.verb import AddVerb, print_json
-from pvrbench.benchmark.composition import compose_evaluation
-from pvrbench.benchmark.config import BenchmarkConfig, read_config
+from pvrbench.benchmark.commands.verb import RunSettings, UserPath, Verb, print_json
+from pvrbench.benchmark.composition import compose_config, compose_evaluation
+from pvrbench.benchmark.config import read_config
 from pvrbench.benchmark.engine.forecast import (
     Forecast,
     check_training_memory,
@@ -41,25 +40,29 @@ Settings are given as key=value and override the preset's; lists are written [a,
   pvrbench run 'encoders=[my_package.module:MyEncoder]' train.num_updates=5000
   pvrbench run 'encoders=[timm:vit_small_patch16_224.dino,file:/path/mine.pth?model=vit_tiny_patch16_224]'
 
-All keys with their defaults: benchmark/conf/config.yaml. Names: `pvrbench list encoders|tasks|heads|readouts|presets`.
+Names: `pvrbench list encoders|tasks|heads|readouts|presets`.
 A run that was interrupted goes on where it stopped when the same command is given again."""
 
 
-def add_run(verb: AddVerb) -> None:
-    """Adds the verbs."""
-    command = verb("run", "Run a benchmark and report it.", run, epilog=RUN_HELP)
-    command.add_argument("overrides", nargs="*", metavar="key=value")
-    command = verb("plan", "Check a benchmark and show what it would do.", plan, epilog=RUN_HELP)
-    command.add_argument("overrides", nargs="*", metavar="key=value")
-    command.add_argument("--json", action="store_true", help="print JSON for a program to read")
-    command = verb("evaluate", "Try the stored policies of a run elsewhere, without training.", evaluate)
-    command.add_argument("run_dir", metavar="RUN_DIR")
-    command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the evaluation, as for run")
+class PlanSettings(RunSettings):
+    """Settings of `pvrbench plan`."""
+
+    as_json: bool = False
+    """Print JSON for a program to read."""
 
 
-def run(options: Namespace) -> int:
+class EvaluateSettings(RunSettings):
+    """Settings of `pvrbench evaluate`."""
+
+    subjects: ClassVar[tuple[str, ...]] = ("run_dir",)
+
+    run_dir: UserPath
+    """Folder of the run whose policies are tried."""
+
+
+def run(settings: RunSettings) -> int:
     """Runs what is not recorded yet, then reports."""
-    config: BenchmarkConfig = options.config
+    config = compose_config(settings.overrides)
     plan = make_plan(config)
     console = Console(stderr=False)
     show_plan(console, plan)
@@ -78,14 +81,14 @@ def run(options: Namespace) -> int:
     return show_result(console, result, run_dir)
 
 
-def evaluate(options: Namespace) -> int:
+def evaluate(settings: EvaluateSettings) -> int:
     """Tries the stored policies of a run elsewhere; nothing is trained."""
     from pvrbench.benchmark.commands.display import ProgressDisplay
     from pvrbench.benchmark.engine.runner import run_plan
 
-    trained_dir = Path(options.run_dir)
+    trained_dir = settings.run_dir
     trained = read_config(trained_dir)
-    config = compose_evaluation(trained, options.settings)
+    config = compose_evaluation(trained, settings.overrides)
     plan = make_plan(config, trained)
     if config.run_dir is None:
         name = config.name or digest_of([cell.model_dump(mode="json") for cell in plan.cells])[:12]
@@ -147,11 +150,11 @@ def _forecast(plan: Plan) -> Forecast:
     return forecast(plan, num_cores(), learned_factor(cache_root(plan.config.engine.cache_dir)))
 
 
-def plan(options: Namespace) -> int:
+def plan(settings: PlanSettings) -> int:
     """Shows what a run would do."""
-    made = make_plan(options.config)
+    made = make_plan(compose_config(settings.overrides))
     check_training_memory(made, available_mib())
-    if options.json:
+    if settings.as_json:
         print_json(
             {
                 "config": made.config.model_dump(mode="json"),
@@ -172,3 +175,22 @@ def plan(options: Namespace) -> int:
     console.print(table)
     console.print(f"Would be written to {made.config.output_dir}.", highlight=False)
     return 0
+
+
+RUN = Verb(name="run", summary="Run a benchmark and report it.", settings=RunSettings, body=run, details=RUN_HELP)
+PLAN = Verb(
+    name="plan",
+    summary="Check a benchmark and show what it would do.",
+    settings=PlanSettings,
+    body=plan,
+    details=RUN_HELP,
+)
+EVALUATE = Verb(
+    name="evaluate",
+    summary="Try the stored policies of a run elsewhere, without training.",
+    settings=EvaluateSettings,
+    body=evaluate,
+    details="""\
+  pvrbench evaluate results/runs/first split=selection num_episodes=100 name=more
+  pvrbench evaluate results/runs/first 'cameras=[corner]' 'looks=[nominal,light/darker@2]' name=shifted""",
+)

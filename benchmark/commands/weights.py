@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import Namespace
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from pvrbench.benchmark.catalog import encoders
-from pvrbench.benchmark.commands.verb import AddVerb
+from pvrbench.benchmark.commands.verb import Verb, VerbSettings
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.download import OnProgress
 from pvrbench.encoders.weights.loading import (
@@ -31,8 +31,6 @@ from pvrbench.encoders.weights.loading import (
 from pvrbench.encoders.weights.location import file_of
 
 WEIGHTS_HELP = """\
-Show, fetch, import or verify the published weights of encoders.
-
   pvrbench weights list                     what there is, what is here, under which licence
   pvrbench weights fetch NAME...            download, check, convert to safetensors
   pvrbench weights import NAME FILE         the same from an official file or folder that is here already
@@ -41,18 +39,23 @@ Show, fetch, import or verify the published weights of encoders.
 Weights lie in PVRBENCH_WEIGHTS; copy files from there to a machine without network."""
 
 
-def add_weights(verb: AddVerb) -> None:
-    """Adds the verb."""
-    weights = verb("weights", WEIGHTS_HELP.splitlines()[0], weights_command, epilog=WEIGHTS_HELP)
-    weights.add_argument("action", choices=["list", "fetch", "import", "verify"])
-    weights.add_argument("names", nargs="*", metavar="ENCODER", help="catalog names; for import one name and a FILE")
-    weights.add_argument("--json", action="store_true", help="print JSON for a program to read")
+class WeightsSettings(VerbSettings):
+    """Settings of `pvrbench weights`."""
+
+    subjects: ClassVar[tuple[str, ...]] = ("action", "names")
+
+    action: Literal["list", "fetch", "import", "verify"]
+    """What is done with the weights."""
+    names: tuple[str, ...] = ()
+    """Catalog names; for import one name and a file or folder."""
+    as_json: bool = False
+    """Print JSON for a program to read."""
 
 
-def weights_command(options: Namespace) -> int:
+def weights_command(settings: WeightsSettings) -> int:
     """Lists, fetches, imports or verifies weights."""
-    body = {"list": _list, "fetch": _fetch, "import": _import, "verify": _verify}[options.action]
-    return body(list(options.names), as_json=options.json)
+    body = {"list": _list, "fetch": _fetch, "import": _import, "verify": _verify}[settings.action]
+    return body(list(settings.names), as_json=settings.as_json)
 
 
 def _specs(names: list[str]) -> list[EncoderSpec]:
@@ -169,3 +172,12 @@ def _progress(name: str) -> Generator[OnProgress]:
             bar.update(task, completed=done_bytes, total=total_bytes or None, visible=True)
 
         yield show
+
+
+WEIGHTS = Verb(
+    name="weights",
+    summary="Show, fetch, import or verify the published weights of encoders.",
+    settings=WeightsSettings,
+    body=weights_command,
+    details=WEIGHTS_HELP,
+)

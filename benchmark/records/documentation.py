@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,23 +36,64 @@ def field_table() -> str:
         "",
         "| field | type | meaning |",
         "|---|---|---|",
-        *(f"| `{path}` | {kind} | {meaning} |" for path, kind, meaning in _rows(schema, schema, "")),
+        *(_line(row) for row in field_rows(schema, groups=True)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _rows(schema: dict[str, Any], whole: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, str]]:
-    for name, field in cast("dict[str, dict[str, Any]]", schema["properties"]).items():
+def _line(row: FieldRow) -> str:
+    meaning = row.meaning.replace("|", "\\|")
+    return f"| `{row.path}` | {row.kind} | {meaning} |"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRow:
+    """One field of a pydantic class, for readers.
+
+    Attributes:
+        path: names of the groups it belongs to and its own, with dots.
+        kind: its type.
+        default: its default value; None where it has none.
+        required: whether it has no default.
+        meaning: its docstring, on one line.
+    """
+
+    path: str
+    kind: str
+    default: object
+    required: bool
+    meaning: str
+
+
+def field_rows(schema: dict[str, Any], *, groups: bool = False) -> Iterator[FieldRow]:
+    """All fields of a class, those of nested classes behind the field that holds them.
+
+    Args:
+        schema: JSON Schema of the class.
+        groups: whether fields that hold others have a row too, and whether those in lists are entered.
+    """
+    return _rows(schema, schema, "", groups=groups)
+
+
+def _rows(part: dict[str, Any], whole: dict[str, Any], prefix: str, *, groups: bool) -> Iterator[FieldRow]:
+    for name, field in cast("dict[str, dict[str, Any]]", part["properties"]).items():
         found = _resolved(field, whole)
         inner, path = found, f"{prefix}{name}"
-        if found.get("type") == "array" and "items" in found:
+        if groups and found.get("type") == "array" and "items" in found:
             inner, path = _resolved(found["items"], whole), f"{prefix}{name}[]"
-        meaning = " ".join(str(field.get("description", "")).split()).replace("|", "\\|")
-        if "properties" in inner:
-            yield path, "object" if inner is found else "list of objects", meaning
-            yield from _rows(inner, whole, f"{path}.")
-        else:
-            yield f"{prefix}{name}", _kind(found), meaning
+        row = FieldRow(
+            path=f"{prefix}{name}",
+            kind=_kind(found),
+            default=field.get("default"),
+            required=name in part.get("required", ()),
+            meaning=" ".join(str(field.get("description", "")).split()),
+        )
+        if "properties" not in inner:
+            yield row
+            continue
+        if groups:
+            yield replace(row, path=path, kind="object" if inner is found else "list of objects")
+        yield from _rows(inner, whole, f"{path}.", groups=groups)
 
 
 def _resolved(field: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:

@@ -93,9 +93,7 @@ def submit(
     """
     name = name or run_dir.resolve().name
     if not NAME.fullmatch(name):
-        raise SubmissionError(
-            f"{name!r} is not a valid folder name. Use letters, digits, dots and dashes: --name NAME."
-        )
+        raise SubmissionError(f"{name!r} is not a valid folder name. Use letters, digits, dots and dashes: name=NAME.")
     records, refusals = RecordStore(run_dir).read()
     config = read_config(run_dir)
     problems = [f"{refusal.path.name} {refusal.reason}" for refusal in refusals]
@@ -183,4 +181,4 @@ def _refuse_other_contents(folder: Path, submission: Submission) -> None:
     except (OSError, ValueError):
         there = None
     if there is None or there.records_digest != submission.records_digest:
-        raise SubmissionError(f"{folder} already holds something else. Give another name: --name NAME.")
+        raise SubmissionError(f"{folder} already holds something else. Give another name: name=NAME.")

@@ -196,5 +196,5 @@ def too_few(file: DemoFile, task: TaskSpec, wanted: int) -> DemoError:
         )
     return DemoError(
         f"{file.path} holds {len(file)} demonstrations, and {wanted} are wanted. "
-        f"Collect them with `pvrbench demos collect {task.name} --num {wanted}`."
+        f"Collect them with `pvrbench demos collect {task.name} num={wanted}`."
     )

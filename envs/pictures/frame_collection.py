@@ -172,7 +172,7 @@ def _record_all(
             if isinstance(error, BrokenProcessPool):
                 raise FrameSetError(
                     "A process that rendered clips was killed: memory is short, most likely. Ask for fewer with "
-                    "--workers; the same command goes on from there."
+                    "workers=; the same command goes on from there."
                 ) from error
             raise
 

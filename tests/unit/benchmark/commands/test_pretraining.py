@@ -12,7 +12,8 @@ import torch
 
 from pvrbench.benchmark.cli import main
 from pvrbench.benchmark.commands import pretraining
-from pvrbench.benchmark.commands.pretraining import parse_order, read_frames
+from pvrbench.benchmark.commands.pretraining import PRETRAIN, read_frames
+from pvrbench.benchmark.commands.verb import read_words
 from pvrbench.encoders.families.timm_backbone import load
 from pvrbench.encoders.rows.zoo import zoo_row
 from pvrbench.encoders.weights.loading import WeightsError
@@ -83,23 +84,24 @@ def test_weights_card_and_figures_are_written(
         (["objective=mea", "frames=a", "output=b"], "Unknown objective 'mea'. Did you mean 'mae'?"),
         ([*NEEDED, "num_sample=3"], "Unknown setting 'num_sample'. Did you mean 'num_samples'?"),
         ([*NEEDED, "fast"], "'fast' is not a setting"),
-        ([*NEEDED, "batch_size=0"], "batch_size=0 is not a whole number above 0"),
-        ([*NEEDED, "lr_factor=x"], "lr_factor=x is not a number above 0"),
+        ([*NEEDED, "batch_size=0"], "batch_size=0 is not valid: input should be greater than or equal to 1"),
+        ([*NEEDED, "lr_factor=x"], "lr_factor='x' is not valid: input should be a valid number"),
         ([*NEEDED, "options.mask=0.5"], r"Unknown setting 'options\.mask'"),
         ([*NEEDED, "options.mask_ratio=most"], r"options\.mask_ratio=most is not a number"),
     ],
 )
 def test_bad_settings_are_named(texts: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_order(texts)
+        read_words(PRETRAIN, texts).spec()
 
 
 def test_settings_reach_the_recipe() -> None:
-    order = parse_order([*NEEDED, "num_samples=640", "seed=3", "lr_factor=0.5", "options.mask_ratio=0.5", "threads=2"])
-    spec = order.spec
+    texts = ["num_samples=640", "seed=3", "lr_factor=0.5", "options.mask_ratio=0.5", "threads=2"]
+    settings = read_words(PRETRAIN, [*NEEDED, *texts])
+    spec = settings.spec()
     assert (spec.recipe.num_samples, spec.recipe.seed, spec.options["mask_ratio"]) == (640, 3, 0.5)
     assert spec.recipe.phases[0].lr == OBJECTIVES["mae"].recipe.phases[0].lr / 2
-    assert (order.threads, order.device) == (2, "cpu")
+    assert (settings.threads, settings.device) == (2, "cpu")
 
 
 def test_folders_that_are_no_frame_set_are_named(folder: Path, tmp_path: Path) -> None:

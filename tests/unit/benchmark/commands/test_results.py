@@ -94,13 +94,13 @@ def test_one_seed_is_said_to_be_one_seed(tmp_path: Path, make_run: MakeRun, caps
 
 
 def test_power_says_what_can_be_seen(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["power", "--seeds", "3", "--episodes", "25", "--gap", "0.05"]) == 0
+    assert main(["power", "seeds=3", "episodes=25", "gap=0.05"]) == 0
     said = capsys.readouterr().out
     assert "3 seeds x 25 episodes on 1 task can only detect a 23-point gap" in said
     assert "A 5-point gap needs 63 seeds at 25 episodes each." in said
-    assert main(["power", "--seeds", "3", "--episodes", "25", "--seed-sd", "0.1", "--json", "--gap", "0.05"]) == 0
+    assert main(["power", "seeds=3", "episodes=25", "seed_sd=0.1", "--json", "gap=0.05"]) == 0
     assert json.loads(capsys.readouterr().out)["needs"]["episodes"] is None
-    assert main(["power", "--episodes", "0"]) == 2
+    assert main(["power", "episodes=0"]) == 2
     assert capsys.readouterr().err == "error: episodes=0 is too few; expected 1 or more.\n"
 
 
@@ -208,7 +208,7 @@ def test_a_submission_needs_a_licence_and_a_free_name(tmp_path: Path, made_up_ru
 def test_conformance_is_checked_on_the_recorded_encoder(
     tmp_path: Path, made_up_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["submit", str(made_up_run), "--output", str(tmp_path)]) == 2
+    assert main(["submit", str(made_up_run), f"output={tmp_path}"]) == 2
     assert "pixels_14 is not what was recorded" in capsys.readouterr().err
 
 
@@ -221,19 +221,19 @@ def test_the_leaderboard_shows_only_comparable_submissions_together(
     apart = make_run(tmp_path / "apart", digests={"initial_states": "t"})
     for name, run in (("one", made_up_run), ("two", alike), ("three", apart)):
         submit(run, tmp_path / "submissions", name)
-    assert main(["leaderboard", "--results", str(tmp_path)]) == 0
+    assert main(["leaderboard", f"results={tmp_path}"]) == 0
     text = page.read_text()
     assert text.startswith("above\n")
     assert text.endswith("below\n")
     assert "\nold\n" not in text
     assert text.count("### quickstart, protocol") == 2
     assert "[one](submissions/one), [two](submissions/two)." in text
-    assert main(["leaderboard", "--results", str(tmp_path)]) == 0
+    assert main(["leaderboard", f"results={tmp_path}"]) == 0
     assert page.read_text() == text
     (tmp_path / "submissions" / "two" / PACKED_NAME).write_bytes(gzip.compress(b"{\n"))
-    assert main(["leaderboard", "--results", str(tmp_path)]) == 2
+    assert main(["leaderboard", f"results={tmp_path}"]) == 2
     assert "two is not a submission" in capsys.readouterr().err
     assert page.read_text() == text
     page.write_text("no marks")
-    assert main(["leaderboard", "--results", str(tmp_path)]) == 2
+    assert main(["leaderboard", f"results={tmp_path}"]) == 2
     assert "has no place for the leaderboard" in capsys.readouterr().err

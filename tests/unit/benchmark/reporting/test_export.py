@@ -16,7 +16,7 @@ def test_a_model_card_holds_the_results_as_metadata(
 ) -> None:
     from huggingface_hub import ModelCard
 
-    assert main(["export", "model-card", str(made_up_run), "--output", str(tmp_path)]) == 0
+    assert main(["export", "model-card", str(made_up_run), f"output={tmp_path}"]) == 0
     path = tmp_path / "pixels_14" / "README.md"
     assert f"{path} written" in capsys.readouterr().out
     card: Any = ModelCard.load(path)

@@ -71,7 +71,7 @@ def test_a_pool_is_a_prefix_with_a_digest_of_its_own(task: Task, demos: DemoSet)
     assert (len(pool), pool.digest, len(pool.manifest.lengths)) == (2, demos.digest_of(2), 2)
     with pytest.raises(DemoError, match="no number 2"):
         pool.demo(2)
-    with pytest.raises(DemoError, match=r"holds 3 demonstrations, and 4 are wanted.*demos collect .* --num 4"):
+    with pytest.raises(DemoError, match=r"holds 3 demonstrations, and 4 are wanted.*demos collect .* num=4"):
         DemoSet.open(demos.path, task.spec, 0.1, FIRST_SUCCESS, num_demos=4)
 
 

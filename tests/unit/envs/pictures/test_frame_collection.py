@@ -218,10 +218,10 @@ def test_points_lie_where_the_picture_shows_them() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tasks", "metaworld/assembly-v3"], "metaworld/assembly-v3 is evaluated by a shipped protocol"),
-        (["--tasks", "metaworld/nothing"], "metaworld/nothing is no task of the two suites"),
-        (["--clips", "0"], "Clips, frames in a clip and stride are at least 1"),
-        (["--px", "5"], "frames have 16 to 1024 px"),
+        (["tasks=metaworld/assembly-v3"], "metaworld/assembly-v3 is evaluated by a shipped protocol"),
+        (["tasks=[metaworld/nothing]"], "metaworld/nothing is no task of the two suites"),
+        (["clips=0"], "clips=0 is not valid: input should be greater than or equal to 1"),
+        (["px=5"], "px=5 is not valid: input should be greater than or equal to 16"),
     ],
 )
 def test_bad_requests_are_answered_in_one_line(
