@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 
 class EntryPointError(ValueError):
     """An entry point cannot be resolved; the text says why, in one line."""
 
 
-def resolve(entry_point: str) -> object:
+def resolve(entry_point: str) -> Any:
     """Imports the object that an entry point names.
 
     Args:
@@ -22,7 +23,7 @@ def resolve(entry_point: str) -> object:
     if not module_name or not attribute:
         raise EntryPointError(f"{entry_point!r} is not an entry point. Write it as module:attribute.")
     try:
-        found: object = importlib.import_module(module_name)
+        found: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         # Importing runs foreign code, which may raise anything.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
