@@ -13,7 +13,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from scipy import stats
 
 from pvrbench.benchmark.analysis.estimates import mean_interval
 from pvrbench.benchmark.analysis.frame import read_records
-from pvrbench.benchmark.analysis.pairing import paired_difference
+from pvrbench.benchmark.analysis.pairing import compare_family, holm, paired_difference
 from pvrbench.benchmark.records.store import RecordError
 from pvrbench.envs.base import Array
 
@@ -32,6 +32,7 @@ mpl.use("Agg")
 
 BASE = "base"
 REFERENCES = ("oracle", "proprio")
+GRIDS = ("grid_pca", "grid4")
 NUM_RESAMPLES = 2000
 SIGNIFICANT = 0.05
 
@@ -46,11 +47,11 @@ def read_study(folder: Path) -> dict[str, pd.DataFrame]:
         SystemExit: there is no base, or it is not complete.
     """
     found: dict[str, pd.DataFrame] = {}
-    for path in sorted(folder.glob("*/records")):
+    for path in sorted(item for item in folder.iterdir() if item.is_dir()):
         try:
-            found[path.parent.name] = read_records(path.parent)
+            found[path.name] = read_records(path)
         except RecordError:
-            sys.stderr.write(f"{path.parent.name} has no records yet\n")
+            sys.stderr.write(f"{path.name} has no records yet\n")
     if BASE not in found:
         raise SystemExit(f"error: {folder} has no run named {BASE!r}. Run tests/performance/study_heads.py first.")
     per_task = found[BASE].groupby(["task", "encoder", "readout"]).size()
@@ -82,8 +83,9 @@ def agreement(base: Scores, other: Scores) -> dict[str, float]:
 
     The bootstrap draws the initial states of each task, the same for both heads and all contenders: what another draw
     of states would have shown. `tau_images` leaves out the references, which nearly always come first and last.
-    `told_apart` counts the pairs of contenders that both heads tell apart (paired difference, 5 % for each pair), and
-    `reversed` those of them that the heads order otherwise: near ties move tau, but not this.
+    `significant` counts the pairs of contenders that are significantly different under both heads (tested as in a
+    ranking: variances moderated by all pairs, Holm's correction), and `reversed` those of them that the heads order
+    otherwise: near ties move tau, but not this. `significant_images` and `reversed_images` leave out the references.
     """
     names = sorted(base.keys() & other.keys())
     first, second = (np.stack([values[name] for name in names]) for values in (base, other))
@@ -95,10 +97,7 @@ def agreement(base: Scores, other: Scores) -> dict[str, float]:
     found = np.isfinite(taus)
     low, high = np.quantile(taus[found], [0.025, 0.975]) if found.any() else (np.nan, np.nan)
     difference, _ = paired_difference(second.mean(0), first.mean(0))
-    signs = [
-        (_sign(first[one], first[other]), _sign(second[one], second[other]))
-        for one, other in combinations(range(len(names)), 2)
-    ]
+    of_all, of_images = _both_significant(first, second), _both_significant(first[images], second[images])
     return {
         "contenders": len(names),
         "tau": _tau(_means(first), _means(second)),
@@ -106,25 +105,26 @@ def agreement(base: Scores, other: Scores) -> dict[str, float]:
         "tau_high": float(high),
         "tau_images": _tau(_means(first[images]), _means(second[images])),
         "tau_by_task": _tau(first.mean((2, 3)).ravel(), second.mean((2, 3)).ravel()),
-        "told_apart": sum(ours * theirs != 0 for ours, theirs in signs),
-        "reversed": sum(ours * theirs < 0 for ours, theirs in signs),
+        "significant": len(of_all),
+        "reversed": of_all.count(-1),
+        "significant_images": len(of_images),
+        "reversed_images": of_images.count(-1),
         "difference": difference.estimate,
         "difference_low": difference.low,
         "difference_high": difference.high,
     }
 
 
-def places_count(values: Scores) -> dict[str, float]:
-    """How far principal components of the grid are ahead of the class token, in the mean of the encoders with both."""
-    ends = [name.removesuffix(" class_token") for name in values if name.endswith(" class_token")]
-    both = [name for name in ends if f"{name} grid_pca" in values]
+def ahead_of_class_token(values: Scores, readout: str) -> dict[str, float]:
+    """How far a readout is ahead of the class token, in the mean of the encoders with both."""
+    encoders = [name.removesuffix(" class_token") for name in values if name.endswith(" class_token")]
+    both = [name for name in encoders if f"{name} {readout}" in values]
+    names = (readout, f"{readout}_low", f"{readout}_high")
     if not both:
-        return dict.fromkeys(("places", "places_low", "places_high"), np.nan)
-    spatial, collapsed = (
-        np.mean([values[f"{name} {end}"] for name in both], axis=0) for end in ("grid_pca", "class_token")
-    )
-    found, _ = paired_difference(spatial, collapsed)
-    return {"places": found.estimate, "places_low": found.low, "places_high": found.high}
+        return dict.fromkeys(names, np.nan)
+    ours, theirs = (np.mean([values[f"{name} {end}"] for name in both], axis=0) for end in (readout, "class_token"))
+    found, _ = paired_difference(ours, theirs)
+    return dict(zip(names, (found.estimate, found.low, found.high), strict=True))
 
 
 def by_encoder(values: Scores) -> Scores:
@@ -151,10 +151,20 @@ def encoder_table(study: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _sign(first: Array, second: Array) -> int:
-    """1 or -1 where two contenders are told apart, else 0."""
-    found, p_value = paired_difference(first, second)
-    return int(np.sign(found.estimate)) if p_value < SIGNIFICANT else 0
+def _both_significant(first: Array, second: Array) -> list[int]:
+    """Pairs of contenders that are significantly different under both heads: 1 for the same order, -1 for another."""
+    products = [ours * theirs for ours, theirs in zip(_signs(first), _signs(second), strict=True)]
+    return [product for product in products if product]
+
+
+def _signs(values: Array) -> list[int]:
+    """For each pair of contenders, 1 or -1 where they are significantly different, else 0."""
+    results = list(compare_family(values[:, None], [1.0]).values())
+    adjusted = holm([result.p_value for result in results])
+    return [
+        int(np.sign(result.difference.estimate)) if p_value < SIGNIFICANT else 0
+        for result, p_value in zip(results, adjusted, strict=True)
+    ]
 
 
 def _means(values: Array) -> Array:
@@ -183,7 +193,8 @@ def tables(study: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
         values = scores(episodes, seeds)
         place = {"variation": name, "seeds": len(seeds)}
         alike = {} if name == BASE else agreement(scores(base, seeds), values)
-        agreements.append({**place, **alike, **places_count(values)})
+        ahead = [ahead_of_class_token(values, readout) for readout in GRIDS]
+        agreements.append({**place, **alike, **ahead[0], **ahead[1]})
         tasks = sorted(episodes["task"].unique())
         for contender, found in values.items():
             parts = {"all": found, **{task: found[[index]] for index, task in enumerate(tasks)}}
@@ -242,18 +253,18 @@ def main() -> None:
     encoders.round(4).to_csv(output / "encoders.csv", index=False)
     draw(agreements, rates, output / "study.png")
     columns = ("variation", "seeds", "contenders", "τ of the ranking", "τ without references", "τ of all scores")
-    columns += ("pairs told apart by both", "of these reversed", "success against base", "grid_pca against class_token")
+    columns += ("pairs significant under both", "without references", "of all these reversed")
+    columns += ("success against base", *(f"{readout} against class_token" for readout in GRIDS))
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in agreements.to_dict("records"):
-        gain, places = (
+        gain = " | ".join(
             "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * row[f"{name}{end}"] for end in ("", "_low", "_high")))
-            for name in ("difference", "places")
+            for name in ("difference", *GRIDS)
         )
         tau = f"{row['tau']:.2f} ({row['tau_low']:.2f} to {row['tau_high']:.2f})"
-        others = f"{row['tau_images']:.2f} | {row['tau_by_task']:.2f} | {row['told_apart']:.0f} | {row['reversed']:.0f}"
-        line = (
-            f"| {row['variation']} | {row['seeds']} | {row['contenders']:.0f} | {tau} | {others} | {gain} | {places} |"
-        )
+        others = f"{row['tau_images']:.2f} | {row['tau_by_task']:.2f} | "
+        others += " | ".join(f"{row[name]:.0f}" for name in ("significant", "significant_images", "reversed"))
+        line = f"| {row['variation']} | {row['seeds']} | {row['contenders']:.0f} | {tau} | {others} | {gain} |"
         lines.append(re.sub(r"nan \(nan to nan\)|\+?nan( \(\+?nan to \+?nan\))?", "-", line))
     names: list[str] = encoders["encoder"].unique().tolist()
     lines += ["", f"| variation | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]

@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pvrbench.benchmark.analysis.estimates import mean_interval
+from pvrbench.benchmark.analysis.estimates import Interval, mean_interval
 from pvrbench.benchmark.analysis.frame import read_records
-from pvrbench.benchmark.analysis.pairing import holm, paired_difference
+from pvrbench.benchmark.analysis.pairing import compare_family, holm, paired_difference
 from pvrbench.encoders.weights.location import SHIPPED
 from pvrbench.envs.base import Array
 
@@ -86,8 +86,33 @@ def mean_of(scores: Scores, contenders: Sequence[Contender], numbers: Sequence[i
 
 
 def contrasts(scores: Scores) -> list[dict[str, Any]]:
-    """Paired differences of groups of contenders, at each N and over all."""
+    """Paired differences of groups of contenders, and of encoders and their untrained twins, at each N and over all.
+
+    The variances of encoder and twin are moderated by those of all pairs of contenders, as in a ranking. A contrast of
+    groups has its own variance, because groups vary less than single contenders. Holm's method corrects over all rows.
+    """
     every = sorted(next(iter(scores.values())))
+    labels = [*((str(number), [number]) for number in every), ("all", every)]
+    rows: list[dict[str, Any]] = []
+    for title, (ours, theirs) in group_contrasts(scores).items():
+        for label, numbers in labels:
+            found = paired_difference(mean_of(scores, ours, numbers), mean_of(scores, theirs, numbers))
+            rows.append({"contrast": title, "num_demos": label, **_row(*found)})
+    rows += [
+        {"contrast": f"{name} against untrained, {readout}", "num_demos": label, **_row(*found)}
+        for (name, readout), found_by_label in twin_contrasts(scores, labels).items()
+        for label, found in found_by_label.items()
+    ]
+    adjusted = holm([row["p"] for row in rows])
+    return [{**row, "p_holm": p_value} for row, p_value in zip(rows, adjusted, strict=True)]
+
+
+def _row(found: Interval, p_value: float) -> dict[str, Any]:
+    return {"difference": found.estimate, "low": found.low, "high": found.high, "p": p_value}
+
+
+def group_contrasts(scores: Scores) -> dict[str, tuple[list[Contender], list[Contender]]]:
+    """The groups that are compared, by title."""
     transformers = [name for name in TRANSFORMERS if (name, "grid_pca") in scores]
     pairs: dict[str, tuple[list[Contender], list[Contender]]] = {}
     for spatial, collapsed in (("grid_pca", "class_token"), ("grid_pca", "mean"), ("mean", "class_token")):
@@ -96,35 +121,30 @@ def contrasts(scores: Scores) -> list[dict[str, Any]]:
             [(name, collapsed) for name in transformers],
         )
     for readout in READOUTS:
-        pairs[f"masked against contrastive, {readout}"] = (
-            [(name, readout) for name in MASKED],
-            [(name, readout) for name in CONTRASTIVE],
-        )
+        contrastive = [(name, readout) for name in CONTRASTIVE]
+        pairs[f"masked against contrastive, {readout}"] = [(name, readout) for name in MASKED], contrastive
         if ("zoo_dift", readout) in scores:
-            pairs[f"denoising against contrastive, {readout}"] = (
-                [("zoo_dift", readout)],
-                [(name, readout) for name in CONTRASTIVE],
-            )
-    for name, untrained in UNTRAINED.items():
-        for readout in READOUTS:
-            if (name, readout) in scores:
-                pairs[f"{name} against untrained, {readout}"] = ([(name, readout)], [(untrained, readout)])
-    rows: list[dict[str, Any]] = []
-    for title, (ours, theirs) in pairs.items():
-        for label, numbers in [*((str(number), [number]) for number in every), ("all", every)]:
-            found, p_value = paired_difference(mean_of(scores, ours, numbers), mean_of(scores, theirs, numbers))
-            rows.append(
-                {
-                    "contrast": title,
-                    "num_demos": label,
-                    "difference": found.estimate,
-                    "low": found.low,
-                    "high": found.high,
-                    "p": p_value,
-                }
-            )
-    adjusted = holm([row["p"] for row in rows])
-    return [{**row, "p_holm": p_value} for row, p_value in zip(rows, adjusted, strict=True)]
+            pairs[f"denoising against contrastive, {readout}"] = [("zoo_dift", readout)], contrastive
+    return pairs
+
+
+def twin_contrasts(
+    scores: Scores, labels: Sequence[tuple[str, Sequence[int]]]
+) -> dict[Contender, dict[str, tuple[Interval, float]]]:
+    """Difference of each encoder to its untrained twin and its p-value, by encoder and readout, then by label."""
+    twins = [(name, readout) for name in UNTRAINED for readout in READOUTS if (name, readout) in scores]
+    # An untrained network first, then what was trained from it: the order of the pairs below.
+    contenders = sorted((name for name in scores if name[1] in READOUTS), key=lambda name: name[0] in UNTRAINED)
+    found: dict[Contender, dict[str, tuple[Interval, float]]] = {name: {} for name in twins}
+    for label, numbers in labels:
+        outcomes = np.stack([mean_of(scores, [name], numbers) for name in contenders])
+        family = compare_family(outcomes[:, None], [1.0])
+        for name in twins:
+            untrained = contenders.index((UNTRAINED[name[0]], name[1]))
+            result = family[untrained, contenders.index(name)]
+            ahead = Interval(-result.difference.estimate, -result.difference.high, -result.difference.low)
+            found[name][label] = ahead, result.p_value
+    return found
 
 
 def probe_agreement(scores: Scores) -> dict[str, tuple[float, int]]:
@@ -220,18 +240,21 @@ def analyse(folder: Path) -> None:
 
 
 def against_untrained(contrasts: pd.DataFrame, encoder: str) -> dict[str, Any]:
-    """What the card of an encoder says of its policies: paired differences to its twin, and where they are above 0."""
+    """What the card of an encoder says of its policies: differences to its twin, and where these are significant."""
     differences: dict[str, dict[str, list[float]]] = {}
+    ahead: dict[str, list[str]] = {}
     for readout in READOUTS:
-        rows = contrasts[contrasts["contrast"] == f"{encoder} against untrained, {readout}"]
-        if len(rows):
-            places = zip(rows["num_demos"].astype(str), rows[["difference", "low", "high"]].to_numpy(), strict=True)
-            differences[readout] = {str(label): list(map(float, values)) for label, values in places}
-    ahead = {
-        readout: [label for label, (_, low, _) in at.items() if low > 0 and label != "all"]
-        for readout, at in differences.items()
-    }
-    return {"against": UNTRAINED[encoder], "difference_low_high_at_n": differences, "ahead_at_n": ahead}
+        rows = contrasts[contrasts["contrast"] == f"{encoder} against untrained, {readout}"].to_dict("records")
+        if rows:
+            differences[readout] = {
+                str(row["num_demos"]): [float(row[key]) for key in ("difference", "low", "high")] for row in rows
+            }
+            ahead[readout] = [
+                str(row["num_demos"])
+                for row in rows
+                if row["num_demos"] != "all" and row["p_holm"] < SIGNIFICANT and row["difference"] > 0
+            ]
+    return {"against": UNTRAINED[encoder], "difference_low_high_at_n": differences, "significantly_ahead_at_n": ahead}
 
 
 def note_on_cards(folder: Path, cards: Path) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pvrbench.benchmark.records.store import RecordStore
+
 STUDY: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[3] / "performance" / "analyse_heads.py"))
 
 MakeRun = Callable[..., Path]
@@ -42,13 +44,13 @@ def test_ties_count_half_and_a_swap_of_neighbours_is_seen() -> None:
     assert swapped["tau_images"] == pytest.approx(-1)
 
 
-def test_pairs_that_both_heads_tell_apart_are_counted_and_those_that_they_order_otherwise() -> None:
+def test_pairs_that_are_significant_under_both_heads_are_counted_and_those_that_they_order_otherwise() -> None:
     base = values({"one": 0.9, "other": 0.1})
     same = STUDY["agreement"](base, values({"one": 0.8, "other": 0.1}))
     back = STUDY["agreement"](base, values({"one": 0.1, "other": 0.9}))
     level = STUDY["agreement"](base, values({"one": 0.5, "other": 0.5}))
 
-    assert [(found["told_apart"], found["reversed"]) for found in (same, back, level)] == [(1, 0), (1, 1), (0, 0)]
+    assert [(found["significant"], found["reversed"]) for found in (same, back, level)] == [(1, 0), (1, 1), (0, 0)]
 
 
 def test_encoders_are_set_side_by_side_over_the_readouts_that_all_have() -> None:
@@ -57,12 +59,12 @@ def test_encoders_are_set_side_by_side_over_the_readouts_that_all_have() -> None
     assert {name: part.mean() for name, part in found.items()} == pytest.approx({"a": 0.3, "b": 0.7})
 
 
-def test_how_far_places_are_ahead_is_counted_over_the_encoders_that_have_both() -> None:
+def test_how_far_a_readout_is_ahead_is_counted_over_the_encoders_that_have_both() -> None:
     rates = {"a class_token": 0.2, "a grid_pca": 0.8, "b class_token": 0.4, "b grid_pca": 0.4, "c mean": 0.9}
-    found = STUDY["places_count"](values(rates))
+    found = STUDY["ahead_of_class_token"](values(rates), "grid_pca")
     # Of a 0.6, of b nothing.
-    assert found["places"] == pytest.approx(0.3)
-    assert np.isnan(STUDY["places_count"](values({"c mean": 0.9}))["places"])
+    assert found["grid_pca"] == pytest.approx(0.3)
+    assert np.isnan(STUDY["ahead_of_class_token"](values(rates), "grid4")["grid4_low"])
 
 
 def test_complete_variations_are_compared_and_others_named(
@@ -74,6 +76,7 @@ def test_complete_variations_are_compared_and_others_named(
         seeds = "seeds=[0]" if name == "batch_32" else "seeds=[0,1]"
         make_run(tmp_path / name, *tiny, seeds, f"heads=[{head}]", rates=rates)
     next((tmp_path / "cut" / "records").glob("*pixels_7-*")).unlink()
+    assert RecordStore(tmp_path / "gmm").pack() > 0  # committed records are packed
     (tmp_path / "soon" / "records").mkdir(parents=True)
     monkeypatch.setattr("sys.argv", ["analyse_heads.py", str(tmp_path), "--output", str(tmp_path / "out")])
     STUDY["main"]()

@@ -53,4 +53,6 @@ def test_each_card_says_what_the_committed_study_found(encoder: str) -> None:
     found = STUDY["against_untrained"](table, encoder)
     card = json.loads((SHIPPED / f"{encoder.removeprefix('zoo_')}.json").read_text())
     assert card["policies"] == found
-    assert any(found["ahead_at_n"].values())
+    # Two encoders are not significantly better than their untrained twin at any N.
+    is_ahead = any(found["significantly_ahead_at_n"].values())
+    assert is_ahead == (encoder not in ("zoo_mae", "zoo_vcond", "zoo_simclr"))
