@@ -60,6 +60,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("proprioception", lambda spec: spec.proprio_dim),
         ("state", lambda spec: spec.state_dim),
         ("cameras", lambda spec: ", ".join(spec.cameras)),
+        ("oracle / proprioception / expert, %", lambda spec: spec.measured or ""),
     ),
     "heads": (
         ("description", lambda spec: spec.description),
