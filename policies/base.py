@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from pvrbench.common.reference import resolve
-from pvrbench.policies.spec import HeadOptions, HeadSpec, Regularisation, TrainSettings
+from pvrbench.policies.spec import HeadOptions, HeadSpec, Regularisation, TrainSettings, Tuning
 
 Array = NDArray[Any]
 
@@ -40,7 +40,11 @@ class TrainJob:
         trained_readout: a module that maps `B ...` features to `B D` vectors and belongs to the policy. Its parameters
             are trained with the head; one without parameters was fitted to the training demonstrations beforehand.
             None where the features are vectors already.
-        regularisation: of this policy.
+        regularisation: of this policy; the encoder's trained part has its own.
+        tuning: how the parameters of `trained_readout` whose names start with `encoder.` are optimised; None where it
+            has no such parameters. What it gives before training scales the inputs of the head.
+        shift_px: features are pictures, and each is shifted at random by up to so many pixels whenever it is learnt
+            from.
     """
 
     features: Float[Tensor, "F ..."]
@@ -51,6 +55,8 @@ class TrainJob:
     rows: Int[Tensor, " T"] | None = None
     trained_readout: nn.Module | None = None
     regularisation: Regularisation = field(default_factory=Regularisation)
+    tuning: Tuning | None = None
+    shift_px: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,3 +136,22 @@ class Regularisation:
 
     dropout: float = 0.0
     weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How the part of an encoder that a policy trains is optimised, beside readout and head.
+
+    Attributes:
+        learning_rate: peak of the learning rate; 0 leaves the encoder as it is.
+        weight_decay: decoupled.
+        warmup: share of the updates in which the learning rate rises linearly from 0.
+        precision: of products in the encoder while it is trained.
+        has_components: whether the readout gives principal components, which are scaled as a whole.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    precision: Literal["float32", "bfloat16"] = "float32"
+    has_components: bool = False

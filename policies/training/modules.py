@@ -17,10 +17,11 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from pvrbench.policies.base import Observation, Policy, State, TrainedPolicy, Training, TrainJob
-from pvrbench.policies.spec import HeadSpec, TrainSettings
+from pvrbench.policies.spec import HeadSpec, TrainSettings, Tuning
 from pvrbench.policies.training.log import checkpoint_updates, failure_of, loss_log
 from pvrbench.policies.training.normalization import Scaling
 from pvrbench.policies.training.training_set import TrainingSet, jobs_on, training_set
+from pvrbench.policies.training.tuning import EncoderOptimizer, encoder_parameters, random_shift, read_in_precision
 
 # The decay of the average is 1 - (1 + update) ** -power, bounded: the settings of Chi et al. 2023.
 EMA_POWER, MAX_EMA_DECAY = 0.75, 0.9999
@@ -160,7 +161,10 @@ class ModuleHead(ABC):
         module = Normalized(network, data.inputs, data.scaling, has_batch_norm=settings.input_norm == "batch")
         module = module.to(job.actions.device)
         trained = [*module.parameters(), *data.readout_parameters]
-        optimizer, schedule = _optimizer(trained, job, settings)
+        tuned = [] if job.tuning is None else encoder_parameters(cast("nn.Module", data.readout))
+        encoder = None if job.tuning is None else EncoderOptimizer(tuned, job.tuning, settings)
+        others = [part for part in trained if not any(part is own for own in tuned)]
+        optimizer, schedule = _optimizer(others, job, settings)
         average = [part.detach().clone() for part in trained] if self.is_averaged else None
         losses = torch.zeros(settings.num_updates)
         kept: dict[int, Policy] = {}
@@ -169,9 +173,13 @@ class ModuleHead(ABC):
             inputs = module.normalize(data.raw_inputs(picked))
             loss = self.loss(module.network, inputs, data.chunks[picked], data.is_real[picked])
             optimizer.zero_grad(set_to_none=True)
+            if encoder is not None:
+                encoder.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
+            if encoder is not None:
+                encoder.step()
             losses[update] = loss.detach()
             if average is not None:
                 _follow(average, trained, update)
@@ -216,6 +224,7 @@ class _Data:
     readout: nn.Module | None
     readout_parameters: Sequence[nn.Parameter]
     use_proprio: bool
+    tuning: Tuning | None
 
     @classmethod
     def of(cls, job: TrainJob, settings: TrainSettings, horizon: int, *, fits_range: bool) -> _Data:
@@ -233,6 +242,7 @@ class _Data:
             readout=job.trained_readout,
             readout_parameters=parameters,
             use_proprio=settings.use_proprio,
+            tuning=job.tuning,
         )
 
     @property
@@ -254,7 +264,8 @@ class _Data:
     def raw_inputs(self, picked: Int[Tensor, " B"]) -> Float[Tensor, "B I"]:
         features = self.prepared.features[self.prepared.rows[picked]]
         if not self.prepared.is_read:
-            features = cast("Tensor", cast("nn.Module", self.readout)(features))
+            features = random_shift(features, self.prepared.shift_px, None)
+            features = read_in_precision(cast("nn.Module", self.readout), features, self.tuning)
         return torch.cat([features, self.proprio[picked]], dim=1)
 
 

@@ -29,6 +29,7 @@ from pvrbench.policies.spec import HeadSpec, TrainSettings
 from pvrbench.policies.training.log import checkpoint_updates, failure_of, loss_log
 from pvrbench.policies.training.network_policy import BatchNorm, NetworkPolicy, restore_network
 from pvrbench.policies.training.training_set import jobs_on, training_set
+from pvrbench.policies.training.tuning import EncoderOptimizer, encoder_parameters, own_parameters, read_in_precision
 
 BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
@@ -80,6 +81,8 @@ class StackedHead:
         be stacked; convolutions and attention take other paths in company, and gain nothing by it
         (`docs/performance.md`).
         """
+        if job.tuning is not None:
+            return False
         vectors, readout_sizes = job.features[:1], list[int]()
         if job.trained_readout is not None:
             parts = list(job.trained_readout.parameters())
@@ -132,7 +135,9 @@ class _Stack:
         self.readout_params: dict[str, Tensor] = {}
         self.readout_buffers: dict[str, Tensor] = {}
         self.readout_model: nn.Module | None = None
-        if readouts[0] is None:
+        # A readout that trains a part of the encoder is a network of its own and never stacked.
+        self.tuned = copy.deepcopy(readouts[0]) if self.jobs[0].tuning is not None else None
+        if readouts[0] is None or self.tuned is not None:
             return
         modules = [cast("nn.Module", readout) for readout in readouts]
         if not any(True for _ in modules[0].parameters()):
@@ -147,7 +152,7 @@ class _Stack:
             training_set(
                 job,
                 self.settings,
-                is_trained=self.readout_model is not None,
+                is_trained=self.readout_model is not None or self.tuned is not None,
                 is_bounded=self.output.is_bounded,
             )
             for job in self.jobs
@@ -166,6 +171,7 @@ class _Stack:
         settings = self.settings
         trainable = [part for layer in self.layers for part in (layer.weight, layer.bias)]
         trainable += list(self.readout_params.values())
+        trainable += [] if self.tuned is None else own_parameters(self.tuned)
         if settings.input_norm == "batch":
             trainable += [self.norm_scale, self.norm_shift]
         kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
@@ -186,6 +192,8 @@ class _Stack:
             if settings.schedule == "cosine"
             else None
         )
+        tuning = self.jobs[0].tuning
+        encoder = EncoderOptimizer(encoder_parameters(self.tuned), tuning, settings) if self.tuned and tuning else None
         shape = (settings.num_updates, settings.batch_size)
         batches = [
             torch.randint(len(each.rows), shape, generator=generator)
@@ -199,21 +207,30 @@ class _Stack:
             loss = self.output.loss(outputs, targets)
             self.losses[update] = loss.detach()
             optimizer.zero_grad(set_to_none=True)
+            if encoder is not None:
+                encoder.zero_grad()
             # The losses are summed, not averaged: each head's gradient is its own, whatever their number.
             loss.sum().backward()
             self._decay(trainable, cast("float", optimizer.param_groups[0]["lr"]))
             optimizer.step()
             if schedule is not None:
                 schedule.step()
+            if encoder is not None:
+                encoder.step()
             if update + 1 in self.kept_updates:
                 for index, kept in enumerate(self.checkpoints):
                     kept[update + 1] = self._policy(index)
 
     def _inputs(self, rows: Sequence[Tensor]) -> Float[Tensor, "K B I"]:
-        features = torch.stack([each.features_of(row) for each, row in zip(self.sets, rows, strict=True)])
+        parts = zip(self.sets, rows, self.generators, strict=True)
+        features = torch.stack([each.features_of(row, generator) for each, row, generator in parts])
         proprio = torch.stack([each.proprio[row] for each, row in zip(self.sets, rows, strict=True)])
         if self.readout_model is not None:
             features = torch.vmap(self._read)(self.readout_params, self.readout_buffers, features)
+        if self.tuned is not None:
+            inputs, width = self.sets[0].inputs, self.feature_dim
+            vectors = read_in_precision(self.tuned, features[0], self.jobs[0].tuning)
+            features = ((vectors - inputs.mean[:width]) / inputs.std[:width])[None]
         return torch.cat([features, proprio], dim=2)
 
     def _read(self, params: dict[str, Tensor], buffers: dict[str, Tensor], features: Tensor) -> Tensor:
@@ -272,7 +289,8 @@ class _Stack:
         num_params = {
             "head": sum(part.numel() for layer in layers for part in (layer.weight, layer.bias))
             + (2 * self.input_dim if self.settings.input_norm == "batch" else 0),
-            "trained_readout": sum(part[index].numel() for part in self.readout_params.values()),
+            "trained_readout": sum(part[index].numel() for part in self.readout_params.values())
+            + (0 if self.tuned is None else sum(part.numel() for part in self.tuned.parameters())),
         }
         return NetworkPolicy(
             training=Training(
@@ -292,6 +310,8 @@ class _Stack:
         )
 
     def _trained_readout(self, index: int) -> nn.Module | None:
+        if self.tuned is not None:
+            return copy.deepcopy(self.tuned).eval().requires_grad_(requires_grad=False)
         if self.readout_model is None:
             return self.jobs[index].trained_readout
         module = copy.deepcopy(cast("nn.Module", self.jobs[index].trained_readout))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +14,7 @@ from torch import Tensor
 from pvrbench.policies.base import TrainJob
 from pvrbench.policies.spec import TrainSettings
 from pvrbench.policies.training.normalization import Scaling, action_scaling, input_scaling
+from pvrbench.policies.training.tuning import random_shift, read_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class TrainingSet:
         action_scaling: scaling of actions.
         feature_dim: width of the readout.
         is_read: whether features are a readout's vectors, rather than what a trainable readout reads.
+        shift_px: pixels by which features, which then are pictures, are shifted at random.
     """
 
     features: Float[Tensor, "F ..."]
@@ -38,12 +41,15 @@ class TrainingSet:
     action_scaling: Scaling
     feature_dim: int
     is_read: bool
+    shift_px: int = 0
 
-    def features_of(self, picked: Int[Tensor, " B"]) -> Float[Tensor, "B ..."]:
-        """Features of some transitions, scaled where they are a readout's."""
+    def features_of(
+        self, picked: Int[Tensor, " B"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "B ..."]:
+        """Features of some transitions, scaled where they are a readout's, shifted where they are pictures."""
         features = self.features[self.rows[picked]]
         if not self.is_read:
-            return features
+            return random_shift(features, self.shift_px, generator)
         width = self.feature_dim
         return (features - self.inputs.mean[:width]) / self.inputs.std[:width]
 
@@ -61,21 +67,23 @@ def training_set(job: TrainJob, settings: TrainSettings, *, is_trained: bool, is
     rows = torch.arange(len(job.features), device=job.features.device) if job.rows is None else job.rows
     features, actions = job.features, job.actions[rows]
     proprio = job.proprio[rows] if settings.use_proprio else job.proprio.new_zeros(len(rows), 0)
-    if readout is not None and is_trained:
+    if readout is not None and job.tuning is not None:
+        # The trained part of the encoder starts at the frozen one, whose features are what is scaled.
+        vectors = read_all(readout, features, rows)
+        feature_dim = vectors.shape[1]
+        inputs = input_scaling(vectors, proprio, _kind(settings, has_components=job.tuning.has_components))
+    elif readout is not None and is_trained:
         # The readout's output changes as it learns, so only proprioception is scaled beforehand.
         with torch.no_grad():
             feature_dim = readout(features[:1]).shape[1]
         inputs = input_scaling(proprio.new_zeros(len(rows), feature_dim), proprio, settings.input_norm)
     else:
         vectors = features[rows]
-        kind = settings.input_norm
         if readout is not None:
             vectors = features = readout(vectors)
             rows = torch.arange(len(rows), device=rows.device)
-            # A fitted stage gives principal components: standardised one by one, the last are noise at full scale.
-            kind = "global" if kind == "standard" else kind
         feature_dim = vectors.shape[1]
-        inputs = input_scaling(vectors, proprio, kind)
+        inputs = input_scaling(vectors, proprio, _kind(settings, has_components=readout is not None))
     scaling = action_scaling(actions, settings.action_norm, is_bounded=is_bounded)
     return TrainingSet(
         features=features,
@@ -86,7 +94,13 @@ def training_set(job: TrainJob, settings: TrainSettings, *, is_trained: bool, is
         action_scaling=scaling,
         feature_dim=feature_dim,
         is_read=readout is None or not is_trained,
+        shift_px=job.shift_px,
     )
+
+
+def _kind(settings: TrainSettings, *, has_components: bool) -> Literal["batch", "standard", "global", "none"]:
+    """How features are scaled: of principal components standardised one by one, the last are noise at full scale."""
+    return "global" if has_components and settings.input_norm == "standard" else settings.input_norm
 
 
 def jobs_on(jobs: Sequence[TrainJob], device: str) -> list[TrainJob]:
