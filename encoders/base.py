@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from pvrbench.encoders.spec import EncoderSpec
 
@@ -60,4 +60,18 @@ class Encoder(Protocol):
 
     def to(self, device: str) -> Encoder:
         """Returns the encoder with its parameters on `device` (`cpu`, `cuda`, `cuda:1`)."""
+        ...
+
+
+@runtime_checkable
+class TrainableEncoder(Encoder, Protocol):
+    """An encoder whose network can be adapted: it lets gradients through, from preprocessed pixels to features."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, with everything that features depend on; `features` reads it at every call."""
+        ...
+
+    def features(self, pixels: Float[Tensor, "B 3 S S"]) -> Features:
+        """What `encode` gives after preprocessing, with the gradients that the caller has enabled."""
         ...

@@ -295,14 +295,20 @@ _ROWS = (
     _pixels(14),
     _pixels(28),
     _pixels(84),
-    # The only row that is not frozen: all there is to it is its readout, which is trained with the head.
-    replace(
-        _pixels(84),
-        name="end_to_end_cnn",
-        objective="none: a small CNN on pixels, not frozen but trained end to end with each head",
-        outputs=("grid",),
-        default_readout="cnn",
-        only_readouts=("cnn",),
+    # The only rows that are not frozen: all there is to them is their readout, which is trained with the head.
+    *(
+        replace(
+            _pixels(84),
+            name=name,
+            objective=f"none: a small CNN on pixels, not frozen but trained end to end with each head{how}",
+            outputs=("grid",),
+            default_readout=readout,
+            only_readouts=(readout,),
+        )
+        for name, readout, how in (
+            ("end_to_end_cnn", "cnn", ""),
+            ("end_to_end_cnn_shift", "cnn_shift", ", on frames that are shifted at random"),
+        )
     ),
     _baseline("proprio", "none: proprioception alone", modality="nothing", options={"kind": "proprio"}),
     _baseline("expert", "none: the scripted expert itself", modality="expert", options={"kind": "expert"}),

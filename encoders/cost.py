@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -73,6 +73,18 @@ def measure(encoder: Encoder, tile: int, image_px: int | None = None) -> Encoder
     alone, full = _frames(encoder, 1, image_px), _frames(encoder, tile, image_px)
     peak_bytes = _peak_bytes(encoder, full)
     return EncoderCost(_ms(encoder, alone), _ms(encoder, full) / tile, peak_bytes)
+
+
+def training_bytes(module: nn.Module, frame: Tensor) -> int:
+    """Memory that the intermediate results of one frame take until gradients are computed, on the CPU.
+
+    Args:
+        module: what is trained.
+        frame: one row that it reads.
+    """
+    with torch.enable_grad(), _LiveTensors() as live:
+        module(frame)
+    return live.peak_bytes
 
 
 def _frames(encoder: Encoder, count: int, image_px: int | None) -> Tensor:

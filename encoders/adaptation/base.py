@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, cast, runtime_checkable
 
+from jaxtyping import Float
+from torch import Tensor, nn
+
 from pvrbench.common.reference import resolve
 from pvrbench.encoders.adaptation.spec import AdaptationSpec
-from pvrbench.encoders.base import Encoder
+from pvrbench.encoders.base import Encoder, Features
+
+
+class AdaptationError(ValueError):
+    """An adaptation cannot be had for an encoder, or not on this machine; the text says why and what to do."""
 
 
 @runtime_checkable
@@ -17,22 +24,53 @@ class Adaptation(Protocol):
     An encoder is split into a shared part, which is the same for every policy, and the rest. `prepare` returns the
     shared part. Its features are computed once for all policies whose encoder and adaptation have the same digests.
 
-    An adaptation that trains (LoRA, the last blocks, all parameters) returns from `prepare` the part of the network
-    that stays frozen: for LoRA and full fine-tuning that is only the preprocessing, for the last blocks it is the
-    network up to them. Its spec has `keeps_features=False`. What is trained goes the way of a trained readout: a module
-    between features and head that is optimised with the head and stored with the policy. Such an adaptation brings
-    that module in a method of its own, which will be added to this protocol with the first one.
-
     Attributes:
         spec: the catalog row that it was made from.
-        digest: hex digest of its code and options.
+        digest: hex digest of what it does to the shared part.
     """
 
     spec: AdaptationSpec
     digest: str
 
     def prepare(self, encoder: Encoder) -> Encoder:
-        """The frozen part of the encoder, which all policies share."""
+        """The frozen part of the encoder, which all policies share.
+
+        Raises:
+            AdaptationError: the encoder cannot be adapted in this way.
+        """
+        ...
+
+
+class Rest(nn.Module):
+    """The rest of an encoder, which belongs to one policy; `forward` maps `B ...` of the shared part to features.
+
+    Only what is trained is registered as a parameter, so that only this is stored with a policy.
+    """
+
+    def forward(self, shared: Float[Tensor, "B ..."]) -> Features:
+        """Features of the adapted encoder."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class TrainedAdaptation(Adaptation, Protocol):
+    """An adaptation that trains a part of the encoder with readout and head; its row has `keeps_features=False`.
+
+    `prepare` returns an encoder whose `grid` is what `rest` reads: for LoRA and full fine-tuning the preprocessed
+    pixels, for the last blocks the tokens before them. Its options have `learning_rate`, `weight_decay` and `warmup`,
+    and `shift_px` where the grid is pixels, see `pvrbench.encoders.adaptation.options.TuningOptions`.
+    """
+
+    def rest(self, encoder: Encoder, seed: int) -> Rest:
+        """What one policy trains. Before training it gives the features of the encoder as it is.
+
+        Args:
+            encoder: the encoder; it is not changed.
+            seed: seeds the initial values of what is added.
+
+        Raises:
+            AdaptationError: the encoder cannot be adapted in this way.
+        """
         ...
 
 
@@ -46,9 +84,10 @@ def load_adaptation(spec: AdaptationSpec) -> Adaptation:
     """
     make = resolve(spec.entry_point)
     made = cast("Callable[[AdaptationSpec], object]", make)(spec) if callable(make) else make
-    if not isinstance(made, Adaptation):
+    kind, also = (Adaptation, "") if spec.keeps_features else (TrainedAdaptation, ", rest")
+    if not isinstance(made, kind):
         raise ValueError(  # noqa: TRY004 - the row is wrong, not a caller's type
             f"Adaptation {spec.name!r}: {spec.entry_point} gives a {type(made).__name__}, which lacks spec, "
-            "digest or prepare. See pvrbench.encoders.adaptation.base.Adaptation."
+            f"digest{also} or prepare. See pvrbench.encoders.adaptation.base.{kind.__name__}."
         )
     return made

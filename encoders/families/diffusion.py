@@ -10,7 +10,7 @@ sample the posterior; with the mode and `ensemble` draws averaged, this is their
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,20 +80,18 @@ class UNetTap(nn.Module):
             )
         last = max(blocks, key=list(modules).index)
         for name in blocks:
-            modules[name].register_forward_hook(self._keep(name, leave=name == last))
+            # Not a closure: it would not pickle, and a copy of the network would write into this one.
+            modules[name].register_forward_hook(partial(self._keep, name, name == last))
         for index in range(len(unet.up_blocks)):
             if list(modules).index(f"up_{index}") > list(modules).index(last):
                 unet.up_blocks[index] = nn.Identity()
         unet.conv_norm_out, unet.conv_out = None, nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
 
-    def _keep(self, name: str, *, leave: bool) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            del module, inputs
-            self._found[name] = output[0] if isinstance(output, tuple) else output
-            if leave:
-                raise _Reached
-
-        return hook
+    def _keep(self, name: str, leave: bool, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: FBT001
+        del module, inputs
+        self._found[name] = output[0] if isinstance(output, tuple) else output
+        if leave:
+            raise _Reached
 
     def forward(
         self, latents: Float[Tensor, "B C h w"], timestep: int, context: Float[Tensor, "1 T E"] | None = None
@@ -148,8 +146,11 @@ class DiffusionEncoder:
     def encode(self, inputs: Shaped[Tensor, "B ..."]) -> Features:
         """The feature grid of raw frames: block outputs brought to one side and concatenated, or latents."""
         check_images(inputs, self.spec.name)
+        return self.features(preprocess(inputs.to(self._device), self.spec))
+
+    def features(self, pixels: Float[Tensor, "B 3 S S"]) -> Features:
+        """The same of preprocessed pixels, with the gradients that the caller has enabled."""
         networks = cast("Any", self._networks)
-        pixels = preprocess(inputs.to(self._device), self.spec)
         latents: Tensor = networks.vae.encode(pixels).latent_dist.mode() * _LATENT_SCALE
         if "unet" not in self._networks:
             return Features(grid=latents)

@@ -118,7 +118,11 @@ class SmallDiffusionEncoder:
     def encode(self, inputs: UInt8[Tensor, "B H W 3"]) -> Features:
         """The feature grid of raw frames."""
         check_images(inputs, self.spec.name)
-        latents = self.network.posterior(preprocess(inputs.to(self._device), self.spec)).mode()
+        return self.features(preprocess(inputs.to(self._device), self.spec))
+
+    def features(self, pixels: Float[Tensor, "B 3 S S"]) -> Features:
+        """The same of preprocessed pixels, with the gradients that the caller has enabled."""
+        latents = self.network.posterior(pixels).mode()
         signal, noise = noise_level(self._timestep)
         noised = signal * latents * self.network.latent_scale + noise * self.network.noise
         return Features(grid=self._tap(noised, self._timestep)[0])

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import timm
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from pvrbench.encoders.base import Features
@@ -46,7 +46,14 @@ class TimmEncoder:
     def encode(self, inputs: UInt8[Tensor, "B H W 3"]) -> Features:
         """Class token and patch grid of raw frames, after the network's final normalisation."""
         check_images(inputs, self.spec.name)
-        output: Tensor = cast("Any", self._model).forward_features(preprocess(inputs.to(self._device), self.spec))
+        return self.features(preprocess(inputs.to(self._device), self.spec))
+
+    def features(self, pixels: Float[Tensor, "B 3 S S"]) -> Features:
+        """The same of preprocessed pixels, with the gradients that the caller has enabled."""
+        return self.arrange(cast("Any", self._model).forward_features(pixels))
+
+    def arrange(self, output: Float[Tensor, "B ..."]) -> Features:
+        """Features from what timm's `forward_features` gives."""
         pooled = cast("Any", self._model).forward_head(output) if "pooled" in self.spec.outputs else None
         if output.ndim == 4:
             is_last = getattr(self._model, "output_fmt", "NCHW") == "NHWC"

@@ -155,7 +155,10 @@ class VoltronEncoder:
     def encode(self, inputs: Shaped[Tensor, "B ..."]) -> Features:
         """The patch grid of raw frames; two-frame networks are shown each frame twice."""
         check_images(inputs, self.spec.name)
-        pixels = preprocess(inputs.to(self._device), self.spec)
+        return self.features(preprocess(inputs.to(self._device), self.spec))
+
+    def features(self, pixels: Float[Tensor, "B 3 S S"]) -> Features:
+        """The same of preprocessed pixels, with the gradients that the caller has enabled."""
         tokens: Tensor = self.network(pixels[:, None].expand(-1, self.network.num_frames, -1, -1, -1))
         side = self.spec.grid_side
         return Features(grid=tokens.transpose(1, 2).reshape(len(tokens), -1, side, side))

@@ -125,6 +125,18 @@ _ROWS = (
         # Of pixels_84 and end_to_end_cnn: 64 channels of a 6 x 6 map.
         width=2304,
     ),
+    ReadoutSpec(
+        name="cnn_shift",
+        entry_point="pvrbench.encoders.readouts.pixel_cnn:PixelCnn",
+        description="the same network, trained on frames that are shifted at random by up to 4 pixels",
+        reads=("grid",),
+        trainable=True,
+        raw_grid=True,
+        trains_on_pixels=True,
+        shift_px=4,
+        width=2304,
+        paper="Kostrikov et al. 2021, DrQ, arXiv:2004.13649; Hansen et al. 2022, arXiv:2212.05749",
+    ),
 )
 
 READOUTS: Mapping[str, ReadoutSpec] = {row.name: row for row in _ROWS}

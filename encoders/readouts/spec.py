@@ -26,6 +26,7 @@ class ReadoutSpec:
         raw_grid: whether it reads the grid as the encoder made it, rather than the compact one.
         trains_on_pixels: whether it is a network on raw pixels. It applies to grids of at most 3 channels, and
             training costs about as much as that of a small encoder.
+        shift_px: pixels by which training frames of a network on raw pixels are shifted at random, at most.
         min_grid_side: smallest side of a grid that it can read.
         width: numbers that the head is given, where they do not depend on the encoder; else 0.
         width_per_channel: numbers for each channel of the encoder, where they do.
@@ -40,6 +41,7 @@ class ReadoutSpec:
     trainable: bool = False
     raw_grid: bool = False
     trains_on_pixels: bool = False
+    shift_px: int = 0
     min_grid_side: int = 0
     width: int = 0
     width_per_channel: int = 1

@@ -68,12 +68,12 @@ def test_widths_of_the_readouts(name: str, expected: int) -> None:
 
 def test_every_row_of_the_catalog_can_be_read_and_fitted() -> None:
     for name in READOUTS:
-        assert width(name, features(channels=3 if name == "cnn" else 64)) > 0
+        assert width(name, features(channels=3 if name.startswith("cnn") else 64)) > 0
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_initialisation_depends_on_the_seed_alone(name: str) -> None:
-    rows = load_readout(READOUTS[name]).read(features(channels=3 if name == "cnn" else 64))
+    rows = load_readout(READOUTS[name]).read(features(channels=3 if name.startswith("cnn") else 64))
     stages: list[Tensor] = []
     for seed, noise in ((1, 0), (1, 5), (2, 0)):
         torch.manual_seed(noise)
@@ -84,7 +84,7 @@ def test_initialisation_depends_on_the_seed_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_trained_stages_can_be_trained_many_at_once(name: str) -> None:
-    rows = load_readout(READOUTS[name]).read(features(channels=3 if name == "cnn" else 64))
+    rows = load_readout(READOUTS[name]).read(features(channels=3 if name.startswith("cnn") else 64))
     stages = [trained(name, rows, seed, 16) for seed in range(2)]
     parameters, buffers = stack_module_state(stages)
 
@@ -196,7 +196,7 @@ def test_a_missing_field_is_named() -> None:
 @pytest.mark.parametrize("name", sorted(READOUTS))
 def test_a_saved_module_is_rebuilt_without_data(name: str, budget_dim: int | None) -> None:
     readout = load_readout(READOUTS[name])
-    rows = readout.read(features(channels=3 if name == "cnn" else 64))
+    rows = readout.read(features(channels=3 if name.startswith("cnn") else 64))
     fitted, empty = readout.fit(rows, 3, budget_dim), readout.empty(tuple(rows.shape[1:]), budget_dim)
     if fitted is None:
         assert empty is None
@@ -219,7 +219,7 @@ VIT = EncoderSpec(name="vit", entry_point="m:f", objective="o", feature_dim=64, 
 
 @pytest.mark.parametrize("name", sorted(set(READOUTS) - {"pooled"}))
 def test_the_width_that_the_head_is_given_is_known_without_loading(name: str) -> None:
-    encoder = replace(VIT, feature_dim=3, grid_side=84) if name == "cnn" else VIT
+    encoder = replace(VIT, feature_dim=3, grid_side=84) if name.startswith("cnn") else VIT
     found = features(rows=300, channels=encoder.feature_dim, side=encoder.grid_side)
     kept = found if READOUTS[name].raw_grid else compact(found)
     for budget_dim in (None, 32):
