@@ -19,6 +19,9 @@ def preset_names() -> list[str]:
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
+# Settings whose keys are not known beforehand.
+FREE_KEYS = ("adaptation_options", "head_options", "head_variants")
+
 # What an evaluation of stored policies may change; everything else made the policies.
 EVALUATION_KEYS = (
     *(
@@ -28,6 +31,7 @@ EVALUATION_KEYS = (
         "cameras",
         "encoders",
         "baselines",
+        "adaptations",
         "readouts",
         "heads",
         "num_demos",
@@ -130,7 +134,7 @@ def _dotted(values: Mapping[str, object]) -> list[str]:
     """Keys of nested values, `group.key`."""
     keys: list[str] = []
     for key, value in values.items():
-        if isinstance(value, Mapping) and key not in ("head_options", "head_variants"):
+        if isinstance(value, Mapping) and key not in FREE_KEYS:
             keys += [f"{key}.{name}" for name in cast("Mapping[str, object]", value)]
         else:
             keys.append(key)
@@ -151,5 +155,5 @@ def _check_keys(overrides: Iterable[str]) -> None:
             raise ConfigError(f"{override!r} is not a setting. Write key=value, for instance num_demos=[5,10,25].")
         if key == "preset" and value not in preset_names():
             raise ConfigError(unknown("preset", value, preset_names()))
-        if key not in keys and not key.startswith(("head_options.", "head_variants.")):
+        if key not in keys and not key.startswith(tuple(f"{name}." for name in FREE_KEYS)):
             raise ConfigError(unknown("setting", key, keys))

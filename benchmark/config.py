@@ -140,6 +140,8 @@ class BenchmarkConfig(Frozen):
     """Further encoders that every ranking of the preset shows; none twice."""
     adaptations: Names = ("frozen",)
     """What happens to the encoders besides being read; `frozen` leaves them as they are."""
+    adaptation_options: Mapping[str, Mapping[str, JsonValue]] = {}
+    """For each adaptation, by its name, its options that differ from the catalog's."""
     looks: Names = ("nominal",)
     """How the scene looks in the rollouts; `nominal` is the simulator's own look. Demonstrations are always nominal."""
     readouts: Names

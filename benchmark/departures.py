@@ -22,7 +22,7 @@ PROTOCOL_KEYS = (
         "demo_pool",
         "demo_end",
     ),
-    *("history", "fusion", "budget_dim", "head_options", "train", "engine.precision"),
+    *("history", "fusion", "budget_dim", "head_options", "adaptation_options", "train", "engine.precision"),
 )
 
 

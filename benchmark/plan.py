@@ -22,7 +22,8 @@ from pvrbench.benchmark.config import BenchmarkConfig, ConfigError
 from pvrbench.benchmark.plan_notes import peculiarities
 from pvrbench.benchmark.records.keys import NOMINAL, Cell, EvalKey, TrainKey
 from pvrbench.benchmark.records.schema import Settings
-from pvrbench.encoders.adaptation.spec import AdaptationSpec
+from pvrbench.common.options import OptionError
+from pvrbench.encoders.adaptation.spec import AdaptationSpec, refusal
 from pvrbench.encoders.readouts.spec import ReadoutSpec, applies
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.location import weights_present
@@ -139,7 +140,7 @@ class _Expansion:
         names = (*config.encoders, *config.baselines)
         named = {spec.name: spec for spec in self._present(names)}
         self.encoders = [_with_preprocessing(spec, config) for spec in named.values()]
-        self.adaptations = [_adaptation(name) for name in dict.fromkeys(config.adaptations)]
+        self.adaptations = _adaptations(config, self.trained)
         self.looks = list(dict.fromkeys(_look(name) for name in config.looks))
         self.heads = {name: _head(config, name) for name in dict.fromkeys(config.heads)}
         asked = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
@@ -169,7 +170,8 @@ class _Expansion:
                         if self._is_offered(spec, task):
                             place = EvalKey(task=task.name, camera=camera, look=look, split=self.config.split)
                             for adaptation in self.adaptations:
-                                yield self._job(task, settings, train_camera, place, spec, adaptation)
+                                if self._can_be_adapted(spec, adaptation):
+                                    yield self._job(task, settings, train_camera, place, spec, adaptation)
 
     def _job(
         self,
@@ -213,7 +215,10 @@ class _Expansion:
             adaptation=adaptation,
             readouts=self.readouts[spec.name],
             heads=self.heads,
-            settings=settings,
+            settings={
+                name: own.model_copy(update={"adaptation_options": dict(adaptation.options)})
+                for name, own in settings.items()
+            },
             cells=cells,
             needs_policies=self.is_evaluation,
         )
@@ -251,6 +256,15 @@ class _Expansion:
             "Leave one of them out."
         )
 
+    def _can_be_adapted(self, spec: EncoderSpec, adaptation: AdaptationSpec) -> bool:
+        reason = refusal(adaptation, spec)
+        if reason is None:
+            return True
+        if spec.name not in self.config.encoders or any(refusal(other, spec) is None for other in self.adaptations):
+            self.notes.append(f"{reason}; left out.")
+            return False
+        raise ConfigError(f"{reason}. Leave {spec.name} out, or add another adaptation such as frozen.")
+
 
 def _with_end(task: TaskSpec, config: BenchmarkConfig) -> TaskSpec:
     """The task with the end of its demonstrations; those that go on to the horizon go on to that of the run."""
@@ -259,19 +273,34 @@ def _with_end(task: TaskSpec, config: BenchmarkConfig) -> TaskSpec:
     return replace(task, demo_end=end, horizon=horizon)
 
 
-def _adaptation(name: str) -> AdaptationSpec:
-    """An adaptation that can be run.
+def _adaptations(config: BenchmarkConfig, trained: BenchmarkConfig) -> list[AdaptationSpec]:
+    """The adaptations with their options.
 
     Raises:
-        ConfigError: it trains the encoder, so that features cannot be computed once for all policies.
+        ConfigError: an option is not valid, or other settings do not go with the training of an encoder.
     """
-    spec = adaptations()[name]
-    if not spec.keeps_features:
+    known = (*config.adaptations, *trained.adaptations)
+    unused = [name for name in config.adaptation_options if name not in known]
+    if unused:
         raise ConfigError(
-            f"Adaptation {name!r} trains the encoder, and this version runs only those that leave it as it is. "
-            "Use adaptations=[frozen]."
+            f"adaptation_options.{unused[0]} is not among adaptations=[{','.join(config.adaptations)}]. "
+            "Add it there, or leave it out."
         )
-    return spec
+    try:
+        found = [
+            adaptations()[name].with_options(trained.adaptation_options.get(name, {}))
+            for name in dict.fromkeys(config.adaptations)
+        ]
+    except OptionError as error:
+        raise ConfigError(f"adaptation_options: {error}") from error
+    for spec in found:
+        if not spec.keeps_features and (trained.fusion != "none" or trained.engine.precision != "float32"):
+            key = "fusion=" + trained.fusion if trained.fusion != "none" else "engine.precision=bfloat16"
+            raise ConfigError(
+                f"Adaptation {spec.name!r} trains the encoder, which does not go with {key}. Leave that setting at its "
+                "default, or use adaptations=[frozen]."
+            )
+    return found
 
 
 def _look(text: str) -> str:

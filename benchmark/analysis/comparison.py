@@ -9,10 +9,11 @@ from pvrbench.benchmark.records.keys import NOMINAL, Cell
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordStore, Refusal
 
-# Settings that belong to the task, and those of the head. All others must agree in all records. The deviations are an
-# exception: they say in words what other settings hold.
+# Settings that belong to the task, the head and the adaptation. All others must agree in all records. The deviations
+# are an exception: they say in words what other settings hold.
 OF_TASK = ("horizon",)
 OF_HEAD = ("variant_of", "train", "head_options")
+OF_ADAPTATION = ("adaptation_options",)
 
 # Up to so many files that were refused for the same reason are named; more are counted.
 MANY_FILES = 3
@@ -117,7 +118,7 @@ def facts(record: CellRecord) -> dict[str, str]:
     found = {
         key: str(getattr(settings, key))
         for key in type(settings).model_fields
-        if key not in (*OF_TASK, *OF_HEAD, "deviations")
+        if key not in (*OF_TASK, *OF_HEAD, *OF_ADAPTATION, "deviations")
     }
     found |= {"split": cell.split, "look": cell.look}
     found |= {f"{key} of {cell.task}": str(getattr(settings, key)) for key in OF_TASK}
@@ -125,6 +126,10 @@ def facts(record: CellRecord) -> dict[str, str]:
         found[f"variant_of of {cell.head}"] = settings.variant_of
     found |= {f"train.{key} of {cell.head}": str(value) for key, value in settings.train.items()}
     found |= {f"head_options.{key} of {cell.head}": str(value) for key, value in settings.head_options.items()}
+    found |= {
+        f"adaptation_options.{key} of {cell.adaptation}": str(value)
+        for key, value in settings.adaptation_options.items()
+    }
     found[f"initial_states of {cell.task}"] = digests.initial_states[:16]
     found[f"demos of {cell.task}"] = digests.demos[:16]
     found[f"simulator of {cell.task}"] = " ".join(

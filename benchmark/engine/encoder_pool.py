@@ -12,11 +12,14 @@ from pvrbench.benchmark.engine.hardware import available_mib
 from pvrbench.benchmark.engine.processor import use_full_float32
 from pvrbench.benchmark.records.keys import digest_of
 from pvrbench.common.reference import resolve
-from pvrbench.encoders.adaptation.base import load_adaptation
+from pvrbench.encoders.adaptation.base import TrainedAdaptation, load_adaptation
+from pvrbench.encoders.adaptation.readout import AdaptedReadout
 from pvrbench.encoders.adaptation.spec import AdaptationSpec
 from pvrbench.encoders.base import Encoder
 from pvrbench.encoders.cost import flops_per_frame, measure, num_params
 from pvrbench.encoders.identity import EncoderIdentity, identify
+from pvrbench.encoders.readouts.base import Readout, load_readout
+from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.location import WeightsError, together
 
@@ -99,11 +102,24 @@ class EncoderPool:
             keep_raw: whether readouts in use need the raw grid.
         """
         engine, adapted = self._engine, load_adaptation(adaptation)
-        content = digest_of([self.identity(spec, image_px).digest, adapted.digest])
         encoder = adapted.prepare(self.load(spec))
+        # What is shared of an encoder that is trained may be less than it, and the same for several encoders.
+        source = self.identity(spec, image_px).digest if adaptation.keeps_features else encoder.digest
+        content = digest_of([source, adapted.digest])
         return TileEncoder(
             encoder, engine.device, engine.tile, content=content, keep_raw=keep_raw, precision=engine.precision
         )
+
+    def readout(self, spec: EncoderSpec, adaptation: AdaptationSpec, readout: ReadoutSpec) -> Readout:
+        """A readout as policies of a run have it: where the encoder is trained, its rest comes before the readout.
+
+        Raises:
+            AdaptationError: the encoder cannot be adapted in this way.
+        """
+        plain = load_readout(readout)
+        if adaptation.keeps_features:
+            return plain
+        return AdaptedReadout(cast("TrainedAdaptation", load_adaptation(adaptation)), self.load(spec), plain)
 
     def facts(self, tiles: TileEncoder, image_px: int) -> EncoderFacts:
         """What the encoder costs; nothing else may use it, or should use the processor, while it is measured."""

@@ -13,6 +13,7 @@ import torch
 from pydantic import JsonValue
 
 from pvrbench.benchmark.catalog import schedules
+from pvrbench.benchmark.engine.adapted import adapted_params, readouts_of
 from pvrbench.benchmark.engine.context import RunContext
 from pvrbench.benchmark.engine.encoder_pool import EncoderFacts
 from pvrbench.benchmark.engine.features import TileEncoder
@@ -24,7 +25,6 @@ from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import Cell
 from pvrbench.benchmark.records.schema import CellRecord, CheckpointScore, Cost, Digests, Episode
 from pvrbench.common.reference import resolve
-from pvrbench.encoders.readouts.base import load_readout
 from pvrbench.envs.base import InitialStates
 from pvrbench.envs.pictures.context import gl_renderer
 from pvrbench.policies.base import Policy
@@ -74,7 +74,7 @@ def _run_round(  # noqa: PLR0913, PLR0917 - what is evaluated, where, and what t
     policies = recorder.policies
     # Each policy after its last update, then its checkpoints: those serve the legacy maximum alone.
     entries = [(cell, update, policy) for cell in wanted.episodes for update, policy in _stages(policies[cell])]
-    readouts = {name: load_readout(spec) for name, spec in job.readouts.items()}
+    readouts = readouts_of(job, context)
     contenders = [EvaluatedPolicy(readouts[cell.readout], policy, cell.seed) for cell, _, policy in entries]
     rule = EvaluationRule(job.horizon, job.config.success_rule == "last_step", job.config.history, job.config.fusion)
     jobs = [
@@ -197,7 +197,8 @@ class Recorder:
             ),
             cost=Cost(
                 encoder_params=self.facts.num_params,
-                readout_params=params.get("trained_readout", 0),
+                adapted_params=(adapted := adapted_params(policy)),
+                readout_params=params.get("trained_readout", 0) - adapted,
                 head_params=params.get("head", 0),
                 flops_per_frame=self.facts.flops_per_frame,
                 feature_dim=int(cast("int", policy.train_log.get("feature_dim", 0))),

@@ -116,7 +116,9 @@ def _update_s(plan: Plan, job: Job, cell: Cell) -> float:
     """Seconds of one core for one update of one head: forward and backward take six operations for each weight."""
     batch_size = plan.config.train_of(cell.head).batch_size
     pictures = batch_size if job.readouts[cell.readout].trains_on_pixels else 0
-    return UPDATE_S + 6 * batch_size * _num_weights(plan, job, cell) / HEAD_FLOP_PER_S + CNN_PICTURE_S * pictures
+    encoder_s = job.adaptation.update_cost * batch_size * _flop(job) / FLOP_PER_S
+    head_s = 6 * batch_size * _num_weights(plan, job, cell) / HEAD_FLOP_PER_S
+    return UPDATE_S + head_s + CNN_PICTURE_S * pictures + encoder_s
 
 
 def _num_inputs(plan: Plan, job: Job, cell: Cell) -> int:
@@ -172,7 +174,10 @@ def _disk_bytes(job: Job, frames: int) -> int:
     if job.view is None:
         return 0
     spec = job.encoder
-    raw = any(job.readouts[cell.readout].raw_grid for cell in job.cells)
+    if not job.adaptation.keeps_features and job.adaptation.is_whole_network:
+        # What is kept are the pixels that the network reads.
+        return frames * 3 * (job.view.image_px**2 + FLOAT_BYTES * spec.image_size**2)
+    raw = not job.adaptation.keeps_features or any(job.readouts[cell.readout].raw_grid for cell in job.cells)
     side = spec.grid_side if raw else min(spec.grid_side, 7)
     return frames * (job.view.image_px**2 * 3 + FLOAT_BYTES * spec.feature_dim * (1 + side**2))
 

@@ -74,7 +74,10 @@ def digests_of(
         simulator=simulator_versions(job.task, job.config.render),
         renderer=gl_renderer().partition(" (")[0] if job.view is not None else "",
     )
-    readouts = {name: _component(spec.entry_point, spec.options) for name, spec in job.readouts.items()}
+    readouts = {
+        name: _component(spec.entry_point, {**spec.options, **({"shift_px": spec.shift_px} if spec.shift_px else {})})
+        for name, spec in job.readouts.items()
+    }
     heads = {name: _component(spec.entry_point, {}) for name, spec in job.heads.items()}
     return {
         cell: common.model_copy(update={"readout": readouts[cell.readout], "head": heads[cell.head]})

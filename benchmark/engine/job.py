@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pvrbench.benchmark.engine.adapted import pieces_of, readouts_of, whole_encoder
 from pvrbench.benchmark.engine.context import RunContext, load_task
 from pvrbench.benchmark.engine.evaluation import Recorder, evaluate_cells
 from pvrbench.benchmark.engine.expert import record_expert
@@ -65,7 +66,8 @@ def run_job(job: Job, context: RunContext) -> JobResult:
     """Does a job; a fault ends this job alone, with its traceback in `errors` of the run's folder."""
     parts: list[JobResult] = []
     try:
-        _run(job, context, parts)
+        for piece in pieces_of(job, context):
+            _run(piece, context, parts)
     except Exception as error:  # noqa: BLE001 - the boundary at which one job's failure ends
         reason = f"{error}" or type(error).__name__
         path = context.records.run_dir / "errors" / f"{job.cells[0].slug}.txt"
@@ -84,9 +86,9 @@ def _run(job: Job, context: RunContext, parts: list[JobResult]) -> None:
     states = task.initial_states(job.cells[0].split, job.config.num_episodes)
     demos = demonstrations_of(job, context, task)
     digests = digests_of(job, context, states, demos)
-    keep_raw = any(job.readouts[cell.readout].raw_grid for cell in job.cells)
+    keep_raw = not job.adaptation.keeps_features or any(job.readouts[cell.readout].raw_grid for cell in job.cells)
     encoder = context.encoders.tiles(job.encoder, job.adaptation, job.config.image_px, keep_raw=keep_raw)
-    facts = context.encoders.facts(encoder, job.config.image_px)
+    facts = context.encoders.facts(whole_encoder(job, context, encoder), job.config.image_px)
     names = {
         cell: context.trained.get(cell.train) or policy_digest(job, cell, digests[cell], encoder) for cell in job.cells
     }
@@ -120,8 +122,9 @@ def _policies(
     policies: dict[Cell, Policy] = {}
     # Checkpoints are not stored, so who evaluates them trains again.
     if job.needs_policies or not job.config.checkpoint_evaluations:
+        readouts = readouts_of(job, context)
         for cell in job.cells:
-            head, readout = job.heads[cell.head], job.readouts[cell.readout]
+            head, readout = job.heads[cell.head], readouts[cell.readout]
             policy = context.policies.load(names[cell], head, readout, is_needed=job.needs_policies)
             if policy is not None:
                 policies[cell] = policy

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from pvrbench.benchmark.records.keys import Cell
-from pvrbench.encoders.readouts.base import load_readout
-from pvrbench.encoders.readouts.spec import ReadoutSpec
+from pvrbench.encoders.readouts.base import Readout
 from pvrbench.policies.base import Policy
 from pvrbench.policies.spec import HeadSpec
 from pvrbench.policies.storage import PolicyFileError, load_policy, read_about, save_policy
@@ -59,7 +58,7 @@ class PolicyStore:
                 "with engine.keep_policies=false."
             ) from error
 
-    def load(self, name: str, head: HeadSpec, readout: ReadoutSpec, *, is_needed: bool) -> Policy | None:
+    def load(self, name: str, head: HeadSpec, readout: Readout, *, is_needed: bool) -> Policy | None:
         """A stored policy, which acts as when it was trained, to the last bit; None where there is none.
 
         Args:
@@ -77,7 +76,7 @@ class PolicyStore:
         try:
             about = read_about(self.folder, name)
             shape = tuple(cast("list[int]", about["feature_shape"]))
-            module = load_readout(readout).empty(shape, cast("int | None", about["budget_dim"]))
+            module = readout.empty(shape, cast("int | None", about["budget_dim"]))
             return load_policy(self.folder, name, head, module)
         except PolicyFileError as error:
             if is_needed:

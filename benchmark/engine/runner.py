@@ -61,7 +61,7 @@ def recorded_cells(plan: Plan, store: RecordStore) -> dict[Cell, CellRecord]:
             else [
                 key
                 for key in shared.differences(record.settings)
-                if key not in ("horizon", "variant_of", "train", "head_options")
+                if key not in ("horizon", "variant_of", "train", "head_options", "adaptation_options")
             ]
         )
         here = settings or shared

@@ -54,6 +54,7 @@ class Trainers:
         settings: TrainSettings,
         num_checkpoints: int = 0,
         on_progress: Callable[[int], None] = lambda _count: None,
+        most_processes: int | None = None,
     ) -> list[Policy]:
         """Trains one head for each job; see `pvrbench.policies.together.train_heads`.
 
@@ -63,11 +64,12 @@ class Trainers:
             settings: optimisation.
             num_checkpoints: evenly spaced parameter sets to keep.
             on_progress: called with the number of heads finished.
+            most_processes: that memory has room for; None for as many as there are.
 
         Raises:
             ValueError: a job's features, proprioception and actions are of different lengths.
         """
-        num_shares = 1 if self.device != "cpu" else min(self.num_workers, len(jobs))
+        num_shares = 1 if self.device != "cpu" else min(most_processes or self.num_workers, self.num_workers, len(jobs))
         if num_shares > 1:
             try:
                 return self._share_out((spec, settings, num_checkpoints), jobs, num_shares, on_progress)

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pvrbench.benchmark.engine.adapted import most_processes, readouts_of, shift_of, tuning_of
 from pvrbench.benchmark.engine.context import RunContext
 from pvrbench.benchmark.engine.features import FrameFeatures, NonFiniteError, TileEncoder, demo_features
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import Cell
-from pvrbench.encoders.readouts.base import Readout, load_readout
+from pvrbench.encoders.readouts.base import Readout
 from pvrbench.encoders.readouts.fusion import fuse, history_indices
 from pvrbench.envs.base import Array
 from pvrbench.envs.demos.demo_set import DemoSet
@@ -71,12 +72,13 @@ def train(
     """
     sound = {index: found for index, found in features.items() if isinstance(found, FrameFeatures)}
     trained = {cell: Trained(policy) for cell, policy in _untrained(job, demos, features).items()}
+    readouts = readouts_of(job, context)
     context.listener.stage(f"{job.task.name}: {job.encoder.name}: training {len(job.cells)} heads", len(job.cells))
     for name, members in groupby(job.cells, key=lambda cell: cell.readout):
         cells = [cell for cell in members if cell not in trained]
         if not cells:
             continue
-        readout = load_readout(job.readouts[name])
+        readout = readouts[name]
         table = _table(job, readout, demos, sound)
         stages = _trained_readouts(job, readout, cells, table, demos)
         for names in _alike(job):
@@ -91,14 +93,17 @@ def train(
                     seed=cell.seed,
                     trained_readout=stages[cell.num_demos, cell.seed],
                     regularisation=job.config.train_of(cell.head).regularisation(),
+                    tuning=tuning_of(job, stages[cell.num_demos, cell.seed]),
+                    shift_px=shift_of(job, name),
                 )
                 for cell in chosen
             ]
             started = time.monotonic()
             settings = job.config.train_of(names[0]).settings()
             num_checkpoints = job.config.checkpoint_evaluations
+            num_processes = most_processes(job, context, jobs)
             policies = context.trainers.train(
-                job.heads[names[0]], jobs, settings, num_checkpoints, context.listener.advance
+                job.heads[names[0]], jobs, settings, num_checkpoints, context.listener.advance, num_processes
             )
             seconds = (time.monotonic() - started) / max(1, len(chosen))
             shape = tuple(table.features.shape[1:])

@@ -85,6 +85,8 @@ class Settings(Frozen):
     """The head of the catalog that the cell's head is a variant of; left out where it is none."""
     head_options: Mapping[str, JsonValue]
     """The head's own options."""
+    adaptation_options: Mapping[str, JsonValue] = Field(default={}, exclude_if=lambda value: not value)
+    """The options of the adaptation; left out where it has none."""
     train: Mapping[str, JsonValue]
     """Optimiser settings."""
     deviations: tuple[Deviation, ...]
@@ -160,7 +162,9 @@ class Cost(Frozen):
     """What the policy costs; null where it was not measured."""
 
     encoder_params: Count
-    """Frozen parameters."""
+    """Parameters of the encoder as it was loaded."""
+    adapted_params: Count = Field(default=0, exclude_if=lambda value: value == 0)
+    """Trained parameters of the encoder, those that an adaptation adds included; left out where it is frozen."""
     readout_params: Count
     """Trained parameters of the readout."""
     head_params: Count

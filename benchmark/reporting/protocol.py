@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from pvrbench.benchmark.analysis.comparison import OF_HEAD
+from pvrbench.benchmark.analysis.comparison import OF_ADAPTATION, OF_HEAD
 from pvrbench.benchmark.records.schema import CellRecord, Deviation, Settings
 
 # Characters of a content hash that are shown.
@@ -35,7 +35,7 @@ def with_owners(
 
 def protocol(records: Sequence[CellRecord]) -> dict[str, str]:
     """The settings by name, and how each head was trained."""
-    names = [name for name in Settings.model_fields if name not in (*OF_HEAD, "deviations")]
+    names = [name for name in Settings.model_fields if name not in (*OF_HEAD, *OF_ADAPTATION, "deviations")]
 
     def setting(name: str) -> str:
         return with_owners(records, lambda record: getattr(record.settings, name), lambda record: record.cell.task)
@@ -51,6 +51,8 @@ def protocol(records: Sequence[CellRecord]) -> dict[str, str]:
         rows[f"training of {head}"] = words(heads[head].train)
         if heads[head].head_options:
             rows[f"options of {head}"] = words(heads[head].head_options)
+    adapted = {record.cell.adaptation: record.settings.adaptation_options for record in records}
+    rows |= {f"options of {name}": words(options) for name, options in sorted(adapted.items()) if options}
     return rows
 
 
