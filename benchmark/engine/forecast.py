@@ -33,6 +33,10 @@ START_S = 8.0
 # Share of the horizon that an episode which ends at success, and a demonstration, usually last.
 EPISODE_SHARE, DEMO_SHARE = 0.65, 0.45
 FLOAT_BYTES, INDEX_BYTES = 4, 8
+# Numbers that gradients need of one frame, over its operations divided by the width of the network. A transformer block
+# keeps about 16 numbers a channel and token, and takes 24 operations a squared channel and token. Measured of zoo_mae:
+# 3.7 MiB a frame, as this says.
+KEPT_SHARE = 0.67
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,8 @@ def check_training_memory(plan: Plan, memory_mib: float) -> None:
             rows = INDEX_BYTES * train.num_updates * train.batch_size
             inputs = FLOAT_BYTES * train.batch_size * _num_inputs(plan, job, cell)
             needs[cell.readout, cell.head] += rows + inputs + 4 * FLOAT_BYTES * _num_weights(plan, job, cell)
+        if not job.adaptation.keeps_features:
+            _check_adaptation_memory(plan, job, memory_mib)
         (readout, head), needed = needs.most_common(1)[0]
         if needed / 2**20 > memory_mib:
             train = plan.config.train_of(head)
@@ -162,6 +168,27 @@ def check_training_memory(plan: Plan, memory_mib: float) -> None:
                 f"train.num_updates={train.num_updates} and options {job.heads[head].options.model_dump(mode='json')}; "
                 "make these smaller, or ask for fewer seeds in one run."
             )
+
+
+def _check_adaptation_memory(plan: Plan, job: Job, memory_mib: float) -> None:
+    """Refuses an adaptation of which not even one policy can be trained in the memory.
+
+    An estimate from the row alone. What gradients need is known of plain transformers, which are the rows with a class
+    token; of other networks the run measures a frame before it trains.
+    """
+    spec = job.encoder
+    batch_size = max(plan.config.train_of(cell.head).batch_size for cell in job.cells)
+    is_known = job.adaptation.is_whole_network and "class_token" in spec.outputs
+    kept = KEPT_SHARE * _flop(job) / spec.feature_dim if is_known else 0.0
+    # Where every parameter is trained: parameters, gradients and two moments.
+    copies = 4 if job.adaptation.update_cost > 3 else 1
+    needed = FLOAT_BYTES * (batch_size * kept + copies * spec.num_params)
+    if needed / 2**20 > memory_mib:
+        raise ConfigError(
+            f"Adaptation {job.adaptation.name!r} of {spec.name!r} takes about {needed / 2**30:,.0f} GiB of memory for "
+            f"batches of {batch_size} frames, and {memory_mib / 2**10:,.0f} GiB are free. Lower train.batch_size, use "
+            "last_blocks, or take a smaller encoder."
+        )
 
 
 def _flop(job: Job) -> float:

@@ -143,6 +143,14 @@ def test_training_that_the_memory_cannot_hold_is_refused_before_anything_runs(ov
     check_training_memory(make_plan(compose_config([])), 1024.0)
 
 
+def test_an_adaptation_that_the_memory_cannot_hold_is_refused_by_the_plan() -> None:
+    overrides = ["preset=quickstart", "encoders=[mae_vitl16]", "baselines=[]", "adaptations=[full]"]
+    plan = make_plan(compose_config([*overrides, "train.batch_size=128"]))
+    with pytest.raises(ConfigError, match=r"'full' of 'mae_vitl16' takes about .* Lower train\.batch_size"):
+        check_training_memory(plan, 16 * 1024.0)
+    check_training_memory(make_plan(compose_config([*overrides, "train.batch_size=8"])), 16 * 1024.0)
+
+
 def test_stored_policies_are_evaluated_where_they_could_not_be_trained() -> None:
     trained = compose_config(["preset=quickstart", "train.batch_size=65536", "train.num_updates=100000"])
     check_training_memory(make_plan(trained, trained), 1024.0)
