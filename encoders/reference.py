@@ -15,6 +15,7 @@ SCHEMES: Mapping[str, str] = {
     "hf": "hf:owner/repo",
     "file": "file:/path/model.safetensors?model=vit_tiny_patch16_224",
     "torchvision": "torchvision:resnet18",
+    "pretrained": "pretrained:/path/folder",
 }
 """What a reference may start with instead of a module, each with an example."""
 
@@ -32,8 +33,10 @@ def spec_for(reference: str, image_px: int | None = None) -> EncoderSpec:
         ValueError: the reference names nothing, or the encoder fails or does not return features.
     """
     # By name, since the modules behind it import torch and catalogs must stay light.
-    if reference.partition(":")[0] in SCHEMES:
-        describe_uri = cast("Callable[[str], EncoderSpec]", resolve(f"{_FAMILIES}.checkpoint_uri:describe"))
+    scheme = reference.partition(":")[0]
+    if scheme in SCHEMES:
+        place = "pretrained" if scheme == "pretrained" else "checkpoint_uri"
+        describe_uri = cast("Callable[[str], EncoderSpec]", resolve(f"{_FAMILIES}.{place}:describe"))
         return describe_uri(reference)
     spec = EncoderSpec(
         name=reference,

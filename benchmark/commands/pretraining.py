@@ -39,11 +39,9 @@ _RECIPE = (
 )
 
 
-class PretrainSettings(VerbSettings):
-    """Settings of `pvrbench pretrain`. Those of the recipe are the objective's own where they are left out."""
+class TrainingSettings(VerbSettings):
+    """Settings of the verbs that train an encoder. Those of the recipe are its own where they are left out."""
 
-    objective: str
-    """What is trained: mae, simclr, dino, clip, r3m, vcond or dift."""
     frames: UserPath
     """Folder of a frame set."""
     output: UserPath
@@ -70,12 +68,25 @@ class PretrainSettings(VerbSettings):
     """Updates between lines of the log; of the recipe."""
     eval_every: Annotated[int, Field(ge=0)] | None = None
     """Updates between measurements of the held-out loss, 0 measures it at the end alone; of the recipe."""
-    options: Mapping[str, Option] = {}
-    """Hyper-parameters of the objective, as options.NAME."""
     threads: Count | None = None
     """Processor threads; as many as torch takes where it is left out."""
     device: str = "cpu"
     """`cpu` or `cuda`."""
+
+    def with_recipe(self, spec: ObjectiveSpec) -> ObjectiveSpec:
+        """A row with its recipe as asked."""
+        changes: dict[str, Any] = {name: getattr(self, name) for name in _RECIPE if getattr(self, name) is not None}
+        phases = tuple(replace(phase, lr=phase.lr * self.lr_factor) for phase in spec.recipe.phases)
+        return replace(spec, recipe=replace(spec.recipe, phases=phases, **changes))
+
+
+class PretrainSettings(TrainingSettings):
+    """Settings of `pvrbench pretrain`. Those of the recipe are the objective's own where they are left out."""
+
+    objective: str
+    """What is trained: mae, simclr, dino, clip, r3m, vcond or dift."""
+    options: Mapping[str, Option] = {}
+    """Hyper-parameters of the objective, as options.NAME."""
 
     def spec(self) -> ObjectiveSpec:
         """The row of the objective, its recipe and options as asked.
@@ -86,10 +97,8 @@ class PretrainSettings(VerbSettings):
         if self.objective not in OBJECTIVES:
             raise ValueError(unknown("objective", self.objective, OBJECTIVES, "pvrbench pretrain --help"))
         spec = OBJECTIVES[self.objective]
-        changes: dict[str, Any] = {name: getattr(self, name) for name in _RECIPE if getattr(self, name) is not None}
-        phases = tuple(replace(phase, lr=phase.lr * self.lr_factor) for phase in spec.recipe.phases)
         options = {**spec.options, **{name: _option(spec, name, value) for name, value in self.options.items()}}
-        return replace(spec, recipe=replace(spec.recipe, phases=phases, **changes), options=options)
+        return replace(self.with_recipe(spec), options=options)
 
 
 def _option(spec: ObjectiveSpec, name: str, value: Option) -> Option:
@@ -106,7 +115,11 @@ def _option(spec: ObjectiveSpec, name: str, value: Option) -> Option:
 
 def pretrain_command(settings: PretrainSettings) -> int:
     """Trains, then writes weights, card and figures."""
-    spec = settings.spec()
+    return train_and_write(settings.spec(), settings)
+
+
+def train_and_write(spec: ObjectiveSpec, settings: TrainingSettings) -> int:
+    """Trains a row on a frame set, then writes weights, card and figures; returns the exit status."""
     frames = read_frames(settings.frames)
     # cuBLAS reads this when it is first used; without it sums on a GPU have no fixed settings.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

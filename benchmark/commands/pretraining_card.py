@@ -115,6 +115,7 @@ def _card(spec: ObjectiveSpec, trained: Trained, frames: PretrainingFrames, devi
         "held_out_curve": [[line["step"], line["held_out"]["loss"]] for line in trained.log if "held_out" in line],
         "held_out": dict(trained.held_out),
         "trivial": dict(trained.trivial),
+        **({"findings": dict(trained.findings)} if trained.findings else {}),
         "beats_trivial": {name: trained.held_out[name] < value for name, value in trained.trivial.items()},
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pvrbench.benchmark.commands.catalogs import CHECK_ENCODER, CHECK_HEAD, CHECK_TASK, LIST
 from pvrbench.benchmark.commands.demos import DEMOS
+from pvrbench.benchmark.commands.distilling import DISTIL
 from pvrbench.benchmark.commands.frames import FRAMES
 from pvrbench.benchmark.commands.machine import CACHE, DOCTOR
 from pvrbench.benchmark.commands.power import POWER
@@ -22,6 +23,6 @@ VERBS: Mapping[str, Verb[Any]] = {
         *(RUN, PLAN, EVALUATE),
         *(REPORT, RANK, POWER, SUBMIT, LEADERBOARD, PACK, EXPORT),
         *(LIST, CHECK_ENCODER, CHECK_TASK, CHECK_HEAD),
-        *(DEMOS, WEIGHTS, DOCTOR, CACHE, FRAMES, PRETRAIN),
+        *(DEMOS, WEIGHTS, DOCTOR, CACHE, FRAMES, PRETRAIN, DISTIL),
     )
 }

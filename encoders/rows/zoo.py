@@ -123,6 +123,7 @@ def _transformer(common: EncoderSpec, objective: ObjectiveSpec) -> EncoderSpec:
         std=_IMAGENET[1],
         feature_dim=backbone.width,
         grid_side=backbone.grid_side,
+        default_readout="class_token" if "class_token" in objective.outputs else "mean",
         options={**backbone.architecture, **registers},
     )
 

@@ -109,6 +109,16 @@ class Objective(nn.Module, ABC):
             held_out: the batches on which the loss is measured.
         """
 
+    def findings(self, train: Sequence[Batch], held_out: Sequence[Batch]) -> dict[str, object]:
+        """What else the card says of the trained network, as JSON; by default nothing.
+
+        Args:
+            train: training batches.
+            held_out: the batches on which the loss is measured.
+        """
+        del train, held_out
+        return {}
+
     def export(self) -> dict[str, Tensor]:
         """The weights of the encoder, named as in the network that loads them."""
         return {name: value.detach().clone() for name, value in self.backbone.state_dict().items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pvrbench.encoders.zoo.pretraining.spec import ObjectiveSpec, PhaseSpec, RecipeSpec
+from pvrbench.encoders.zoo.pretraining.spec import BackboneSpec, ObjectiveSpec, PhaseSpec, RecipeSpec
 
 _TEXT = {"text_width": 128, "text_depth": 2}
 
@@ -149,3 +149,20 @@ _ROWS = (
 )
 
 OBJECTIVES: Mapping[str, ObjectiveSpec] = {row.name: row for row in _ROWS}
+
+DISTILLATION = ObjectiveSpec(
+    name="distil",
+    entry_point="pvrbench.encoders.zoo.pretraining.teachers:load_distillation",
+    description="distillation of the spatial features of frozen encoders",
+    paper="Shang et al. 2024, Theia, arXiv:2407.20179",
+    recipe=RecipeSpec(phases=_whole(1e-3), batch_size=64, weight_decay=0.01, betas=(0.9, 0.999)),
+    outputs=("grid",),
+    options={"teachers": "zoo_dift"},
+)
+"""What `pvrbench distil` trains. It stands apart from the objectives, since it starts from other encoders."""
+
+STUDENTS: Mapping[str, BackboneSpec] = {
+    "zoo_vit": BackboneSpec(),
+    "zoo_vit_half": BackboneSpec(width=96),
+}
+"""Networks that may learn from teachers: that of the zoo, and one of half its width."""

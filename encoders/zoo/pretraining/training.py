@@ -48,6 +48,7 @@ class Trained:
         wall_clock_s: time spent in updates and measurements, interrupted stretches added up.
         held_out: final losses on held-out clips.
         trivial: held-out losses of the best answers that do not look at the image.
+        findings: what else the objective measured.
     """
 
     objective: Objective
@@ -58,6 +59,7 @@ class Trained:
     wall_clock_s: float
     held_out: Mapping[str, float]
     trivial: Mapping[str, float]
+    findings: Mapping[str, object]
 
 
 def precision_of(device: str) -> str:
@@ -142,7 +144,8 @@ class _Trainer:
         recipe, total = self.spec.recipe, self.spec.num_steps
         held_out = self._evaluate(total - 1)
         batches = [self._aside(self.train, total - 1, index) for index in range(_NUM_TRIVIAL)]
-        trivial = self.objective.trivial_loss(batches, self._held_out_batches(total - 1))
+        aside = self._held_out_batches(total - 1)
+        trivial = self.objective.trivial_loss(batches, aside)
         steps = self.spec.phase_steps()
         return Trained(
             objective=self.objective.eval(),
@@ -153,6 +156,7 @@ class _Trainer:
             wall_clock_s=self.spent_s,
             held_out=held_out,
             trivial=trivial,
+            findings=self.objective.eval().findings(batches, aside),
         )
 
     def _update(self, step: int) -> tuple[dict[str, Tensor], float]:

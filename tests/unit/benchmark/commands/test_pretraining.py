@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from pvrbench.benchmark.catalog import encoder_spec
 from pvrbench.benchmark.cli import main
-from pvrbench.benchmark.commands import pretraining
+from pvrbench.benchmark.commands import distilling, pretraining
 from pvrbench.benchmark.commands.pretraining import PRETRAIN, read_frames
 from pvrbench.benchmark.commands.verb import read_words
 from pvrbench.encoders.families.timm_backbone import load
@@ -110,3 +111,20 @@ def test_folders_that_are_no_frame_set_are_named(folder: Path, tmp_path: Path) -
     np.save(folder / "objects_in_image.npy", np.zeros((3, 2)))
     with pytest.raises(FrameSetError, match="do not fit its clips"):
         read_frames(folder)
+
+
+def test_a_student_is_distilled_and_named_by_its_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone = BackboneSpec(width=32, depth=1, num_heads=1, patch_px=8, image_px=SIDE)
+    monkeypatch.setattr(distilling, "STUDENTS", {"zoo_vit": backbone})
+    output = tmp_path / "student"
+    command = ["distil", "teacher=[pixels_7,pixels_14]", f"frames={folder}", f"output={output}", "num_samples=16"]
+    assert main([*command, "batch_size=8", "held_out=0.3"]) == 0
+    assert "held-out loss" in capsys.readouterr().out
+    assert set(json.loads((output / "card.json").read_text())["findings"]) == {"pixels_7", "pixels_14"}
+    assert encoder_spec(f"pretrained:{output}", SIDE).feature_dim == 32
+    assert main(["distil", "teacher=zoo_meh", f"frames={folder}", f"output={output}"]) == 2
+    assert "Unknown encoder 'zoo_meh'. Did you mean 'zoo_mae'?" in capsys.readouterr().err
+    assert main([*command, "student=vit"]) == 2
+    assert "Unknown student 'vit'. Did you mean 'zoo_vit'?" in capsys.readouterr().err
