@@ -180,8 +180,8 @@ def _check_adaptation_memory(plan: Plan, job: Job, memory_mib: float) -> None:
     batch_size = max(plan.config.train_of(cell.head).batch_size for cell in job.cells)
     is_known = job.adaptation.is_whole_network and "class_token" in spec.outputs
     kept = KEPT_SHARE * _flop(job) / spec.feature_dim if is_known else 0.0
-    # Where every parameter is trained: parameters, gradients and two moments.
-    copies = 4 if job.adaptation.update_cost > 3 else 1
+    # A trained parameter has a gradient and two moments.
+    copies = 4 if job.adaptation.trains_all else 1
     needed = FLOAT_BYTES * (batch_size * kept + copies * spec.num_params)
     if needed / 2**20 > memory_mib:
         raise ConfigError(

@@ -49,6 +49,7 @@ _ROWS = (
         description="every parameter of the network",
         keeps_features=False,
         options_type=TuningOptions,
+        trains_all=True,
         update_cost=3.2,
     ),
     AdaptationSpec(
@@ -59,6 +60,7 @@ _ROWS = (
         options_type=TuningOptions,
         options={"learning_rate": 1e-3, "shift_px": 4},
         untrained_only=True,
+        trains_all=True,
         update_cost=3.2,
     ),
 )

@@ -28,6 +28,7 @@ class AdaptationSpec:
         options: values that differ from those; the class checks them.
         untrained_only: whether it is for networks without pretrained weights.
         is_whole_network: whether each policy runs the whole network, rather than what follows a shared part of it.
+        trains_all: whether every parameter of the network is trained.
         update_cost: operations that one training frame takes in an update, over those of encoding it; for forecasts.
         paper: where it is described.
     """
@@ -40,6 +41,7 @@ class AdaptationSpec:
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     untrained_only: bool = False
     is_whole_network: bool = True
+    trains_all: bool = False
     update_cost: float = 0.0
     paper: str = ""
 
