@@ -66,6 +66,7 @@ def test_a_training_that_was_killed_starts_over_and_gives_the_same_policy(tmp_pa
             break
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
+    killed.stdout.close()
     assert lora_records(tmp_path / "killed") == []
     resumed = start(tmp_path / "killed", tmp_path / "cache")
     said, _ = resumed.communicate()
