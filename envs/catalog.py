@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pvrbench.envs.spec import Measured, TaskSpec
+from pvrbench.envs.spec import Measured, Quantity, TaskSpec
 
 # Meta-World's own horizon is 500 steps; its scripted experts need 40 to 170. A failed episode costs the whole horizon,
 # so ours is a margin above the slowest expert; the published protocols set 500 back.
@@ -118,6 +118,23 @@ _METAWORLD_REVISIONS = {
 }
 
 
+# Places in the privileged states, see `observe` of the adapters. Tasks with one object have zeros for the second.
+_METAWORLD_QUANTITIES = (
+    Quantity("hand", 0, 3, "m"),
+    Quantity("gripper", 3, 4),
+    Quantity("object", 4, 7, "m"),
+    Quantity("second_object", 11, 14, "m"),
+    Quantity("goal", 18, 21, "m"),
+)
+_ROBOSUITE_QUANTITIES = (Quantity("hand", 0, 3, "m"), Quantity("gripper", 7, 9), Quantity("object", 9, 12, "m"))
+_ROBOSUITE_FURTHER: Mapping[str, tuple[Quantity, ...]] = {
+    "Lift": (Quantity("object_turn", 12, 14),),
+    "Door": (Quantity("object_turn", 12, 14), Quantity("door_joints", 14, 16)),
+    "Stack": (Quantity("goal", 14, 17, "m"),),
+    "NutAssemblySquare": (Quantity("object_turn", 12, 14),),
+}
+
+
 def _metaworld(name: str, description: str) -> TaskSpec:
     return TaskSpec(
         name=f"metaworld/{name}",
@@ -134,6 +151,7 @@ def _metaworld(name: str, description: str) -> TaskSpec:
         revision=_METAWORLD_REVISIONS.get(name, 0),
         expert_success=_METAWORLD_WEAK_EXPERTS.get(name),
         options={"environment": name, **_METAWORLD_EXPERTS.get(name, {})},
+        quantities=_METAWORLD_QUANTITIES,
     )
 
 
@@ -158,6 +176,7 @@ def _robosuite(name: str, environment: str, description: str, horizon: int, stat
         # one start in ten.
         demo_noise=0.1,
         options={"environment": environment},
+        quantities=(*_ROBOSUITE_QUANTITIES, *_ROBOSUITE_FURTHER.get(environment, ())),
     )
 
 

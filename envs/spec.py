@@ -187,6 +187,23 @@ class Measured:
         return self.oracle - self.proprio >= SMALLEST_ROOM
 
 
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What some entries of the privileged state say.
+
+    Attributes:
+        name: `hand`, `object`, `goal`, `gripper`, ...
+        start: first entry of the privileged state.
+        stop: the entry behind the last one.
+        unit: `m` for positions in metres, else empty.
+    """
+
+    name: str
+    start: int
+    stop: int
+    unit: Literal["m", ""] = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """One row of the task catalog.
@@ -210,6 +227,7 @@ class TaskSpec:
         expert_success: share of random starts that the expert solves, where it was measured to be less than 95 %.
         measured: what the references reach on it; None where it was not measured.
         options: constructor data of the adapter.
+        quantities: parts of the privileged state that have a name, for linear probes; empty where nobody named them.
     """
 
     name: str
@@ -229,3 +247,4 @@ class TaskSpec:
     expert_success: float | None = None
     measured: Measured | None = None
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])
+    quantities: tuple[Quantity, ...] = ()
