@@ -16,6 +16,7 @@ from jaxtyping import Float64, UInt8
 
 from pvrbench.envs.pictures.appearance import appearance_of
 from pvrbench.envs.pictures.context import close_drawing, open_drawing
+from pvrbench.envs.pictures.geometry import Geometry, pinhole_of, render_geometry
 from pvrbench.envs.pictures.gl import load_mujoco
 from pvrbench.envs.spec import Look, View
 
@@ -133,15 +134,7 @@ class ViewRenderer:
 
     def project(self, points: Float64[Array, "K 3"]) -> Float64[Array, "K 2"]:
         """Where points of the world lie in the last picture: x from the left, y from the top, 0..1; NaN outside it."""
-        eyes = self._renderer.scene.camera
-        eye = (np.array(eyes[0].pos, np.float64) + eyes[1].pos) / 2.0
-        forward, up = np.array(eyes[0].forward, np.float64), np.array(eyes[0].up, np.float64)
-        offsets = points - eye
-        depth = offsets @ forward
-        half = (float(eyes[0].frustum_top) - float(eyes[0].frustum_bottom)) / 2.0 / float(eyes[0].frustum_near)
-        across = np.stack([offsets @ np.cross(forward, up), -offsets @ up], axis=1)
-        place = 0.5 + 0.5 * across / (half * np.maximum(depth, 1e-9))[:, None]
-        place = 1.0 - place if self._upside_down else place
+        place, depth = pinhole_of(self._renderer.scene, upside_down=self._upside_down).project(points)
         inside = (depth > 0) & (place >= 0).all(axis=1) & (place <= 1).all(axis=1)
         return np.where(inside[:, None], place, np.nan)
 
@@ -156,6 +149,15 @@ class ViewRenderer:
         for body in bodies:
             self._add(body)
         return self._picture()
+
+    def geometry(self, data: Any) -> Geometry:
+        """What the picture of a state shows: bodies, depth and the camera.
+
+        Args:
+            data: the state.
+        """
+        self._update(data)
+        return render_geometry(self._renderer, data, upside_down=self._upside_down)
 
     def upload_textures(self, textures: Sequence[int]) -> None:
         """Takes over textures that were changed in the model, by their numbers."""

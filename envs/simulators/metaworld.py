@@ -13,6 +13,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from pvrbench.envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from pvrbench.envs.initial_states import make_initial_states
+from pvrbench.envs.pictures.geometry import Geometry
 from pvrbench.envs.pictures.gl import configure_gl
 from pvrbench.envs.pictures.rendering import Camera, ModelCamera, TargetCamera, ViewRenderer
 from pvrbench.envs.privileged import enlarge_near
@@ -158,6 +159,16 @@ class MetaworldEnv:
     def render_marks(self) -> UInt8[Array, "H W 3"]:
         """The present picture with a red ball above a blue one before the camera."""
         return np.zeros((0, 0, 3), np.uint8) if self._renderer is None else self._renderer.render_marks(self._data)
+
+    def geometry(self) -> Geometry:
+        """What the picture of the present state shows; fulfils `pvrbench.envs.pictures.geometry.GeometryEnv`.
+
+        Raises:
+            ValueError: the environment was made without a view.
+        """
+        if self._renderer is None:
+            raise ValueError(f"{self.spec.name}: an environment without a view has no picture. Make it with a view.")
+        return self._renderer.geometry(self._data)
 
     def get_state(self) -> Float64[Array, " Q"]:
         """MuJoCo's integration state: positions, velocities, mocap pose, warm start."""

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from pvrbench.envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
+from pvrbench.envs.pictures.geometry import Geometry
 from pvrbench.envs.pictures.gl import configure_gl
 from pvrbench.envs.pictures.rendering import ViewRenderer
 from pvrbench.envs.simulators.numba_cache import prepare_numba_cache
@@ -197,6 +198,16 @@ class RobosuiteEnv:
     def render_marks(self) -> UInt8[Array, "H W 3"]:
         """The present picture with a red ball above a blue one before the camera."""
         return np.zeros((0, 0, 3), np.uint8) if self._renderer is None else self._renderer.render_marks(self._data)
+
+    def geometry(self) -> Geometry:
+        """What the picture of the present state shows; fulfils `pvrbench.envs.pictures.geometry.GeometryEnv`.
+
+        Raises:
+            ValueError: the environment was made without a view.
+        """
+        if self._renderer is None:
+            raise ValueError(f"{self.spec.name}: an environment without a view has no picture. Make it with a view.")
+        return self._renderer.geometry(self._data)
 
     def get_state(self) -> Float64[Array, " Q"]:
         """Time, joint positions and joint velocities, as robomimic files hold them."""
