@@ -12,6 +12,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from pvrbench.benchmark.probes.catalog import PROBES
+from pvrbench.benchmark.probes.spec import ProbeSpec
 from pvrbench.encoders.adaptation.catalog import ADAPTATIONS
 from pvrbench.encoders.adaptation.spec import AdaptationSpec
 from pvrbench.encoders.catalog import ALIASES, ENCODERS
@@ -247,6 +249,12 @@ def heads() -> Catalog[HeadSpec]:
 def readouts() -> Catalog[ReadoutSpec]:
     """All readouts."""
     return Catalog("readout", READOUTS)
+
+
+@cache
+def probes() -> Catalog[ProbeSpec]:
+    """What can be said of an encoder without training a policy."""
+    return Catalog("probe", PROBES)
 
 
 def expand_tasks(names: Iterable[str]) -> tuple[str, ...]:

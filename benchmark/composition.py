@@ -20,7 +20,7 @@ def preset_names() -> list[str]:
 
 
 # Settings whose keys are not known beforehand.
-FREE_KEYS = ("adaptation_options", "head_options", "head_variants")
+FREE_KEYS = ("adaptation_options", "head_options", "head_variants", "probe_options")
 
 # What an evaluation of stored policies may change; everything else made the policies.
 EVALUATION_KEYS = (

@@ -19,6 +19,7 @@ from pvrbench.benchmark.catalog import (
     executors,
     heads,
     looks,
+    probes,
     readouts,
     schedules,
     tasks,
@@ -32,7 +33,7 @@ from pvrbench.benchmark.config import ConfigError
 PIPE_WIDTH = 200
 
 
-Kind = Literal["encoders", "tasks", "heads", "readouts", "adaptations", "looks", "schedules", "executors"]
+Kind = Literal["encoders", "tasks", "heads", "readouts", "adaptations", "probes", "looks", "schedules", "executors"]
 
 
 class ListSettings(VerbSettings):
@@ -83,6 +84,7 @@ CATALOGS: Mapping[Kind, Callable[[], Catalog[Any]]] = {
     "heads": heads,
     "readouts": readouts,
     "adaptations": adaptations,
+    "probes": probes,
     "looks": looks,
     "schedules": schedules,
     "executors": executors,

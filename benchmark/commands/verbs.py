@@ -12,6 +12,7 @@ from pvrbench.benchmark.commands.frames import FRAMES
 from pvrbench.benchmark.commands.machine import CACHE, DOCTOR
 from pvrbench.benchmark.commands.power import POWER
 from pvrbench.benchmark.commands.pretraining import PRETRAIN
+from pvrbench.benchmark.commands.probe import PROBE
 from pvrbench.benchmark.commands.results import EXPORT, LEADERBOARD, PACK, RANK, REPORT, SUBMIT
 from pvrbench.benchmark.commands.run import EVALUATE, PLAN, RUN
 from pvrbench.benchmark.commands.verb import Verb
@@ -20,7 +21,7 @@ from pvrbench.benchmark.commands.weights import WEIGHTS
 VERBS: Mapping[str, Verb[Any]] = {
     verb.name: verb
     for verb in (
-        *(RUN, PLAN, EVALUATE),
+        *(RUN, PLAN, EVALUATE, PROBE),
         *(REPORT, RANK, POWER, SUBMIT, LEADERBOARD, PACK, EXPORT),
         *(LIST, CHECK_ENCODER, CHECK_TASK, CHECK_HEAD),
         *(DEMOS, WEIGHTS, DOCTOR, CACHE, FRAMES, PRETRAIN, DISTIL),

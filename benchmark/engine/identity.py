@@ -69,16 +69,18 @@ def digests_of(
         encoder_parts=_parts(identity),
         # Features that are not finite are told where they are trained on.
         encoder_probe=tuple(value if math.isfinite(value) else 0.0 for value in identity.probe),
-        adaptation=_component(job.adaptation.entry_point, job.adaptation.options),
-        look="" if row is None else _component(row.entry_point, row.options),
+        adaptation=component_digest(job.adaptation.entry_point, job.adaptation.options),
+        look="" if row is None else component_digest(row.entry_point, row.options),
         simulator=simulator_versions(job.task, job.config.render),
         renderer=gl_renderer().partition(" (")[0] if job.view is not None else "",
     )
     readouts = {
-        name: _component(spec.entry_point, {**spec.options, **({"shift_px": spec.shift_px} if spec.shift_px else {})})
+        name: component_digest(
+            spec.entry_point, {**spec.options, **({"shift_px": spec.shift_px} if spec.shift_px else {})}
+        )
         for name, spec in job.readouts.items()
     }
-    heads = {name: _component(spec.entry_point, {}) for name, spec in job.heads.items()}
+    heads = {name: component_digest(spec.entry_point, {}) for name, spec in job.heads.items()}
     return {
         cell: common.model_copy(update={"readout": readouts[cell.readout], "head": heads[cell.head]})
         for cell in job.cells
@@ -94,7 +96,7 @@ def _parts(identity: EncoderIdentity) -> dict[str, str]:
     return {"weights": identity.weights, "preprocessing": identity.preprocessing, "code": identity.code}
 
 
-def _component(entry_point: str, options: Mapping[str, object]) -> str:
+def component_digest(entry_point: str, options: Mapping[str, object]) -> str:
     """Digest of a part that is code: its function or class, its options, and its source where it is not of pvrbench."""
     module, _, name = entry_point.partition(":")
     return digest_of([name, {key: str(value) for key, value in options.items()}, code_digest([module])])
@@ -169,8 +171,8 @@ def refuse_changes(record: CellRecord, now: Digests, context: RunContext) -> Non
         words = NAMES[name].format(**record.cell.flat, adaptation=record.cell.adaptation, look=record.cell.look)
         raise RecordError(
             f"{words[0].upper()}{words[1:]} changed after {context.records.run_dir} was recorded"
-            f"{_detail(name, record.digests, now)}. Results of both must not be mixed: give this run a name of its own "
-            "with name=..., or bring the old one back."
+            f"{what_changed(name, record.digests, now)}. Results of both must not be mixed: give this run a name of "
+            "its own with name=..., or bring the old one back."
         )
 
 
@@ -191,7 +193,7 @@ def _encoder_changes(there: Digests, here: Digests) -> list[str]:
     return now.changes(then)
 
 
-def _detail(name: str, there: Digests, here: Digests) -> str:
+def what_changed(name: str, there: Digests, here: Digests) -> str:
     """What of an input changed, in brackets, as far as it is known."""
     if name == "encoder":
         return f" (its {' and '.join(_encoder_changes(there, here))})"

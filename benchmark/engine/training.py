@@ -43,6 +43,13 @@ def features_of(
 ) -> dict[int, FrameFeatures | NonFiniteError]:
     """Features of the demonstrations that the cells train on, by index: encoded, or read from the caches."""
     indices = sorted({index for cell in job.cells for index in demos.subset(cell.num_demos, cell.seed)})
+    return features_at(indices, job, context, encoder, demos)
+
+
+def features_at(
+    indices: Sequence[int], job: Job, context: RunContext, encoder: TileEncoder, demos: DemoSet
+) -> dict[int, FrameFeatures | NonFiniteError]:
+    """Features of some demonstrations, by index: encoded, or read from the caches."""
     num_frames = sum(demos.length(index) for index in indices)
     inputs: Sequence[Array]
     if job.demo_view is not None:

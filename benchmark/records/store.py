@@ -144,7 +144,7 @@ def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, CellRecord | str]]:
     """Each record of some files, or the reason why it is none."""
     for path in paths:
         try:
-            texts = _packed_lines(path) if path.name.endswith(".jsonl.gz") else [(path, _text(path))]
+            texts = packed_lines(path) if path.name.endswith(".jsonl.gz") else [(path, read_text(path))]
         except RecordError as error:
             yield path, str(error)
             continue
@@ -155,8 +155,12 @@ def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, CellRecord | str]]:
                 yield place, str(error)
 
 
-def _packed_lines(path: Path) -> Sequence[tuple[Path, str]]:
-    """The lines of a packed file, each with a name for it."""
+def packed_lines(path: Path) -> Sequence[tuple[Path, str]]:
+    """The lines of a packed file, each with a name for it.
+
+    Raises:
+        RecordError: it cannot be unpacked, or holds nothing.
+    """
     try:
         with gzip.open(path) as file:
             content = file.read(MAX_UNPACKED + 1)
@@ -192,10 +196,15 @@ def read_record(path: Path) -> CellRecord:
     Raises:
         RecordError: the file is truncated, of another schema, edited by hand or holds non-finite numbers.
     """
-    return _parsed(_text(path))
+    return _parsed(read_text(path))
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a record file.
+
+    Raises:
+        RecordError: it is no ordinary file, or cannot be read.
+    """
     if not path.is_file():
         # A pipe would never end, a folder cannot be read.
         raise RecordError("is not an ordinary file")

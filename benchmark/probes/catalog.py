@@ -1,0 +1,46 @@
+"""The probes: one row each. Plain data, importable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pvrbench.benchmark.probes.spec import ProbeSpec
+
+_HERE = "pvrbench.benchmark.probes"
+
+_ROWS = (
+    ProbeSpec(
+        name="state_regression",
+        entry_point=f"{_HERE}.state_regression:StateRegression",
+        description="linear probe: hand, objects, goal and gripper from frozen features",
+        needs="readouts",
+        headline="r2",
+        options={"strayed_episodes": 8, "stray_noise": 0.3, "stride": 5, "max_frames": 1000},
+        paper="Alain and Bengio 2017, arXiv:1610.01644",
+    ),
+    ProbeSpec(
+        name="action_regression",
+        entry_point=f"{_HERE}.action_regression:ActionRegression",
+        description="linear probe: the expert's action from frozen features, on held-out demonstrations",
+        needs="readouts",
+        headline="r2",
+        options={"max_frames": 1000},
+    ),
+    ProbeSpec(
+        name="correspondence",
+        entry_point=f"{_HERE}.correspondence:Correspondence",
+        description="the same surface point from another camera, later, and under another look",
+        needs="grid",
+        headline="pck_0.10",
+        options={
+            "num_episodes": 10,
+            "num_instants": 3,
+            "num_points": 10,
+            "within_px": 8.0,
+            "looks": "light/darker@2+light/cast_left@2",
+        },
+        paper="Tang et al. 2023, arXiv:2306.03881",
+    ),
+)
+
+PROBES: Mapping[str, ProbeSpec] = {row.name: row for row in _ROWS}

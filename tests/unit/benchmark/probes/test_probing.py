@@ -1,0 +1,160 @@
+"""`pvrbench probe` as a user meets it, on a task with few demonstrations."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from pvrbench.benchmark.cli import main
+from pvrbench.benchmark.records.probe_schema import ProbeRecord
+from pvrbench.benchmark.records.probe_store import ProbeStore
+
+SETTINGS = (
+    "preset=quickstart",
+    "tasks=[metaworld/button-press-topdown-v3]",
+    "encoders=[pixels_7]",
+    "baselines=[oracle,expert,proprio]",
+    "readouts=[mean,grid7]",
+    "demo_pool=6",
+    "num_demos=[2]",
+    "image_px=32",
+)
+FEW = ("probe_options.correspondence.num_episodes=1", "probe_options.correspondence.num_instants=2")
+STATE = ("probes=[state_regression]", "probe_options.state_regression.strayed_episodes=2")
+BOTH = ("probes=[state_regression,action_regression]", STATE[1])
+
+
+@pytest.fixture(scope="module")
+def probed(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("probed") / "run"
+    assert main(["probe", *SETTINGS, *BOTH, f"run_dir={folder}"]) == 0
+    return folder
+
+
+def found(folder: Path) -> dict[tuple[str, str], ProbeRecord]:
+    records, refusals = ProbeStore(folder).read()
+    assert not refusals
+    return {(record.key.probe, record.key.encoder): record for record in records}
+
+
+def value(record: ProbeRecord, name: str, of: str, readout: str, on: str) -> float:
+    return next(
+        item.value for item in record.measures if (item.name, item.of, item.readout, item.on) == (name, of, readout, on)
+    )
+
+
+def test_the_oracle_knows_the_state_and_pixels_know_some(probed: Path) -> None:
+    records = found(probed)
+    # The expert is no encoder, and `proprio` reads nothing.
+    assert {encoder for _, encoder in records} == {"oracle", "pixels_7"}
+    oracle, pixels = (records["state_regression", name] for name in ("oracle", "pixels_7"))
+    for kind in ("held_out_demos", "strayed"):
+        assert value(oracle, "r2", "all", "pooled", kind) > 0.999
+        assert value(oracle, "error_cm", "hand", "pooled", kind) < 0.1
+    assert 0.2 < value(pixels, "r2", "hand", "grid7", "held_out_demos") < 1.0
+    assert value(pixels, "error_cm", "hand", "grid7", "held_out_demos") < next(
+        item.reference or 0.0 for item in pixels.measures if item.name == "error_cm" and item.of == "hand"
+    )
+    action = records["action_regression", "oracle"]
+    assert value(action, "r2", "all", "pooled", "held_out_demos") > 0.5
+    assert all(item.reference is not None for item in action.measures)
+
+
+def test_the_same_command_goes_on_and_another_protocol_is_refused(
+    probed: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = found(probed)
+    command = ["probe", *SETTINGS, "probes=[action_regression]", f"run_dir={probed}"]
+    assert main(command) == 0
+    assert "0 probes recorded, 2 were there already" in capfd.readouterr().out
+    assert found(probed) == before
+    assert main([*command, "probe_options.action_regression.max_frames=50"]) == 2
+    assert "under other settings: options" in capfd.readouterr().err
+
+
+def test_a_record_that_was_edited_is_refused(probed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = next(iter(sorted((probed / "probes").glob("*.json"))))
+    (tmp_path / "probes").mkdir()
+    edited = json.loads(source.read_text())
+    edited["measures"][0]["value"] = 1.0
+    (tmp_path / "probes" / source.name).write_text(json.dumps(edited))
+    assert main(["probe", *SETTINGS, *BOTH, f"run_dir={tmp_path}"]) == 2
+    assert "was changed after it was written" in capfd.readouterr().err
+
+
+def test_packed_records_are_the_same(probed: Path, tmp_path: Path) -> None:
+    store = ProbeStore(tmp_path)
+    for record in ProbeStore(probed).read()[0]:
+        store.write(record)
+    assert store.pack() == 4
+    for path in store.records_dir.glob("*.json"):
+        path.unlink()
+    assert {key: record.digest for key, record in found(tmp_path).items()} == {
+        key: record.digest for key, record in found(probed).items()
+    }
+
+
+def test_correspondence_by_kind_of_pair(shared_cache: Path, tmp_path: Path) -> None:
+    settings = ("baselines=[]", "image_px=64", "encoders=[pixels_28]", "probes=[correspondence]", *FEW)
+    assert main(["probe", *SETTINGS, *settings, f"run_dir={tmp_path}"]) == 0
+    (record,) = found(tmp_path).values()
+    assert {item.of for item in record.measures} >= {"camera", "look", "all"}
+    assert {item.on for item in record.measures} == {"object", "robot"}
+    by_kind = {item.of: item for item in record.measures if (item.name, item.on) == ("pck_8px", "object")}
+    # Colours are found again where only the light changed, better than by chance.
+    assert by_kind["look"].value > (by_kind["look"].reference or 1.0)
+    assert base64.b64decode(record.pictures[0].jpeg).startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["probes=[stat_regression]", "probe_options={}"], "Did you mean 'state_regression'"),
+        (["encoders=[proprio]"], "reads nothing"),
+        (["probe_options.correspondence.num_pairs=3"], "Ask for that probe, or leave it out"),
+        (["probe_options.state_regression.pairs=3"], "has the options strayed_episodes"),
+        (["probe_options.state_regression.stride=0"], "option stride=0 is not valid"),
+        (["demo_pool=2"], "at least 3 demonstrations"),
+        (["readouts=[spatial_softmax]"], "trained with a head"),
+        (["probes=[correspondence]", "probe_options={}", "encoders=[oracle]"], "oracle reads no images"),
+        (["probes=[correspondence]", "probe_options={}", *FEW, "image_px=16"], "sees no object that can move"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    shared_cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], overrides: list[str], text: str
+) -> None:
+    base = ["probe", *SETTINGS, "baselines=[]", *STATE, f"run_dir={tmp_path}"]
+    assert main([*base, *overrides]) != 0
+    message = " ".join(capfd.readouterr().err.split())
+    assert text in message
+
+
+OWN_PROBE = """
+from pvrbench.benchmark.probes.base import Findings
+from pvrbench.benchmark.probes.spec import ProbeSpec
+from pvrbench.benchmark.records.probe_schema import Measure
+
+class Norm:
+    def __init__(self, spec):
+        self.spec = spec
+
+    def run(self, subject):
+        features = subject.demonstrations().features["mean"]
+        return Findings((Measure(name="norm", value=float(features.norm(dim=1).mean()), count=len(features)),))
+
+ROW = ProbeSpec(name="own_probe:ROW", entry_point="own_probe:Norm", description="mean norm", needs="readouts")
+"""
+
+
+def test_a_probe_of_ones_own(shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_probe.py").write_text(OWN_PROBE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    command = ["probe", *SETTINGS, "baselines=[]", "probes=[own_probe:ROW]", f"run_dir={tmp_path / 'run'}"]
+    assert main(command) == 0
+    (record,) = found(tmp_path / "run").values()
+    assert record.measures[0].name == "norm"
+    assert record.measures[0].value > 0
