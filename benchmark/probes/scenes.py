@@ -171,7 +171,8 @@ def _pairs(
 ) -> list[Pair]:
     rng = np.random.default_rng(0)
     found: list[Pair | None] = []
-    # The first other camera that shows objects which the run's camera shows too.
+    own_size = _object_size([make_pair("camera", shot, shot, num_points, rng) for shot in _flat(shots)])
+    # The first other camera that shows the objects at least half as large as the run's camera does.
     for camera in subject.task.spec.cameras:
         if camera != subject.view.camera:
             others = take(subject.task, replace(subject.view, camera=camera), places)
@@ -179,7 +180,7 @@ def _pairs(
                 make_pair("camera", here, there, num_points, rng)
                 for here, there in zip(_flat(shots), _flat(others), strict=True)
             ]
-            if any((pair.owners != ROBOT).any() for pair in seen if pair is not None):
+            if _object_size(seen) >= 0.5 * own_size:
                 found += seen
                 break
     for part in shots:
@@ -225,6 +226,12 @@ def _boxes(geometry: Geometry, owners: Array) -> Float[Array, " K"]:
         if len(y) >= FEWEST_PIXELS:
             boxes[owners == owner] = max(np.ptp(x), np.ptp(y)) + 1
     return boxes
+
+
+def _object_size(pairs: Sequence[Pair | None]) -> float:
+    """Mean side of the boxes about objects, pixels; pairs without points on objects count as 0."""
+    boxes = [pair.boxes[pair.owners != ROBOT] for pair in pairs if pair is not None]
+    return float(sum(box.mean() for box in boxes if len(box))) / max(len(pairs), 1)
 
 
 def _sees_object(geometry: Geometry) -> bool:
