@@ -41,6 +41,15 @@ _ROWS = (
         },
         paper="Tang et al. 2023, arXiv:2306.03881",
     ),
+    ProbeSpec(
+        name="segmentation",
+        entry_point=f"{_HERE}.segmentation:Segmentation",
+        description="clusters of patch features and attention of the class token against exact masks, without training",
+        needs="grid",
+        headline="miou",
+        options={"num_episodes": 10, "num_instants": 3, "num_clusters": 8, "attention_mass": 0.6},
+        paper="Burns et al. 2023, arXiv:2312.12444",
+    ),
 )
 
 PROBES: Mapping[str, ProbeSpec] = {row.name: row for row in _ROWS}

@@ -27,7 +27,7 @@ SETTINGS = {
     "encoders": f"[{','.join(ENCODERS)}]",
     "baselines": "[]",
     "readouts": "[class_token,mean,grid_pca]",
-    "probes": "[state_regression,action_regression,correspondence]",
+    "probes": "[state_regression,action_regression,correspondence,segmentation]",
     "num_demos": "[5]",
     "demo_pool": "25",
     # As in the zoo study: the same demonstrations, pictures and features.

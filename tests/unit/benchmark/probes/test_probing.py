@@ -97,10 +97,15 @@ def test_packed_records_are_the_same(probed: Path, tmp_path: Path) -> None:
     }
 
 
-def test_correspondence_by_kind_of_pair(shared_cache: Path, tmp_path: Path) -> None:
-    settings = ("baselines=[]", "image_px=64", "encoders=[pixels_28]", "probes=[correspondence]", *FEW)
-    assert main(["probe", *SETTINGS, *settings, f"run_dir={tmp_path}"]) == 0
-    (record,) = found(tmp_path).values()
+def test_correspondence_by_kind_of_pair_and_segmentation(shared_cache: Path, tmp_path: Path) -> None:
+    settings = ("baselines=[]", "image_px=64", "encoders=[pixels_28]", "probes=[correspondence,segmentation]")
+    few = (*FEW, *(text.replace("correspondence", "segmentation") for text in FEW))
+    assert main(["probe", *SETTINGS, *settings, *few, f"run_dir={tmp_path}"]) == 0
+    segmentation = found(tmp_path)["segmentation", "pixels_28"]
+    (miou,) = (item for item in segmentation.measures if item.name == "miou")
+    assert 0.3 < miou.value < 1.0
+    assert segmentation.pictures
+    record = found(tmp_path)["correspondence", "pixels_28"]
     assert {item.of for item in record.measures} >= {"camera", "look", "all"}
     assert {item.on for item in record.measures} == {"object", "robot"}
     by_kind = {item.of: item for item in record.measures if (item.name, item.on) == ("pck_8px", "object")}
