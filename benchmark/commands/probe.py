@@ -43,6 +43,11 @@ def probe(settings: RunSettings) -> int:
     with ProgressDisplay(console, len(jobs)) as display:
         result = run_probes(plan, run_dir, display)
     console.print(f"{result.num_recorded} probes recorded, {result.num_skipped} were there already.", highlight=False)
+    if result.num_recorded + result.num_skipped:
+        from pvrbench.benchmark.reporting.probe_report import write_probe_report
+
+        write_probe_report(run_dir, run_dir / "report")
+        console.print(f"Tables and pictures: {run_dir / 'report' / 'probes.html'}", highlight=False)
     for name, reason in result.errors.items():
         sys.stderr.write(f"error: {name}: {reason}\n")
     if result.errors:

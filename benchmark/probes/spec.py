@@ -22,8 +22,8 @@ class ProbeSpec:
         description: one line for `pvrbench list probes`.
         needs: what an encoder must have: `readouts` a readout that fits it, `grid` images and a patch grid,
             `timestep` a diffusion model whose block and timestep can be chosen.
-        headline: the measure that stands for the whole probe, as `pvrbench.benchmark.records.probe_schema.Measure`
-            names it; empty where a single number would mislead.
+        headline: name of the measure that stands for the whole probe, and what it is of, as
+            `pvrbench.benchmark.records.probe_schema.Measure` names them.
         options: its own settings; the class checks them.
         paper: where it is described.
     """
@@ -32,7 +32,7 @@ class ProbeSpec:
     entry_point: str
     description: str
     needs: Needs
-    headline: str = ""
+    headline: tuple[str, str] = ("", "")
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     paper: str = ""
 

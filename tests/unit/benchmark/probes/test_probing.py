@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 from pathlib import Path
 
@@ -63,6 +64,15 @@ def test_the_oracle_knows_the_state_and_pixels_know_some(probed: Path) -> None:
     assert all(item.reference is not None for item in action.measures)
 
 
+def test_the_report_shows_every_number(probed: Path) -> None:
+    page = (probed / "report" / "probes.html").read_text()
+    assert "r2 · positions · strayed" in page
+    assert "(reference)" in page
+    table = list(csv.DictReader((probed / "report" / "probes.csv").read_text().splitlines()))
+    assert len(table) == sum(len(record.measures) for record in found(probed).values())
+    assert {row["encoder"] for row in table} == {"oracle", "pixels_7"}
+
+
 def test_the_same_command_goes_on_and_another_protocol_is_refused(
     probed: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +122,7 @@ def test_correspondence_by_kind_of_pair_and_segmentation(shared_cache: Path, tmp
     # Colours are found again where only the light changed, better than by chance.
     assert by_kind["look"].value > (by_kind["look"].reference or 1.0)
     assert base64.b64decode(record.pictures[0].jpeg).startswith(b"\xff\xd8")
+    assert (tmp_path / "report" / "probes.html").read_text().count("<img src=") == 2
 
 
 @pytest.mark.parametrize(
