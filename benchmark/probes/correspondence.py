@@ -107,25 +107,25 @@ def grids_of(subject: Subject, pairs: Sequence[Pair]) -> list[tuple[Float[Tensor
 
 
 def match(
-    source: Float[Tensor, "D h w"], target: Float[Tensor, "D h w"], points: Float[Array, "K 2"], side: int
+    source: Float[Tensor, "D h w"], target: Float[Tensor, "D h w"], places: Float[Array, "K 2"], size: tuple[int, int]
 ) -> Float[Array, "K 2"]:
-    """The places in the second picture whose features are most similar to those at points of the first, in pixels.
+    """The places in the second picture whose features are most similar to those at places of the first, in pixels.
 
     Args:
         source: feature grid of the first picture.
         target: feature grid of the second picture.
-        points: places in the first picture, pixels.
-        side: side of the pictures.
+        places: `x y` in the first picture, each 0..1.
+        size: height and width of the second picture.
     """
-    places = torch.from_numpy(2.0 * points / side - 1.0).to(source.dtype)
-    # The value that the grid has at a point when it is upsampled to the picture.
+    grid = torch.from_numpy(2.0 * places - 1.0).to(source.dtype)
+    # The value that the grid has at a place when it is upsampled to the picture.
     wanted = functional.grid_sample(
-        source[None], places[None, None], mode="bilinear", padding_mode="border", align_corners=False
+        source[None], grid[None, None], mode="bilinear", padding_mode="border", align_corners=False
     )[0, :, 0]
-    offered = functional.interpolate(target[None], (side, side), mode="bilinear", align_corners=False)[0].flatten(1)
+    offered = functional.interpolate(target[None], size, mode="bilinear", align_corners=False)[0].flatten(1)
     similarity = functional.normalize(wanted, dim=0).T @ functional.normalize(offered, dim=0)
     best = similarity.argmax(dim=1)
-    return cast("Array", torch.stack([best % side, best // side], dim=1).numpy()) + 0.5
+    return cast("Array", torch.stack([best % size[1], best // size[1]], dim=1).numpy()) + 0.5
 
 
 def score_pairs(
@@ -138,7 +138,7 @@ def score_pairs(
     The reference of PCK is chance: the share of the picture that would count as right.
     """
     side = len(pairs[0].source.image)
-    predicted = [match(*grid, pair.points, side) for pair, grid in zip(pairs, grids, strict=True)]
+    predicted = [match(*grid, pair.points / side, (side, side)) for pair, grid in zip(pairs, grids, strict=True)]
     rows: dict[tuple[str, str], list[Array]] = {}
     for pair, found in zip(pairs, predicted, strict=True):
         table = _table(pair, found, within_px)

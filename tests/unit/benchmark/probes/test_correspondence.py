@@ -97,4 +97,4 @@ def test_the_place_of_a_patch_is_its_centre() -> None:
     grid[0] = 1.0
     grid[:, 4, 9] = torch.tensor([0.0, 1.0])
     centre: Any = np.array([[9.5 * 16, 4.5 * 16]])
-    assert np.abs(match(grid, grid, centre, 224) - centre).max() <= 8
+    assert np.abs(match(grid, grid, centre / 224, (224, 224)) - centre).max() <= 8
