@@ -50,6 +50,24 @@ _ROWS = (
         options={"num_episodes": 10, "num_instants": 3, "num_clusters": 8, "attention_mass": 0.6},
         paper="Burns et al. 2023, arXiv:2312.12444",
     ),
+    ProbeSpec(
+        name="dift_sweep",
+        entry_point=f"{_HERE}.dift_sweep:DiftSweep",
+        description="correspondence and the object's position for blocks and timesteps of a diffusion model",
+        needs="timestep",
+        headline=("pck_0.10", ""),
+        options={
+            "timesteps": "1+51+101+201+261+401+601+801",
+            "blocks": "up_0+up_1",
+            "ensembles": "1+8",
+            "num_episodes": 20,
+            "num_instants": 4,
+            "num_pair_episodes": 5,
+            "num_points": 10,
+            "within_px": 8.0,
+        },
+        paper="Tang et al. 2023, arXiv:2306.03881",
+    ),
 )
 
 PROBES: Mapping[str, ProbeSpec] = {row.name: row for row in _ROWS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -16,6 +17,7 @@ from pvrbench.envs.base import Array
 SCALE = 3
 # Right, wrong, and where the point truly is.
 GREEN, RED, WHITE = (60, 200, 90), (230, 70, 60), (255, 255, 255)
+BLACK, DEEP_BLUE = (0, 0, 0), (8, 48, 107)
 
 
 def draw_matches(pair: Pair, predicted: Float[Array, "K 2"]) -> Picture:
@@ -40,6 +42,27 @@ def draw_matches(pair: Pair, predicted: Float[Array, "K 2"]) -> Picture:
 def draw_row(title: str, images: list[UInt8[Array, "H W 3"]]) -> Picture:
     """Pictures side by side, enlarged."""
     return Picture(title=title, jpeg=_jpeg(_enlarged(np.concatenate(images, axis=1))))
+
+
+def draw_heat(title: str, values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str]) -> Picture:
+    """A table of numbers as a heat map, dark where they are large."""
+    cell, left, top = (64, 30), 80, 24
+    numbers = np.array(values)
+    shares = (numbers - numbers.min()) / max(float(np.ptp(numbers)), 1e-9)
+    canvas = Image.new("RGB", (left + cell[0] * len(columns), top + cell[1] * len(rows)), WHITE)
+    draw = ImageDraw.Draw(canvas)
+    for x, name in enumerate(columns):
+        draw.text((left + cell[0] * (x + 0.5), top / 2), name, fill=BLACK, anchor="mm")
+    for y, name in enumerate(rows):
+        draw.text((left - 8, top + cell[1] * (y + 0.5)), name, fill=BLACK, anchor="rm")
+        for x in range(len(columns)):
+            share = float(shares[y, x])
+            colour = tuple(round(255 + share * (dark - 255)) for dark in DEEP_BLUE)
+            corner = left + cell[0] * x, top + cell[1] * y
+            draw.rectangle((*corner, corner[0] + cell[0] - 2, corner[1] + cell[1] - 2), fill=colour)
+            middle = corner[0] + cell[0] / 2, corner[1] + cell[1] / 2
+            draw.text(middle, f"{numbers[y, x]:.2f}", fill=WHITE if share > 0.5 else BLACK, anchor="mm")
+    return Picture(title=title, jpeg=_jpeg(canvas))
 
 
 def _enlarged(image: UInt8[Array, "H W 3"]) -> Image.Image:

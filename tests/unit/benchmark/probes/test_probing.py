@@ -135,6 +135,10 @@ def test_correspondence_by_kind_of_pair_and_segmentation(shared_cache: Path, tmp
         (["probe_options.state_regression.stride=0"], "option stride=0 is not valid"),
         (["demo_pool=2"], "at least 3 demonstrations"),
         (["readouts=[spatial_softmax]"], "trained with a head"),
+        (
+            ["probes=[dift_sweep]", "probe_options={}", "encoders=[zoo_mae]"],
+            "no diffusion model with a block and a time",
+        ),
         (["probes=[correspondence]", "probe_options={}", "encoders=[oracle]"], "oracle reads no images"),
         (["probes=[correspondence]", "probe_options={}", *FEW, "image_px=16"], "sees no object that can move"),
     ],
@@ -174,3 +178,24 @@ def test_a_probe_of_ones_own(shared_cache: Path, tmp_path: Path, monkeypatch: py
     (record,) = found(tmp_path / "run").values()
     assert record.measures[0].name == "norm"
     assert record.measures[0].value > 0
+
+
+@pytest.mark.slow
+def test_the_sweep_measures_every_choice(shared_cache: Path, tmp_path: Path) -> None:
+    options = {
+        "timesteps": "1+261",
+        "blocks": "down_0+up_0",
+        "num_episodes": "5",
+        "num_instants": "2",
+        "num_pair_episodes": "1",
+    }
+    few = [f"probe_options.dift_sweep.{name}={value}" for name, value in options.items()]
+    settings = ("baselines=[]", "image_px=64", "encoders=[random_zoo_unet]", "probes=[dift_sweep]", *few)
+    assert main(["probe", *SETTINGS, *settings, f"run_dir={tmp_path}"]) == 0
+    (record,) = found(tmp_path).values()
+    choices = {f"block={block} t={step} ensemble=1" for block in ("down_0", "up_0") for step in (1, 261)}
+    for name in ("pck_0.10", "pck_8px", "error_px", "r2"):
+        assert {item.of for item in record.measures if item.name == name} == choices
+    assert len({item.value for item in record.measures if item.name == "r2"}) > 1
+    assert record.notes == ("it has one fixed noise, so ensembles of 8 are left out",)
+    assert len(record.pictures) == 3
