@@ -67,7 +67,7 @@ def make_probe_plan(config: BenchmarkConfig) -> ProbePlan:
     left_out: dict[str, list[str]] = {}
     for job in plan.jobs:
         for spec in specs.values():
-            if reason := lacks(spec, job.encoder):
+            if reason := lacks(spec.needs, job.encoder):
                 # Baselines of the preset that a probe does not apply to are no matter for the user.
                 if job.encoder.name in config.encoders:
                     left_out.setdefault(f"{job.encoder.name} {reason}; {{}} left out for it.", []).append(spec.name)

@@ -41,17 +41,17 @@ class ProbeSpec:
         return replace(self, options={**self.options, **options})
 
 
-def lacks(probe: ProbeSpec, encoder: EncoderSpec) -> str:
-    """Why a probe does not apply to an encoder, to stand behind the encoder's name; empty where it applies."""
+def lacks(needs: Needs, encoder: EncoderSpec) -> str:
+    """Why an encoder has not what a probe needs, to stand behind the encoder's name; empty where it has."""
     if encoder.modality == "expert":
         return "is no encoder"
-    if probe.needs == "readouts":
+    if needs == "readouts":
         return "" if encoder.modality in ("image", "state") else "reads nothing"
     if encoder.modality != "image":
         return "reads no images"
     if "grid" not in encoder.outputs:
         return "gives no patch grid"
     has_timestep = "timestep" in encoder.options and ("block" in encoder.options or "blocks" in encoder.options)
-    if probe.needs == "timestep" and not has_timestep:
+    if needs == "timestep" and not has_timestep:
         return "is no diffusion model with a block and a timestep"
     return ""

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pvrbench.benchmark.catalog import encoders
+from pvrbench.benchmark.cli import main
 from pvrbench.benchmark.engine.encoder_pool import load_encoder
 from pvrbench.benchmark.probes.spair import SpairError, read_spair, score_spair
 
@@ -55,6 +56,20 @@ def test_points_of_one_colour_are_found(folder: Path) -> None:
     assert (cat.category, cat.per_image, cat.per_point, cat.num_points) == ("cat", 1.0, 1.0, 3)
     assert (dog.category, dog.per_point) == ("dog", pytest.approx(1 / 3))
     assert (every.category, every.per_image, every.num_pairs) == ("all", pytest.approx(2 / 3), 2)
+
+
+def test_the_command_prints_every_category(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["spair", "pixels_28", f"folder={folder}", "--json"]) == 0
+    printed = json.loads(capfd.readouterr().out)
+    assert [(score["category"], round(score["per_point"], 2)) for score in printed] == [
+        ("cat", 1.0),
+        ("dog", 0.33),
+        ("all", 0.67),
+    ]
+    assert main(["spair", "oracle", f"folder={folder}"]) == 2
+    assert "oracle reads no images" in capfd.readouterr().err
+    assert main(["spair", "pixels_28", "folder=nowhere"]) == 2
+    assert "nowhere holds no PairAnnotation/test" in capfd.readouterr().err
 
 
 def test_some_pairs_are_evenly_spread(folder: Path) -> None:
