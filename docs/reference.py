@@ -31,6 +31,10 @@ INTRODUCTIONS: Mapping[str, str] = {
     "heads": "Behaviour-cloning heads that can be named in `heads=[...]`. See [Heads](../heads.md) for a comparison.",
     "readouts": "Readouts that can be named in `readouts=[...]`. See [Readouts](../readouts.md) for details.",
     "adaptations": "What happens to an encoder besides being read, for `adaptations=[...]`.",
+    "probes": (
+        "What `pvrbench probe` measures, for `probes=[...]`; options are set as `probe_options.<probe>.<option>=...`. "
+        "See [Probes](../probes.md) for the protocols."
+    ),
     "looks": "How the scene looks in the rollouts, for `looks=[...]`; write the level as `light/darker@2`.",
     "schedules": "Which episodes of a cell are run, for `episode_schedule=...`.",
     "executors": "Where jobs run, for `engine.executor=...`.",
@@ -71,6 +75,12 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("description", lambda spec: spec.description),
         ("reads", lambda spec: ", ".join(spec.reads)),
         ("trained", lambda spec: "yes" if spec.trainable else "no"),
+        ("options", lambda spec: _options(spec.options)),
+        ("source", lambda spec: spec.paper),
+    ),
+    "probes": (
+        ("description", lambda spec: spec.description),
+        ("needs", lambda spec: spec.needs),
         ("options", lambda spec: _options(spec.options)),
         ("source", lambda spec: spec.paper),
     ),
