@@ -184,7 +184,7 @@ class BenchmarkConfig(Frozen):
     head_variants: Mapping[str, HeadVariant] = {}
     """Heads of this run by a name of its own: what each differs in; none where it is left out, as configurations of
     earlier versions do."""
-    probes: Names = ("state_regression", "action_regression")
+    probes: Names = ("state_regression", "action_regression", "correspondence", "segmentation")
     """What `pvrbench probe` measures for each encoder on each task; a run leaves it aside."""
     probe_options: Mapping[str, Mapping[str, str | int | float | bool]] = {}
     """Options of probes that differ from the catalog's, by the probe's name; a run leaves them aside."""

@@ -1,7 +1,7 @@
 """What do probes say of the encoders of the zoo, and do they predict success?
 
 Every encoder of the zoo study and some pixels, all probes, four tasks. `run` records, and does not make again what is
-recorded. `analyse` writes `probes.csv`, `prediction.csv` and `prediction.png` beside the records and prints the tables
+recorded. `analyse` writes the report, `prediction.csv` and `prediction.png` beside the records and prints the table
 in Markdown. Success is that of the committed records of `results/studies/zoo`. Run as
 `python tests/performance/study_probes.py run|analyse|pack [--folder FOLDER] [key=value ...]`.
 """
@@ -102,8 +102,8 @@ def tables(measures: pd.DataFrame, success: pd.Series) -> Iterator[tuple[tuple[A
 
 def analyse(folder: Path, success_folder: Path) -> None:
     """Writes the report, tables and figure, and prints the tables in Markdown."""
-    write_probe_report(folder, folder)
-    measures = pd.read_csv(folder / "probes.csv", keep_default_na=False)
+    write_probe_report(folder, folder / "report")
+    measures = pd.read_csv(folder / "report" / "probes.csv", keep_default_na=False)
     rows: list[dict[str, Any]] = []
     drawn: list[tuple[str, pd.DataFrame, Prediction]] = []
     for (probe, name, of, on, sign), readouts, task, found in tables(measures, success_of(success_folder)):
