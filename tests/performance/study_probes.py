@@ -104,6 +104,8 @@ def analyse(folder: Path, success_folder: Path) -> None:
     """Writes the report, tables and figure, and prints the tables in Markdown."""
     write_probe_report(folder, folder / "report")
     measures = pd.read_csv(folder / "report" / "probes.csv", keep_default_na=False)
+    names = sorted({*cast("list[str]", measures["task"].tolist())})
+    shown = ALL_TASKS if len(names) > 1 else names[0]
     rows: list[dict[str, Any]] = []
     drawn: list[tuple[str, pd.DataFrame, Prediction]] = []
     for (probe, name, of, on, sign), readouts, task, found in tables(measures, success_of(success_folder)):
@@ -116,7 +118,7 @@ def analyse(folder: Path, success_folder: Path) -> None:
             interval: Interval = getattr(result, key)
             row |= {key: interval.estimate, f"{key}_low": interval.low, f"{key}_high": interval.high}
         rows.append({**row, "contenders": result.num_contenders, "encoders": result.num_encoders})
-        if task == ALL_TASKS and readouts == GRID_READOUT:
+        if task == shown and readouts == GRID_READOUT:
             drawn.append((what, found, result))
     table = pd.DataFrame(rows).round(4)
     table.to_csv(folder / "prediction.csv", index=False)
