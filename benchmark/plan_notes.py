@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pvrbench.benchmark.config import AXES, BenchmarkConfig
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.statement import is_uri, preprocessing_of
+from pvrbench.encoders.weights.location import absent_files, weights_dir
 from pvrbench.envs.spec import TaskSpec
 
 
@@ -28,6 +29,7 @@ def peculiarities(
         *_pretrained(encoders, tasks),
         *_little_room(tasks),
         *_preprocessing(config, encoders),
+        *_absent_weights(encoders),
         *_repetitions(config),
         *_large_batches(trained, config.heads, tasks),
         *(
@@ -99,6 +101,19 @@ def _preprocessing(config: BenchmarkConfig, encoders: Sequence[EncoderSpec]) -> 
     if config.preprocessing == "official" and uncropped:
         notes.insert(0, f"{', '.join(uncropped)} see the whole frame: no preprocessing is published for them.")
     return notes
+
+
+def _absent_weights(encoders: Sequence[EncoderSpec]) -> list[str]:
+    """Encoders whose weights a run would not find, with the files."""
+    absent = {spec.name: files for spec in encoders if (files := absent_files(spec))}
+    if not absent:
+        return []
+    listed = "; ".join(f"{name} lacks {', '.join(files)}" for name, files in absent.items())
+    text = (
+        f"These weights are neither in {weights_dir()} nor in the caches of other tools, and the run needs them: "
+        f"{listed}. `pvrbench weights fetch {' '.join(absent)}` gets them."
+    )
+    return [text]
 
 
 def _repetitions(config: BenchmarkConfig) -> list[str]:

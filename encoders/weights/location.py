@@ -113,6 +113,17 @@ def weights_present(spec: EncoderSpec) -> bool:
     return spec.weights is None or find(spec) is not None
 
 
+def absent_files(spec: EncoderSpec) -> tuple[str, ...]:
+    """The files that an encoder lacks on this machine, as they would be called in the folder of local weights."""
+    if weights_present(spec):
+        return ()
+    source, path = source_of(spec), local_path(spec)
+    if not source.files:
+        return (path.name,)
+    folder = snapshot(source) or path
+    return tuple(f"{path.name}/{name}" for name in missing_files(source, folder if folder.is_dir() else path))
+
+
 def _remedy(spec: EncoderSpec, reason: str) -> str:
     source, path = source_of(spec), local_path(spec)
     what = "that folder" if source.files else f"{path.name} with the .json beside it"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -180,3 +182,22 @@ def test_rows_of_packages_name_a_version_a_file_and_its_digest() -> None:
         assert row.weights is not None
         package_file(row.weights.uri)
         assert row.weights.sha256
+
+
+def test_a_plan_of_all_encoders_says_at_once_which_files_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    published = [row for row in ENCODERS.values() if row.weights and not row.weights.uri.startswith("shipped:")]
+    names = ",".join(row.name for row in published)
+    settings = ("tasks=[metaworld/assembly-v3]", "baselines=[]", "num_demos=[5]", f"encoders=[{names}]")
+    started = time.process_time()
+    assert main(["plan", "preset=quickstart", *settings, "--json"]) == 0
+    assert time.process_time() - started < 3
+    (note,) = (text for text in json.loads(capsys.readouterr().out)["notes"] if "and the run needs them" in text)
+    assert [row.name for row in published if f"{row.name} lacks " not in note] == []
+    assert "vc1_vitb16 lacks vc1_vitb16.safetensors;" in note
+    assert "sd_vae lacks stable-diffusion-v1-5/vae/config.json, stable-diffusion-v1-5/vae/diffusion_pytorch" in note
+    assert "zoo_mae" not in note
