@@ -4,93 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NotRequired, TypedDict, Unpack
 
 from pvrbench.encoders.rows.generative import GENERATIVE_ENCODERS
 from pvrbench.encoders.rows.packaged import PACKAGED_ENCODERS
 from pvrbench.encoders.rows.robot import ROBOT_ENCODERS
+from pvrbench.encoders.rows.timm_row import CLIP, HALF, IMAGENET, VIT_OUTPUTS, Family, default_readout, timm_row
+from pvrbench.encoders.rows.vision import VISION_ENCODERS
 from pvrbench.encoders.rows.zoo import ZOO_ENCODERS
-from pvrbench.encoders.spec import EncoderSpec, FeatureField, OfficialResize, WeightsSource
-
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-_VIT_OUTPUTS: tuple[FeatureField, ...] = ("class_token", "grid")
-
-
-class _Family(TypedDict):
-    """What the rows of one family have in common.
-
-    Attributes:
-        objective: what it was trained for.
-        data: pretraining data.
-        licence: of the weights.
-        paper: reference.
-        outputs: fields of the features; by default class token and grid.
-        default_readout: by default the class token, or the mean of the grid where there is none.
-        non_commercial: whether the licence forbids commercial use; by default not.
-        crop: share of the resized frame that the authors' evaluation keeps; by default what timm knows.
-        official: what else sets the authors' preprocessing apart.
-        options: further arguments of the architecture.
-    """
-
-    objective: str
-    data: str
-    licence: str
-    paper: str
-    outputs: NotRequired[tuple[FeatureField, ...]]
-    default_readout: NotRequired[str]
-    non_commercial: NotRequired[bool]
-    crop: NotRequired[float]
-    official: NotRequired[OfficialResize]
-    options: NotRequired[Mapping[str, str | int | float | bool]]
-
-
-def _timm(
-    name: str,
-    model: str,
-    size: tuple[int, int, int, float],
-    norm: tuple[tuple[float, float, float], tuple[float, float, float]],
-    **family: Unpack[_Family],
-) -> EncoderSpec:
-    """A row with weights on the hub.
-
-    Args:
-        name: catalog name.
-        model: timm's `<architecture>.<tag>`.
-        size: input side in pixels, side of the grid, channels, millions of parameters.
-        norm: mean and standard deviation of the preprocessing.
-        family: what the family has in common.
-    """
-    image_size, grid_side, feature_dim, millions = size
-    outputs = family.get("outputs", _VIT_OUTPUTS)
-    return EncoderSpec(
-        name=name,
-        entry_point="pvrbench.encoders.families.timm_backbone:load",
-        objective=family["objective"],
-        outputs=outputs,
-        image_size=image_size,
-        mean=norm[0],
-        std=norm[1],
-        feature_dim=feature_dim,
-        grid_side=grid_side,
-        num_params=round(millions * 1e6),
-        default_readout=family.get("default_readout", _default_readout(outputs)),
-        # CLIP's weights were trained with QuickGELU. timm has networks with it, and one file for both activations.
-        weights=WeightsSource(uri=f"timm:{model.replace('_quickgelu', '')}"),
-        licence=family["licence"],
-        non_commercial=family.get("non_commercial", False),
-        pretraining_data=family["data"],
-        paper=family["paper"],
-        crop_fraction=family.get("crop"),
-        official=family.get("official", OfficialResize()),
-        options={"model": model.partition(".")[0], **family.get("options", {})},
-    )
-
-
-def _default_readout(outputs: tuple[FeatureField, ...]) -> str:
-    return "class_token" if "class_token" in outputs else "mean"
+from pvrbench.encoders.spec import EncoderSpec, FeatureField, OfficialResize
 
 
 def _random(name: str, model: str, size: tuple[int, int, int, float], outputs: tuple[FeatureField, ...]) -> EncoderSpec:
@@ -104,12 +25,13 @@ def _random(name: str, model: str, size: tuple[int, int, int, float], outputs: t
         objective="untrained",
         outputs=outputs,
         image_size=image_size,
-        mean=_IMAGENET[0],
-        std=_IMAGENET[1],
+        mean=IMAGENET[0],
+        std=IMAGENET[1],
         feature_dim=feature_dim,
         grid_side=grid_side,
+        num_prefix_tokens=int("class_token" in outputs),
         num_params=round(millions * 1e6),
-        default_readout=_default_readout(outputs),
+        default_readout=default_readout(outputs),
         options=options,
     )
 
@@ -137,7 +59,7 @@ def _pixels(side: int) -> EncoderSpec:
 
 # Crops: the evaluation transforms of the authors' code: 224 of 256 pixels (MAE, DeiT, DINO, DINOv2, DINOv3), the whole
 # shorter side (CLIP). SigLIP's processor squashes the frame to a square.
-_MAE: _Family = {
+_MAE: Family = {
     "objective": "masked pixel reconstruction",
     "data": "ImageNet-1k without labels",
     "licence": "CC-BY-NC 4.0",
@@ -145,34 +67,34 @@ _MAE: _Family = {
     "non_commercial": True,
     "crop": 0.875,
 }
-_AUGREG: _Family = {
+_AUGREG: Family = {
     "objective": "classification",
     "data": "ImageNet-21k, then ImageNet-1k",
     "licence": "Apache-2.0",
     "paper": "Steiner et al. 2021, arXiv:2106.10270",
 }
-_DEIT: _Family = {
+_DEIT: Family = {
     "objective": "classification",
     "data": "ImageNet-1k",
     "licence": "Apache-2.0",
     "paper": "Touvron et al. 2021, DeiT, arXiv:2012.12877",
     "crop": 0.875,
 }
-_RESNET: _Family = {
+_RESNET: Family = {
     "objective": "classification",
     "data": "ImageNet-1k",
     "licence": "Apache-2.0",
     "paper": "Wightman et al. 2021, ResNet strikes back, arXiv:2110.00476",
     "outputs": ("grid",),
 }
-_OPENAI: _Family = {
+_OPENAI: Family = {
     "objective": "image-text contrastive",
     "data": "WIT-400M",
     "licence": "MIT",
     "paper": "Radford et al. 2021, CLIP, arXiv:2103.00020",
     "crop": 1.0,
 }
-_OPENAI_RESNET: _Family = {
+_OPENAI_RESNET: Family = {
     **_OPENAI,
     "outputs": ("grid", "pooled"),
     "default_readout": "pooled",
@@ -180,7 +102,7 @@ _OPENAI_RESNET: _Family = {
     "options": {"num_classes": 1024},
     "crop": 1.0,
 }
-_SIGLIP: _Family = {
+_SIGLIP: Family = {
     "objective": "image-text sigmoid",
     "data": "WebLI",
     "licence": "Apache-2.0",
@@ -191,102 +113,112 @@ _SIGLIP: _Family = {
     "crop": 1.0,
     "official": OfficialResize(squash=True),
 }
-_SIGLIP2: _Family = {
+_SIGLIP2: Family = {
     **_SIGLIP,
     "objective": "image-text sigmoid, captioning, self-distillation",
     "paper": "Tschannen et al. 2025, SigLIP 2, arXiv:2502.14786",
 }
-_DINO: _Family = {
+_DINO: Family = {
     "objective": "self-distillation",
     "data": "ImageNet-1k without labels",
     "licence": "Apache-2.0",
     "paper": "Caron et al. 2021, DINO, arXiv:2104.14294",
     "crop": 0.875,
 }
-_DINOV2: _Family = {
+_DINOV2: Family = {
     "objective": "self-distillation and masked patch prediction",
     "data": "LVD-142M",
     "licence": "Apache-2.0",
     "paper": "Oquab et al. 2023, DINOv2, arXiv:2304.07193",
+    "prefix": 5,
     "options": {"img_size": 224},
     "crop": 0.875,
 }
-_DINOV3: _Family = {
+_DINOV3: Family = {
     "objective": "self-distillation and masked patch prediction",
     "data": "LVD-1689M",
     "licence": "DINOv3 License",
     "paper": "Siméoni et al. 2025, DINOv3, arXiv:2508.10104",
+    "prefix": 5,
     "options": {"img_size": 224, "global_pool": "token", "rope_periods": "bfloat16"},
     "crop": 0.875,
 }
 
 _ROWS = (
-    _timm("mae_vitb16", "vit_base_patch16_224.mae", size=(224, 14, 768, 85.8), norm=_IMAGENET, **_MAE),
-    _timm("mae_vitl16", "vit_large_patch16_224.mae", size=(224, 14, 1024, 303.3), norm=_IMAGENET, **_MAE),
-    _timm("mae_vith14", "vit_huge_patch14_224.mae", size=(224, 16, 1280, 630.8), norm=_IMAGENET, **_MAE),
-    _timm("sup_vits16", "vit_small_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 384, 21.7), norm=_HALF, **_AUGREG),
-    _timm("sup_vitb16", "vit_base_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 768, 85.8), norm=_HALF, **_AUGREG),
-    _timm(
-        "sup_vitl16", "vit_large_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 1024, 303.3), norm=_HALF, **_AUGREG
+    timm_row("mae_vitb16", "vit_base_patch16_224.mae", size=(224, 14, 768, 85.8), norm=IMAGENET, **_MAE),
+    timm_row("mae_vitl16", "vit_large_patch16_224.mae", size=(224, 14, 1024, 303.3), norm=IMAGENET, **_MAE),
+    timm_row("mae_vith14", "vit_huge_patch14_224.mae", size=(224, 16, 1280, 630.8), norm=IMAGENET, **_MAE),
+    timm_row(
+        "sup_vits16", "vit_small_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 384, 21.7), norm=HALF, **_AUGREG
     ),
-    _timm("deit_tiny16", "deit_tiny_patch16_224.fb_in1k", size=(224, 14, 192, 5.5), norm=_IMAGENET, **_DEIT),
-    _timm("deit_small16", "deit_small_patch16_224.fb_in1k", size=(224, 14, 384, 21.7), norm=_IMAGENET, **_DEIT),
-    _timm("deit_base16", "deit_base_patch16_224.fb_in1k", size=(224, 14, 768, 85.8), norm=_IMAGENET, **_DEIT),
-    _timm("sup_resnet18", "resnet18.a1_in1k", size=(224, 7, 512, 11.2), norm=_IMAGENET, **_RESNET),
-    _timm("sup_resnet34", "resnet34.a1_in1k", size=(224, 7, 512, 21.3), norm=_IMAGENET, **_RESNET),
-    _timm("sup_resnet50", "resnet50.a1_in1k", size=(224, 7, 2048, 23.5), norm=_IMAGENET, **_RESNET),
-    _timm("clip_vitb32", "vit_base_patch32_clip_quickgelu_224.openai", size=(224, 7, 768, 87.5), norm=_CLIP, **_OPENAI),
-    _timm(
-        "clip_vitb16", "vit_base_patch16_clip_quickgelu_224.openai", size=(224, 14, 768, 85.8), norm=_CLIP, **_OPENAI
+    timm_row(
+        "sup_vitb16", "vit_base_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 768, 85.8), norm=HALF, **_AUGREG
     ),
-    _timm(
-        "clip_vitl14", "vit_large_patch14_clip_quickgelu_224.openai", size=(224, 16, 1024, 303.2), norm=_CLIP, **_OPENAI
+    timm_row(
+        "sup_vitl16", "vit_large_patch16_224.augreg_in21k_ft_in1k", size=(224, 14, 1024, 303.3), norm=HALF, **_AUGREG
     ),
-    _timm("clip_resnet50", "resnet50_clip.openai", size=(224, 7, 2048, 38.3), norm=_CLIP, **_OPENAI_RESNET),
-    _timm("siglip_vitb16", "vit_base_patch16_siglip_224.webli", size=(224, 14, 768, 92.9), norm=_HALF, **_SIGLIP),
-    _timm("siglip2_vitb16", "vit_base_patch16_siglip_224.v2_webli", size=(224, 14, 768, 92.9), norm=_HALF, **_SIGLIP2),
-    _timm(
+    timm_row("deit_tiny16", "deit_tiny_patch16_224.fb_in1k", size=(224, 14, 192, 5.5), norm=IMAGENET, **_DEIT),
+    timm_row("deit_small16", "deit_small_patch16_224.fb_in1k", size=(224, 14, 384, 21.7), norm=IMAGENET, **_DEIT),
+    timm_row("deit_base16", "deit_base_patch16_224.fb_in1k", size=(224, 14, 768, 85.8), norm=IMAGENET, **_DEIT),
+    timm_row("sup_resnet18", "resnet18.a1_in1k", size=(224, 7, 512, 11.2), norm=IMAGENET, **_RESNET),
+    timm_row("sup_resnet34", "resnet34.a1_in1k", size=(224, 7, 512, 21.3), norm=IMAGENET, **_RESNET),
+    timm_row("sup_resnet50", "resnet50.a1_in1k", size=(224, 7, 2048, 23.5), norm=IMAGENET, **_RESNET),
+    timm_row(
+        "clip_vitb32", "vit_base_patch32_clip_quickgelu_224.openai", size=(224, 7, 768, 87.5), norm=CLIP, **_OPENAI
+    ),
+    timm_row(
+        "clip_vitb16", "vit_base_patch16_clip_quickgelu_224.openai", size=(224, 14, 768, 85.8), norm=CLIP, **_OPENAI
+    ),
+    timm_row(
+        "clip_vitl14", "vit_large_patch14_clip_quickgelu_224.openai", size=(224, 16, 1024, 303.2), norm=CLIP, **_OPENAI
+    ),
+    timm_row("clip_resnet50", "resnet50_clip.openai", size=(224, 7, 2048, 38.3), norm=CLIP, **_OPENAI_RESNET),
+    timm_row("siglip_vitb16", "vit_base_patch16_siglip_224.webli", size=(224, 14, 768, 92.9), norm=HALF, **_SIGLIP),
+    timm_row(
+        "siglip2_vitb16", "vit_base_patch16_siglip_224.v2_webli", size=(224, 14, 768, 92.9), norm=HALF, **_SIGLIP2
+    ),
+    timm_row(
         "siglip2_vitl16_256",
         "vit_large_patch16_siglip_256.v2_webli",
         size=(256, 16, 1024, 316.0),
-        norm=_HALF,
+        norm=HALF,
         **_SIGLIP2,
     ),
-    _timm(
+    timm_row(
         "siglip2_so400m14",
         "vit_so400m_patch14_siglip_224.v2_webli",
         size=(224, 16, 1152, 427.7),
-        norm=_HALF,
+        norm=HALF,
         **_SIGLIP2,
     ),
-    _timm("dino_vits16", "vit_small_patch16_224.dino", size=(224, 14, 384, 21.7), norm=_IMAGENET, **_DINO),
-    _timm("dino_vitb16", "vit_base_patch16_224.dino", size=(224, 14, 768, 85.8), norm=_IMAGENET, **_DINO),
-    _timm("dino_vitb8", "vit_base_patch8_224.dino", size=(224, 28, 768, 85.8), norm=_IMAGENET, **_DINO),
-    _timm(
-        "dinov2_vits14", "vit_small_patch14_reg4_dinov2.lvd142m", size=(224, 16, 384, 21.6), norm=_IMAGENET, **_DINOV2
+    timm_row("dino_vits16", "vit_small_patch16_224.dino", size=(224, 14, 384, 21.7), norm=IMAGENET, **_DINO),
+    timm_row("dino_vitb16", "vit_base_patch16_224.dino", size=(224, 14, 768, 85.8), norm=IMAGENET, **_DINO),
+    timm_row("dino_vitb8", "vit_base_patch8_224.dino", size=(224, 28, 768, 85.8), norm=IMAGENET, **_DINO),
+    timm_row(
+        "dinov2_vits14", "vit_small_patch14_reg4_dinov2.lvd142m", size=(224, 16, 384, 21.6), norm=IMAGENET, **_DINOV2
     ),
-    _timm(
-        "dinov2_vitb14", "vit_base_patch14_reg4_dinov2.lvd142m", size=(224, 16, 768, 85.7), norm=_IMAGENET, **_DINOV2
+    timm_row(
+        "dinov2_vitb14", "vit_base_patch14_reg4_dinov2.lvd142m", size=(224, 16, 768, 85.7), norm=IMAGENET, **_DINOV2
     ),
-    _timm(
-        "dinov2_vitl14", "vit_large_patch14_reg4_dinov2.lvd142m", size=(224, 16, 1024, 303.2), norm=_IMAGENET, **_DINOV2
+    timm_row(
+        "dinov2_vitl14", "vit_large_patch14_reg4_dinov2.lvd142m", size=(224, 16, 1024, 303.2), norm=IMAGENET, **_DINOV2
     ),
-    _timm(
-        "dinov3_vits16", "vit_small_patch16_dinov3_qkvb.lvd1689m", size=(224, 14, 384, 21.6), norm=_IMAGENET, **_DINOV3
+    timm_row(
+        "dinov3_vits16", "vit_small_patch16_dinov3_qkvb.lvd1689m", size=(224, 14, 384, 21.6), norm=IMAGENET, **_DINOV3
     ),
-    _timm(
-        "dinov3_vitb16", "vit_base_patch16_dinov3_qkvb.lvd1689m", size=(224, 14, 768, 85.7), norm=_IMAGENET, **_DINOV3
+    timm_row(
+        "dinov3_vitb16", "vit_base_patch16_dinov3_qkvb.lvd1689m", size=(224, 14, 768, 85.7), norm=IMAGENET, **_DINOV3
     ),
-    _timm(
+    timm_row(
         "dinov3_vitl16",
         "vit_large_patch16_dinov3_qkvb.lvd1689m",
         size=(224, 14, 1024, 303.1),
-        norm=_IMAGENET,
+        norm=IMAGENET,
         **_DINOV3,
     ),
-    _random("random_vit_tiny", "vit_tiny_patch16_224", (224, 14, 192, 5.5), _VIT_OUTPUTS),
-    _random("random_vit_tiny_112", "vit_tiny_patch16_224", (112, 7, 192, 5.5), _VIT_OUTPUTS),
-    _random("random_vit_small", "vit_small_patch16_224", (224, 14, 384, 21.7), _VIT_OUTPUTS),
+    _random("random_vit_tiny", "vit_tiny_patch16_224", (224, 14, 192, 5.5), VIT_OUTPUTS),
+    _random("random_vit_tiny_112", "vit_tiny_patch16_224", (112, 7, 192, 5.5), VIT_OUTPUTS),
+    _random("random_vit_small", "vit_small_patch16_224", (224, 14, 384, 21.7), VIT_OUTPUTS),
     _random("random_resnet18", "resnet18", (224, 7, 512, 11.2), ("grid",)),
     _random("random_resnet18_64", "resnet18", (64, 2, 512, 11.2), ("grid",)),
     _random("random_resnet18_112", "resnet18", (112, 4, 512, 11.2), ("grid",)),
@@ -320,6 +252,7 @@ ALIASES: Mapping[str, str] = {"clip_rn50": "clip_resnet50", "zoo_voltron": "zoo_
 
 ENCODERS: Mapping[str, EncoderSpec] = {
     **{row.name: row for row in _ROWS},
+    **VISION_ENCODERS,
     **PACKAGED_ENCODERS,
     **ROBOT_ENCODERS,
     **GENERATIVE_ENCODERS,

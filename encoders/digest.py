@@ -38,6 +38,7 @@ _DESCRIPTIVE = frozenset(
         "non_commercial",
         "pretraining_data",
         "pretraining_tasks",
+        "num_prefix_tokens",
         "paper",
     }
 )

@@ -72,6 +72,7 @@ class EncoderSpec:
         official: what else sets the `official` preprocessing apart.
         feature_dim: channels of the class token, grid or pooled vector.
         grid_side: side of the square patch grid, 0 without one.
+        num_prefix_tokens: tokens before those of the patches: class tokens and registers; 0 in convolutional networks.
         num_params: parameters of the frozen network.
         default_readout: readout used when none of those asked for applies.
         only_readouts: names of the only readouts that apply, for an encoder that is nothing without them; empty where
@@ -98,6 +99,7 @@ class EncoderSpec:
     official: OfficialResize = OfficialResize()
     feature_dim: int = 0
     grid_side: int = 0
+    num_prefix_tokens: int = 0
     num_params: int = 0
     default_readout: str = "class_token"
     only_readouts: tuple[str, ...] = ()

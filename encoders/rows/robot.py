@@ -15,6 +15,7 @@ from pvrbench.encoders.spec import EncoderSpec, OfficialResize, WeightsSource
 _DRIVE = "https://drive.google.com/uc?id="
 _BOX = "https://berkeley.box.com/shared/static/"
 _S3 = "https://pytorch.s3.amazonaws.com/models/rl/"
+_SOUP_ARCHIVE = "https://cmu.box.com/shared/static/rrlrp5g6ynk03io4rj9uzf6nik5urfl6"
 _FAIR = "https://dl.fbaipublicfiles.com/eai-vc/"
 
 
@@ -54,6 +55,7 @@ def _row(
         image_size=image_size,
         grid_side=grid_side,
         feature_dim=feature_dim,
+        num_prefix_tokens=int("class_token" in common.outputs),
         num_params=round(millions * 1e6),
         weights=dataclasses.replace(source, converter=converter),
         options=network,
@@ -138,6 +140,49 @@ _SPA = _family(
     licence="MIT",
     pretraining_data="ScanNet, ScanNet++, ADT, S3DIS, Hypersim and DROID",
     paper="Zhu et al. 2024, SPA, arXiv:2410.08208",
+)
+
+
+_MCR = _family(
+    "resnet",
+    objective="alignment with robot states and actions, and behaviour cloning",
+    outputs=("grid",),
+    interpolation="bilinear",
+    default_readout="mean",
+    licence="MIT",
+    pretraining_data="DROID",
+    # The authors' example leaves the normalisation of their training out.
+    paper="Jiang et al. 2024, MCR, arXiv:2410.22325",
+)
+_STP = _family(
+    "mae",
+    objective="masked prediction of the present and a future frame",
+    licence="none stated (all rights reserved)",
+    non_commercial=True,
+    pretraining_data="Ego4D",
+    paper="Yang et al. 2024, STP, arXiv:2403.05304",
+)
+_HPR = _family(
+    "resnet",
+    objective="contrastive with a momentum encoder",
+    outputs=("grid",),
+    interpolation="bilinear",
+    default_readout="mean",
+    crop_fraction=1.0,
+    official=OfficialResize(squash=True),
+    licence="MIT",
+    pretraining_data="Homes of New York (HoNY), 13 hours",
+    paper="Shafiullah et al. 2023, Dobb-E, arXiv:2311.16098",
+)
+_SOUP = _family(
+    "data4robotics",
+    objective="masked pixel reconstruction",
+    interpolation="bilinear",
+    crop_fraction=1.0,
+    official=OfficialResize(squash=True, antialias=False),
+    licence="MIT",
+    pretraining_data="1 million frames of ImageNet, Ego4D, 100 Days of Hands, Kinetics and RoboNet",
+    paper="Dasari et al. 2023, arXiv:2310.09289",
 )
 
 
@@ -229,6 +274,35 @@ _ROWS = (
         {"model": "vit_large_patch16_224"},
         (224, 14, 1024, 303.3),
         WeightsSource(uri="hf:HaoyiZhu/SPA/spa-l.safetensors"),
+    ),
+    _row(
+        _MCR,
+        "mcr_resnet50",
+        {"model": "resnet50"},
+        (224, 7, 2048, 23.5),
+        WeightsSource(uri="hf:GqJiang/robots-pretrain-robots/mcr_resnet50.pth"),
+    ),
+    _row(
+        _STP,
+        "stp_vitb16",
+        {"model": "vit_base_patch16_224"},
+        (224, 14, 768, 85.8),
+        WeightsSource(uri="hf:yangjiange/STP/stp_vitb_encoder.pth"),
+    ),
+    _row(
+        _HPR,
+        "hpr_resnet34",
+        {"model": "resnet34"},
+        (256, 8, 512, 21.3),
+        WeightsSource(uri="hf:notmahi/dobb-e/model.safetensors", mirrors=("hf:notmahi/dobb-e/pytorch_model.bin",)),
+    ),
+    # Published in an archive: unpack it and import `vit_base/SOUP_1M_DH.pth`.
+    _row(
+        _SOUP,
+        "soup_vitb16",
+        {"model": "vit_base_patch16_224"},
+        (224, 14, 768, 85.8),
+        WeightsSource(uri=_SOUP_ARCHIVE),
     ),
 )
 

@@ -124,6 +124,7 @@ def _transformer(common: EncoderSpec, objective: ObjectiveSpec) -> EncoderSpec:
         feature_dim=backbone.width,
         grid_side=backbone.grid_side,
         default_readout="class_token" if "class_token" in objective.outputs else "mean",
+        num_prefix_tokens=1 + objective.num_registers,
         options={**backbone.architecture, **registers},
     )
 

