@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import io
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from typing import Any
 from pvrbench.benchmark.cli import main
 from pvrbench.benchmark.commands.catalogs import CATALOGS
 from pvrbench.benchmark.composition import compose_config, preset_names
+from pvrbench.encoders.catalog import ENCODERS
+from pvrbench.encoders.rows.parity import PARITY, Parity, parity_of, statement
+from pvrbench.encoders.spec import EncoderSpec
 
 PICTURES = Path(__file__).parent / "figures" / "tasks"
 
@@ -23,7 +27,9 @@ PICTURES = Path(__file__).parent / "figures" / "tasks"
 INTRODUCTIONS: Mapping[str, str] = {
     "encoders": (
         "Encoders that can be named in `encoders=[...]`. `pvrbench weights list` says which weights are on this "
-        "machine. See [Encoders](../encoders.md) for weights, checkpoints and encoders of your own."
+        "machine. Tokens are given as prefix + patches. Where published weights were never opened, the comparison "
+        "with the official code is one of random weights. See [Encoders](../encoders.md) for weights, checkpoints and "
+        "encoders of your own, and [Parity](../parity.md) for how the comparison was made."
     ),
     "tasks": (
         "Tasks that can be named in `tasks=[...]`. See [Tasks](../tasks.md) for initial states, experts and rendering."
@@ -39,12 +45,36 @@ INTRODUCTIONS: Mapping[str, str] = {
     "schedules": "Which episodes of a cell are run, for `episode_schedule=...`.",
     "executors": "Where jobs run, for `engine.executor=...`.",
 }
+
+
+def _tokens(spec: EncoderSpec) -> str:
+    if not spec.grid_side:
+        return ""
+    patches = spec.grid_side**2
+    return f"{spec.num_prefix_tokens} + {patches}" if spec.num_prefix_tokens else str(patches)
+
+
+def _parity(spec: EncoderSpec) -> str:
+    if spec.weights is None:
+        return ""
+    entry = parity_of(spec)
+    return "trained here" if entry is None else statement(entry)
+
+
+def _opened(spec: EncoderSpec) -> str:
+    if spec.weights is None:
+        return ""
+    entry = parity_of(spec)
+    return "opened" if entry is None or entry.is_opened else "never opened"
+
+
 Column = tuple[str, Callable[[Any], object]]
 COLUMNS: Mapping[str, Sequence[Column]] = {
     "encoders": (
         ("objective", lambda spec: spec.objective),
         ("pretraining data", lambda spec: spec.pretraining_data),
         ("outputs", lambda spec: ", ".join(spec.outputs)),
+        ("tokens", _tokens),
         ("pixels", lambda spec: spec.image_size or ""),
         ("width", lambda spec: spec.feature_dim),
         (
@@ -56,6 +86,8 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("parameters", lambda spec: f"{spec.num_params / 1e6:.1f} M" if spec.num_params else ""),
         ("licence", lambda spec: f"{spec.licence}{' (non-commercial)' if spec.non_commercial else ''}"),
         ("source", lambda spec: spec.paper),
+        ("compared with the official code: greatest difference", _parity),
+        ("published weights", _opened),
     ),
     "tasks": (
         ("description", lambda spec: spec.description),
@@ -117,6 +149,22 @@ def catalog_page(kind: str) -> str:
     return _page(
         kind.capitalize(), INTRODUCTIONS.get(kind, ""), _table([kind[:-1], *(name for name, _ in columns)], rows)
     )
+
+
+def parity_table() -> str:
+    """The table of docs/parity.md: every comparison with official code, and what was not compared, with the reason."""
+    names = [name for name, spec in CATALOGS["encoders"]().usable()[0].items() if parity_of(spec) is not None]
+    rows: list[list[str]] = []
+    for entry in PARITY:
+        covered = [name for name in names if parity_of(ENCODERS[name]) is entry]
+        values = [f"{value:.1e}" if value else "0" if value == 0 else "" for value in _differences(entry)]
+        official = entry.official or f"not compared: {entry.reason}"
+        rows.append([", ".join(f"`{name}`" for name in covered), official, *values])
+    return _table(["rows", "compared with", "class token", "grid", "pooled"], rows)
+
+
+def _differences(entry: Parity) -> tuple[float | None, ...]:
+    return entry.class_token, entry.grid, entry.pooled
 
 
 def presets_page() -> str:
@@ -249,3 +297,7 @@ def _escaped(cell: object) -> str:
 
 def _page(title: str, *parts: str) -> str:
     return "\n\n".join((f"# {title}", *(part for part in parts if part))) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{parity_table()}\n")
