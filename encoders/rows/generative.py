@@ -1,4 +1,4 @@
-"""Rows of the encoders taken from generative models: diffusion features, VAE latents, Voltron. Plain data."""
+"""Rows with networks of their own: diffusion features, VAE latents, Voltron, V-JEPA. Plain data."""
 
 from __future__ import annotations
 
@@ -102,7 +102,32 @@ def _voltron(name: str, published: str, frames: int, size: tuple[int, int, float
     )
 
 
+_VJEPA = EncoderSpec(
+    name="vjepa21_vitb16_384",
+    entry_point="pvrbench.encoders.families.vjepa:load",
+    objective="prediction of masked features of videos and images, distilled from a larger network",
+    outputs=("grid",),
+    image_size=384,
+    interpolation="bilinear",
+    mean=_IMAGENET[0],
+    std=_IMAGENET[1],
+    crop_fraction=0.875,
+    feature_dim=768,
+    grid_side=24,
+    num_params=85_700_000,
+    default_readout="mean",
+    weights=WeightsSource(
+        uri="https://dl.fbaipublicfiles.com/vjepa2/vjepa2_1_vitb_dist_vitG_384.pt",
+        converter="pvrbench.encoders.families.vjepa:convert",
+    ),
+    licence="MIT (the repository's; none is stated for the weights)",
+    pretraining_data="videos and images; the sets are not named in the code",
+    paper="V-JEPA 2.1 2026, arXiv:2603.14482",
+    options={"depth": 12, "num_heads": 12},
+)
+
 _ROWS = (
+    _VJEPA,
     _diffusion("dift_sd15", _SD15, ("up_1", 261, 8), (512, 32, 1280, 803.5), _DIFT),
     _diffusion("dift_sd21", _SD21, ("up_1", 261, 8), (768, 48, 1280, 808.4), _DIFT),
     _diffusion("dift_sd15_256", _SD15, ("up_1", 261, 1), (256, 16, 1280, 803.5), _DIFT),

@@ -108,6 +108,11 @@ PARITY: Sequence[Parity] = (
     Parity(rows=("sup_resnet",), reason="the weights are timm's own, so timm is the official code"),
     Parity(rows=("deit_",), reason="the official repository builds on timm's `VisionTransformer`"),
     Parity(rows=("sup_vit",), reason="trained in JAX, which was not run; timm's port is what is commonly used"),
+    Parity(
+        rows=("vjepa21_",),
+        official="facebookresearch/vjepa2 be434e4, `app/vjepa_2_1`, its path of images written out",
+        grid=1.9e-6,
+    ),
     Parity(rows=("voltron_",), official="siddk/voltron-robotics 1b299bf", grid=1.7e-6),
     Parity(rows=("dift_",), official="Tsingularity/dift 9421eb2, a tiny U-Net, the same noise", grid=0.0),
     Parity(rows=("scr_",), official="the whole U-Net of diffusers 0.42; SCR's own package was not run", grid=0.0),

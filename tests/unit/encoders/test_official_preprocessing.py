@@ -114,6 +114,8 @@ OFFICIAL: Mapping[str, Transform] = {
     "theia_tiny_cdiv": pil((224, 224), 224, BICUBIC),
     # HaoyiZhu/SPA `img_backbones/vit.py`; a frame that is not square does not fit its network without a crop
     "spa_vitb16": pil(224, 224, BICUBIC),
+    # facebookresearch/vjepa2 `evals/video_classification_frozen/utils.py`: 256/224 of the input, then the centre
+    "vjepa21_vitb16_384": pil(438, 384, BILINEAR),
     # siddk/voltron-robotics `models/materialize.py`
     "voltron_vcond_small": pil(224, 224, BILINEAR),
     "voltron_vgen_small": pil(224, 224, BILINEAR),
