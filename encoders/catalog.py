@@ -222,6 +222,7 @@ _ROWS = (
     _random("random_resnet18", "resnet18", (224, 7, 512, 11.2), ("grid",)),
     _random("random_resnet18_64", "resnet18", (64, 2, 512, 11.2), ("grid",)),
     _random("random_resnet18_112", "resnet18", (112, 4, 512, 11.2), ("grid",)),
+    _random("random_efficientnet_lite0", "tf_efficientnet_lite0", (224, 7, 1280, 3.4), ("grid",)),
     _random("random_resnet50", "resnet50", (224, 7, 2048, 23.5), ("grid",)),
     _pixels(7),
     _pixels(14),

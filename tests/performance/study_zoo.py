@@ -272,7 +272,7 @@ def main() -> None:
     parser.add_argument("action", choices=["run", "analyse", "cards"])
     parser.add_argument("--folder", type=Path, default=Path("results/studies/zoo"))
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if options.action == "run":
         run(options.folder, options.overrides)
     elif options.action == "analyse":
