@@ -10,7 +10,7 @@ from pvrbench.encoders.rows.caches import PLACES
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
 
 _MAX_NAMED = 4
-_SUFFIXES = {".safetensors", ".pt", ".pth", ".part"}
+_SUFFIXES = {".safetensors", ".pt", ".pth", ".tar", ".part"}
 
 
 def home_dir() -> Path | None:
@@ -81,7 +81,8 @@ def elsewhere(spec: EncoderSpec) -> dict[Path, str]:
         addresses = (spec.weights.uri, *spec.weights.mirrors)
         # Torch hub names a file by the end of its address; others are named by a number or a word.
         ends = (uri.rpartition("/")[2] for uri in addresses if uri.startswith("https:"))
-        places += tuple(f"torch:{end}" for end in ends if end.endswith((".pt", ".pth")) and end != "model.pt")
+        suffixes = (".pt", ".pth", ".pth.tar")
+        places += tuple(f"torch:{end}" for end in ends if end.endswith(suffixes) and end != "model.pt")
     found = {path: place for place in places if (path := _path(place)) is not None}
     return {path: place for path, place in found.items() if path.is_file()}
 
@@ -123,8 +124,6 @@ def _files_near(weights_dir: Path) -> Iterator[Path]:
     folders = [weights_dir, _torch_checkpoints(), home / ".cache" / "clip" if home else None]
     for folder in filter(None, folders):
         if folder.is_dir():
-            yield from sorted(
-                path for path in folder.iterdir() if path.suffix in {".safetensors", ".pt", ".pth", ".part"}
-            )
+            yield from sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
     if hub_cache().is_dir():
         yield from sorted(hub_cache().glob("models--*"))

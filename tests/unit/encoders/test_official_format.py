@@ -27,7 +27,7 @@ from pvrbench.encoders.catalog import ENCODERS
 from pvrbench.encoders.checks import check_encoder
 from pvrbench.encoders.families.timm_backbone import build, load
 from pvrbench.encoders.spec import EncoderSpec, WeightsSource
-from pvrbench.encoders.weights.loading import WeightsError
+from pvrbench.encoders.weights.loading import WeightsError, import_weights, verify
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "official_format.json").read_text())
 Options = Mapping[str, str | int | float | bool]
@@ -296,6 +296,68 @@ def test_values_are_those_of_the_official_code(name: str, weights_dir: Path) -> 
     torch.save(official_file(spec, STORED_TABLE_SIDE.get(name)), weights_dir / "official.pth")
     content = torch.load(weights_dir / "official.pth", weights_only=True)
     save_file(convert(spec, content), weights_dir / f"{name}.safetensors")
+    found = digest(load(spec).encode(frames(spec.image_size)))
+    assert list(found) == list(GOLDEN[name])
+    for output, values in found.items():
+        torch.testing.assert_close(torch.tensor(values), torch.tensor(GOLDEN[name][output]), rtol=0, atol=1e-5)
+
+
+_DINOV3_AUTHORS = {"gamma_": "ls", "reg_token": "storage_tokens", "fc1_g": "w1", "fc1_x": "w2", "fc2": "w3"}
+
+
+def dinov3_authors(weights: Weights) -> Weights:
+    """Query, key and value have one bias, of which a mask leaves the key's out."""
+    file: Weights = {"mask_token": torch.zeros(1, 48), "rope_embed.periods": torch.zeros(3)}
+    for name, value in weights.items():
+        block, _, part = name.rpartition(".")
+        if part == "q_bias":
+            file[f"{block}.qkv.bias"] = torch.cat([value, torch.ones(48), weights[f"{block}.v_bias"]])
+            file[f"{block}.qkv.bias_mask"] = torch.cat([torch.ones(48), torch.zeros(48), torch.ones(48)])
+        elif part != "v_bias":
+            file[_replaced(name, _DINOV3_AUTHORS)] = value
+    return {re.sub(r"(ls\d)$", r"\1.gamma", name): value for name, value in file.items()}
+
+
+def eva02_authors(weights: Weights) -> dict[str, Any]:
+    file = {_replaced(name, {"fc_norm": "norm", "fc1": "w12", "fc2": "w3"}): value for name, value in weights.items()}
+    return {"model": file | {"mask_token": torch.zeros(1, 1, 48), "lm_head.weight": torch.zeros(3, 48)}}
+
+
+def aimv2_authors(weights: Weights) -> Weights:
+    file: Weights = {}
+    for name, value in weights.items():
+        where = "trunk." if name.startswith("blocks") else "preprocessor." if name == "pos_embed" else ""
+        renames = {"norm1": "norm_1", "norm2": "norm_2", "fc1_g": "fc1", "fc1_x": "fc3"}
+        new = _replaced(name, renames | {"patch_embed": "preprocessor.patchifier"})
+        file[where + ("trunk.post_trunk_norm.weight" if name == "norm.weight" else new)] = value
+    return file
+
+
+def open_clip(weights: Weights) -> Weights:
+    """OpenCLIP's names of SigLIP: the image tower is timm's, beside a text tower."""
+    return _under("visual.trunk.", weights) | {"text.token_embedding.weight": torch.zeros(3, 8)}
+
+
+def _replaced(name: str, parts: Mapping[str, str]) -> str:
+    return functools.reduce(lambda found, old: found.replace(old, parts[old]), parts, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("dinov3_vits16plus", dinov3_authors),
+        ("eva02_vits14", eva02_authors),
+        ("aimv2_vitl14", aimv2_authors),
+        ("siglip_vitb16", open_clip),
+    ],
+)
+def test_files_that_timm_has_renamed_are_read_in_the_layout_of_their_authors_as_well(
+    name: str, layout: Callable[[Weights], dict[str, Any]], weights_dir: Path
+) -> None:
+    spec = small(name)
+    torch.save(layout(stock_weights(spec)), weights_dir / "authors.pth")
+    import_weights(spec, weights_dir / "authors.pth")
+    assert verify(spec) == ""
     found = digest(load(spec).encode(frames(spec.image_size)))
     assert list(found) == list(GOLDEN[name])
     for output, values in found.items():
