@@ -55,14 +55,14 @@ def _tokens(spec: EncoderSpec) -> str:
 
 
 def _parity(spec: EncoderSpec) -> str:
-    if spec.weights is None:
+    if spec.weights is None and not spec.parts:
         return ""
     entry = parity_of(spec)
     return "trained here" if entry is None else statement(entry)
 
 
 def _opened(spec: EncoderSpec) -> str:
-    if spec.weights is None:
+    if spec.weights is None and not spec.parts:
         return ""
     entry = parity_of(spec)
     return "opened" if entry is None or entry.is_opened else "never opened"

@@ -175,6 +175,13 @@ _ROWS = (
     timm_row("clip_resnet50", "resnet50_clip.openai", size=(224, 7, 2048, 38.3), norm=CLIP, **_OPENAI_RESNET),
     timm_row("siglip_vitb16", "vit_base_patch16_siglip_224.webli", size=(224, 14, 768, 92.9), norm=HALF, **_SIGLIP),
     timm_row(
+        "siglip_so400m14",
+        "vit_so400m_patch14_siglip_224.webli",
+        size=(224, 16, 1152, 427.7),
+        norm=HALF,
+        **_SIGLIP,
+    ),
+    timm_row(
         "siglip2_vitb16", "vit_base_patch16_siglip_224.v2_webli", size=(224, 14, 768, 92.9), norm=HALF, **_SIGLIP2
     ),
     timm_row(

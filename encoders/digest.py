@@ -39,6 +39,7 @@ _DESCRIPTIVE = frozenset(
         "pretraining_data",
         "pretraining_tasks",
         "num_prefix_tokens",
+        "parts",
         "paper",
     }
 )

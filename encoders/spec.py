@@ -78,6 +78,7 @@ class EncoderSpec:
         only_readouts: names of the only readouts that apply, for an encoder that is nothing without them; empty where
             all apply that its features allow.
         weights: where the weights are published; None for encoders that need none.
+        parts: names of the rows that it is made of, whose weights it needs.
         licence: licence of the weights.
         non_commercial: True where the licence forbids commercial use.
         pretraining_data: what the network was trained on.
@@ -104,6 +105,7 @@ class EncoderSpec:
     default_readout: str = "class_token"
     only_readouts: tuple[str, ...] = ()
     weights: WeightsSource | None = None
+    parts: tuple[str, ...] = ()
     licence: str = "none"
     non_commercial: bool = False
     pretraining_data: str = "none"

@@ -28,7 +28,7 @@ from pvrbench.encoders.weights.loading import (
     verify,
     weights_dir,
 )
-from pvrbench.encoders.weights.location import file_of
+from pvrbench.encoders.weights.location import file_of, parts_of
 
 WEIGHTS_HELP = """\
   pvrbench weights list                     what there is, what is here, under which licence
@@ -59,7 +59,8 @@ def weights_command(settings: WeightsSettings) -> int:
 
 
 def _specs(names: list[str]) -> list[EncoderSpec]:
-    return [encoders()[name] for name in names] or [spec for spec in encoders().values() if spec.weights]
+    named = [part for name in names for part in parts_of(encoders()[name])]
+    return named or [spec for spec in encoders().values() if spec.weights]
 
 
 def _list(names: list[str], *, as_json: bool) -> int:

@@ -77,7 +77,7 @@ class EncoderPool:
         """
         errors: list[WeightsError] = []
         for spec in specs:
-            if spec.weights is not None:
+            if spec.weights is not None or spec.parts:
                 try:
                     self.load(spec)
                 except WeightsError as error:

@@ -24,7 +24,7 @@ from pvrbench.encoders.weights.positions import resampled
 
 # Options that are ours; the others are handed to `timm.create_model`.
 _OWN = frozenset(
-    {"model", "seed", "preprocessing", "norm_eps", "rope_periods", "key", "final_norm", "resample", "headless"}
+    {"model", "seed", "preprocessing", "norm_eps", "rope_periods", "key", "final_norm", "resample", "headless", "block"}
 )
 
 
@@ -53,6 +53,8 @@ class TimmEncoder:
 
     def features(self, pixels: Float[Tensor, "B 3 S S"]) -> Features:
         """The same of preprocessed pixels, with the gradients that the caller has enabled."""
+        if "block" in self.spec.options:
+            return self._of_block(pixels, int(self.spec.options["block"]))
         return self.arrange(cast("Any", self._model).forward_features(pixels))
 
     def arrange(self, output: Float[Tensor, "B ..."]) -> Features:
@@ -68,6 +70,14 @@ class TimmEncoder:
         grid = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
         class_token = output[:, 0] if "class_token" in self.spec.outputs else None
         return Features(class_token=class_token, grid=grid, pooled=pooled)
+
+    def _of_block(self, pixels: Float[Tensor, "B 3 S S"], block: int) -> Features:
+        """The patches behind a block, counted from the last, which is -1; without the final normalisation."""
+        model = cast("Any", self._model)
+        (grid,) = model.forward_intermediates(
+            pixels, indices=[len(model.blocks) + block], norm=False, output_fmt="NCHW", intermediates_only=True
+        )
+        return Features(grid=grid)
 
     def to(self, device: str) -> TimmEncoder:
         """The encoder with its network on `device`."""

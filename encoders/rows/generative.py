@@ -1,4 +1,4 @@
-"""Rows with networks of their own: diffusion features, VAE latents, Voltron, V-JEPA. Plain data."""
+"""Rows with code of their own: diffusion features, VAE latents, Voltron, V-JEPA, towers side by side. Plain data."""
 
 from __future__ import annotations
 
@@ -126,8 +126,29 @@ _VJEPA = EncoderSpec(
     options={"depth": 12, "num_heads": 12},
 )
 
+# The parts as they are before the training of OpenVLA, whose fine-tuned towers lie in a file of 7 billion parameters.
+_OPENVLA = EncoderSpec(
+    name="openvla_dinosiglip",
+    entry_point="pvrbench.encoders.families.side_by_side:load",
+    objective="the two image towers of OpenVLA side by side, at the last block but one",
+    outputs=("grid",),
+    image_size=224,
+    crop_fraction=1.0,
+    official=OfficialResize(squash=True),
+    feature_dim=2176,
+    grid_side=16,
+    num_params=730_900_000,
+    default_readout="mean",
+    parts=("dinov2_vitl14", "siglip_so400m14"),
+    licence="Apache-2.0",
+    pretraining_data="LVD-142M; WebLI",
+    paper="Karamcheti et al. 2024, Prismatic, arXiv:2402.07865; Kim et al. 2024, OpenVLA, arXiv:2406.09246",
+    options={"block": -2},
+)
+
 _ROWS = (
     _VJEPA,
+    _OPENVLA,
     _diffusion("dift_sd15", _SD15, ("up_1", 261, 8), (512, 32, 1280, 803.5), _DIFT),
     _diffusion("dift_sd21", _SD21, ("up_1", 261, 8), (768, 48, 1280, 808.4), _DIFT),
     _diffusion("dift_sd15_256", _SD15, ("up_1", 261, 1), (256, 16, 1280, 803.5), _DIFT),

@@ -113,6 +113,7 @@ PARITY: Sequence[Parity] = (
         official="facebookresearch/vjepa2 be434e4, `app/vjepa_2_1`, its path of images written out",
         grid=1.9e-6,
     ),
+    Parity(rows=("openvla_",), official="openvla/openvla c8f03f4, whose towers are timm's", grid=0.0),
     Parity(rows=("voltron_",), official="siddk/voltron-robotics 1b299bf", grid=1.7e-6),
     Parity(rows=("dift_",), official="Tsingularity/dift 9421eb2, a tiny U-Net, the same noise", grid=0.0),
     Parity(rows=("scr_",), official="the whole U-Net of diffusers 0.42; SCR's own package was not run", grid=0.0),

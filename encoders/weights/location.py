@@ -108,13 +108,22 @@ def missing_files(source: WeightsSource, folder: Path) -> list[str]:
     return [name for name in source.files if not (folder / name).is_file()]
 
 
+def parts_of(spec: EncoderSpec) -> list[EncoderSpec]:
+    """The rows whose weights an encoder needs: those of its parts where it has some, else its own."""
+    from pvrbench.encoders.catalog import ENCODERS
+
+    return [part for name in spec.parts for part in parts_of(ENCODERS[name])] or [spec]
+
+
 def weights_present(spec: EncoderSpec) -> bool:
     """Whether an encoder's weights are on this machine, without loading them."""
-    return spec.weights is None or find(spec) is not None
+    return all(part.weights is None or find(part) is not None for part in parts_of(spec))
 
 
 def absent_files(spec: EncoderSpec) -> tuple[str, ...]:
     """The files that an encoder lacks on this machine, as they would be called in the folder of local weights."""
+    if spec.parts:
+        return tuple(file for part in parts_of(spec) for file in absent_files(part))
     if weights_present(spec):
         return ()
     source, path = source_of(spec), local_path(spec)
