@@ -66,6 +66,11 @@ def make_probe_plan(config: BenchmarkConfig) -> ProbePlan:
     jobs: list[ProbeJob] = []
     left_out: dict[str, list[str]] = {}
     for job in plan.jobs:
+        if not job.adaptation.keeps_features:
+            raise ConfigError(
+                f"Probes measure frozen encoders, and adaptation {job.adaptation.name!r} trains them with the policy. "
+                "Leave adaptations out."
+            )
         for spec in specs.values():
             if reason := lacks(spec.needs, job.encoder):
                 # Baselines of the preset that a probe does not apply to are no matter for the user.

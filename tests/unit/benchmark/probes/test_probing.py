@@ -134,6 +134,7 @@ def test_correspondence_by_kind_of_pair_and_segmentation(shared_cache: Path, tmp
         (["probe_options.state_regression.pairs=3"], "has the options strayed_episodes"),
         (["probe_options.state_regression.stride=0"], "option stride=0 is not valid"),
         (["demo_pool=2"], "at least 3 demonstrations"),
+        (["encoders=[random_zoo_vit]", "adaptations=[lora]"], "Probes measure frozen encoders"),
         (["readouts=[spatial_softmax]"], "trained with a head"),
         (
             ["probes=[dift_sweep]", "probe_options={}", "encoders=[zoo_mae]"],
