@@ -128,7 +128,11 @@ class VJepaEncoder:
     def encode(self, inputs: UInt8[Tensor, "B H W 3"]) -> Features:
         """The patch grid of raw frames."""
         check_images(inputs, self.spec.name)
-        tokens: Tensor = self.network(preprocess(inputs.to(self._device), self.spec))
+        return self.features(preprocess(inputs.to(self._device), self.spec))
+
+    def features(self, pixels: Float[Tensor, "B 3 S S"]) -> Features:
+        """The same of preprocessed pixels, with the gradients that the caller has enabled."""
+        tokens: Tensor = self.network(pixels)
         side = self.spec.grid_side
         return Features(grid=tokens.transpose(1, 2).reshape(len(tokens), -1, side, side))
 
