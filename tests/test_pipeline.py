@@ -242,7 +242,7 @@ def text(images):
     [
         ("nan", "returned NaN or infinity in pooled"),
         ("one_row", "returned 1 rows of pooled"),
-        ("text", "returned a str; expected a tensor or numpy array"),
+        ("text", "returned an object of type str; expected a tensor or numpy array"),
         ("absent", "cannot be imported"),
     ],
 )
