@@ -273,7 +273,8 @@ def renamed(run_dir: Path, encoder: str, name: str) -> None:
         path.unlink()
     for record in records:
         given = name if record.cell.encoder == encoder else record.cell.encoder
-        store.write(record.model_copy(update={"cell": record.cell.model_copy(update={"encoder": given})}))
+        train = record.cell.train.model_copy(update={"encoder": given})
+        store.write(record.model_copy(update={"cell": record.cell.model_copy(update={"train": train})}))
 
 
 def test_a_hostile_name_is_text(browser: Browser, tmp_path: Path, make_run: Callable[..., Path]) -> None:
