@@ -20,7 +20,13 @@ def chart_data(analysis: Analysis, costs: Sequence[Cost]) -> Json:
         "colours": COLOURS,
         "symbols": PLOTLY_SYMBOLS,
         "contenders": [
-            {"label": labels[who], "colour": style.colour, "dash": style.plotly_dash, "symbol": style.plotly_symbol}
+            {
+                "label": labels[who],
+                "colour": style.colour,
+                "dash": style.plotly_dash,
+                "symbol": style.plotly_symbol,
+                "is_reference": who.is_reference,
+            }
             for who, style in styles.items()
         ],
         "points": [

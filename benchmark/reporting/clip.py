@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from imageio_ffmpeg import get_ffmpeg_exe
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -18,6 +20,12 @@ from pvrbench.benchmark.reporting.markup import render
 
 # The page includes videos up to this size in all; it links to the others.
 BUDGET_BYTES = 12 * 2**20
+
+# Initial states whose videos are in sight; the others are folded.
+OPEN_ROWS = 3
+
+# Of the JPEG that stands where a video has not been played: 2 is best, 31 is worst.
+POSTER_QUALITY = 6
 
 
 class _Entry(BaseModel):
@@ -125,10 +133,26 @@ def video_grid(
                     "label": clip.label,
                     "mark": "✓" if clip.entry.success else "✗",
                     "source": base64.b64encode(clip.path.read_bytes()).decode() if is_included else "",
+                    "poster": _poster(clip.path) if is_included else "",
                     "link": None if is_included else quote(os.path.relpath(clip.path, page_dir).replace(os.sep, "/")),
                 }
             )
         rows.append({"place": place, "clips": shown})
     if not rows and not complaints:
         return Markup("")
-    return render("videos.html", complaints=complaints, rows=rows, num_linked=num_linked, num_clips=len(clips))
+    return render(
+        "videos.html",
+        complaints=complaints,
+        rows=rows,
+        num_open=OPEN_ROWS,
+        num_linked=num_linked,
+        num_clips=len(clips),
+    )
+
+
+def _poster(path: Path) -> str:
+    """The end of an episode as a JPEG in base64, from the last tenth of a second; empty if the video cannot be read."""
+    source = ["-v", "error", "-sseof", "-0.1", "-i", str(path)]
+    target = ["-frames:v", "1", "-c:v", "mjpeg", "-q:v", str(POSTER_QUALITY), "-f", "image2pipe", "-"]
+    result = subprocess.run([get_ffmpeg_exe(), *source, *target], capture_output=True, check=False)
+    return base64.b64encode(result.stdout).decode() if result.returncode == 0 else ""

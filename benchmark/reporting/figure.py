@@ -46,7 +46,7 @@ def _draw(analysis: Analysis, tasks: Sequence[str | None], width: float, path: P
     from matplotlib import pyplot as plt
 
     pyplot: Any = plt
-    columns = min(3, len(tasks))
+    columns = num_columns(len(tasks))
     rows = math.ceil(len(tasks) / columns)
     styles, num_hidden = drawn_styles(analysis)
     labels = labels_of(styles)
@@ -86,6 +86,12 @@ def _draw(analysis: Analysis, tasks: Sequence[str | None], width: float, path: P
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
         figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
         pyplot.close(figure)
+
+
+def num_columns(num_panels: int) -> int:
+    """Panels in a row: three, or four where that leaves fewer places empty."""
+    empty = {columns: -num_panels % columns for columns in (3, 4)}
+    return min(num_panels, 4 if empty[4] < empty[3] else 3)
 
 
 def drawn_styles(analysis: Analysis) -> tuple[dict[Contender, Style], int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from pvrbench.benchmark.analysis.letters import headline
 from pvrbench.benchmark.analysis.statistics import Analysis
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.reporting.chart import chart_data
@@ -61,7 +62,8 @@ def page(
     return render(
         "report.html",
         title=title_of(records, run_names),
-        lead=_lead(analysis, records),
+        counts=_counts(analysis, records),
+        headline=headline(analysis),
         style=(template / "report.css").read_text(),
         hashes=f"{_csp_hash(plotly)} {_csp_hash(script)}",
         warnings=warnings,
@@ -83,7 +85,7 @@ def _csp_hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _lead(analysis: Analysis, records: Sequence[CellRecord]) -> str:
+def _counts(analysis: Analysis, records: Sequence[CellRecord]) -> str:
     numbers = sorted({record.cell.num_demos for record in records})
     counts = {
         "contenders": len({point.contender for point in analysis.points if not point.contender.is_reference}),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from pvrbench.benchmark.analysis.estimates import Interval
 from pvrbench.benchmark.analysis.legacy import inflations, unevaluated
+from pvrbench.benchmark.analysis.letters import letters_of
 from pvrbench.benchmark.analysis.ranking import conclusions, text_rows
 from pvrbench.benchmark.analysis.statistics import Analysis, Comparison, Contender, CurvePoint, Ranked
 from pvrbench.benchmark.records.schema import CellRecord
@@ -75,22 +77,29 @@ def ranking(analysis: Analysis) -> Markup:
     header, *rows = text_rows(analysis)
     if not rows:
         return Markup("")
-    competing = sum(not item.contender.is_reference for item in analysis.ranking)
+    competing = [item.contender for item in analysis.ranking if not item.contender.is_reference]
+    letters = letters_of(competing, analysis.comparisons) if analysis.groups else {}
     several_heads = len({item.contender.head for item in analysis.ranking}) > 1
 
-    def line(row: Sequence[str], places: str, score: str) -> tuple[str, ...]:
+    def line(row: Sequence[str], places: str, letter: str, score: str) -> tuple[str, ...]:
         rank, name, head, percent, *others = row
-        return (rank, name, places, *([head] if several_heads else []), percent, score, *others)
+        group = [letter] if letters else []
+        return (rank, name, places, *([head] if several_heads else []), percent, *group, score, *others)
 
     drawn = [
-        line(row, _rank_bar(item, competing), bar(item.score.low, item.score.high, item.score.estimate))
+        line(
+            row,
+            _rank_bar(item, len(competing)),
+            letters.get(item.contender, ""),
+            bar(item.score.low, item.score.high, item.score.estimate),
+        )
         for row, item in zip(rows, analysis.ranking, strict=True)
     ]
-    names = line(header, "possible ranks", "0 to 100 %")
+    names = line(header, "possible ranks", "groups", "0 to 100 %")
     *groups, summary = conclusions(analysis) or [""]
     caption = "Ranking with rank sets and 95 % intervals"
     numbers = table(names, drawn, caption=caption, first_number=len(names) - 2, heading=1)
-    return render("ranking.html", numbers=numbers, groups=groups, summary=summary)
+    return render("ranking.html", numbers=numbers, groups=groups, summary=summary, has_letters=bool(letters))
 
 
 def _rank_bar(item: Ranked, competing: int) -> str:
@@ -159,8 +168,7 @@ def heat(analysis: Analysis) -> Markup:
     if not tasks:
         return Markup("")
     rates = {(point.contender, point.task, point.num_demos): point for point in analysis.points}
-    # Long names may break after a slash.
-    header = ("encoder · readout", *(escape(task).replace("/", Markup("/<wbr>")) for task in tasks))
+    header = ("encoder · readout", *map(_breakable, tasks))
 
     def grid(number: int) -> Markup:
         rows = [(labels[who], *(_heat_cell(rates.get((who, task, number))) for task in tasks)) for who in styles]
@@ -169,6 +177,11 @@ def heat(analysis: Analysis) -> Markup:
 
     numbers = sorted({point.num_demos for point in analysis.points})
     return render("heat.html", parts=[{"number": number, "grid": grid(number)} for number in numbers])
+
+
+def _breakable(name: str) -> Markup:
+    """A long name that may break between its words, and nowhere else."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_-])", name))
 
 
 def _heat_cell(point: CurvePoint | None) -> Markup:

@@ -8,7 +8,10 @@ const controls = document.getElementById("controls");
 const boxes = [...document.querySelectorAll("#controls input")];
 const chosen = new Set();
 const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
+const bandOf = document.getElementById("band");
 const isWide = window.matchMedia("(min-width: 40rem)");
+// More bands than these hide one another.
+const FEW = 3;
 const percent = (value) => 100 * value;
 // Plotly takes some HTML in text for markup.
 const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -33,14 +36,21 @@ function curveTraces(task) {
     const points = data.points.filter((point) => point.id === id && point.task === task);
     if (!points.length || !chosen.has(id)) return;
     const x = points.map((point) => point.num_demos);
-    bands.push({
+    const withBand = chosen.size <= FEW || String(id) === bandOf.value;
+    // One N has no band: its interval is a bar.
+    if (withBand && points.length > 1) bands.push({
       x: [...x, ...[...x].reverse()], type: "scatter", mode: "lines", line: { width: 0 }, hoverinfo: "skip",
       y: [...points.map((point) => point.high), ...points.map((point) => point.low).reverse()].map(percent),
-      fill: "toself", fillcolor: seen(item.colour), opacity: chosen.size > 4 ? 0.08 : 0.16,
+      fill: "toself", fillcolor: seen(item.colour), opacity: chosen.size <= FEW ? 0.16 : 0.25,
     });
     lines.push({
       x, y: points.map((point) => percent(point.success)), name: plain(item.label), mode: "lines+markers", type: "scatter",
-      line: { color: seen(item.colour), dash: item.dash, width: 2 },
+      line: { color: seen(item.colour), dash: item.dash, width: withBand && chosen.size > FEW ? 3.5 : 2 },
+      error_y: {
+        type: "data", symmetric: false, visible: points.length === 1, thickness: 1.2, width: 3,
+        array: points.map((point) => percent(point.high - point.success)),
+        arrayminus: points.map((point) => percent(point.success - point.low)),
+      },
       marker: { symbol: item.symbol, size: 8, color: seen(item.colour) },
       customdata: points.map((point) => [percent(point.low), percent(point.high), point.num_episodes]),
       hovertemplate: "N = %{x}: %{y:.1f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}], %{customdata[2]} episodes",
@@ -84,6 +94,9 @@ function drawReadouts() {
   })];
 }
 
+// Costs that are numbers of things take prefixes: 11.2G. The others have their unit in the title.
+const COUNTS = ["flops", "frozen", "trained"];
+
 function drawCost() {
   const select = document.getElementById("cost-axis");
   const axis = select.value;
@@ -109,7 +122,8 @@ function drawCost() {
   const [low, high] = costs.length ? [Math.min(...costs), Math.max(...costs)] : [0, 1];
   const room = Math.max(0.15, 0.12 * (high - low));
   return [traces, layout({
-    xaxis: { type: "log", range: [low - room, high + room], title: { text: select.selectedOptions[0].textContent }, tickformat: "~s", nticks: 8 },
+    xaxis: { type: "log", range: [low - room, high + room], title: { text: select.selectedOptions[0].textContent },
+      tickformat: COUNTS.includes(axis) ? "~s" : "~g", nticks: isWide.matches ? 8 : 4 },
     yaxis: { range: [-3, 110], title: { text: "score, %" } },
   })];
 }
@@ -123,10 +137,32 @@ function draw() {
   }
 }
 
+const labelOf = (box) => data.contenders[Number(box.value)].label;
+
+// What the colours mean beside the curves, and whose interval can be shown.
+function name() {
+  const legend = document.getElementById("legend");
+  if (!legend) return;
+  const labels = boxes.filter((box) => box.checked).map((box) => box.closest("label"));
+  legend.replaceChildren(...labels.map((label) => {
+    const item = document.createElement("li");
+    item.append(label.querySelector(".swatch").cloneNode(true), labelOf(label.control));
+    return item;
+  }));
+  const before = bandOf.value;
+  bandOf.replaceChildren(...boxes.filter((box) => box.checked).map((box) => {
+    return new Option(labelOf(box), box.value);
+  }));
+  const ranked = boxes.find((box) => box.checked && !data.contenders[Number(box.value)].is_reference);
+  bandOf.value = chosen.has(Number(before)) && before !== "" ? before : (ranked?.value ?? "");
+  bandOf.closest("label").hidden = chosen.size <= FEW;
+}
+
 function choose() {
   for (const box of boxes) box.checked ? chosen.add(Number(box.value)) : chosen.delete(Number(box.value));
   if (controls) controls.querySelector("output").textContent = `${chosen.size} of ${boxes.length}`;
   for (const row of document.querySelectorAll("[data-id]")) row.hidden = !chosen.has(Number(row.dataset.id));
+  name();
   draw();
 }
 
@@ -144,18 +180,26 @@ for (const button of document.querySelectorAll("[data-choose]")) {
   });
 }
 for (const box of boxes) box.addEventListener("change", choose);
+bandOf?.addEventListener("change", draw);
 for (const box of document.querySelectorAll("input[name=heat]")) {
   box.addEventListener("change", () => {
     for (const node of document.querySelectorAll(".heat")) node.hidden = node.dataset.number !== box.value;
   });
 }
+// One that cannot be played says so where it stands.
+const play = (video) => video.play().catch(() => {});
 for (const button of document.querySelectorAll(".together")) {
   button.addEventListener("click", () => {
     for (const video of button.closest(".row").querySelectorAll("video")) {
       video.currentTime = 0;
-      // One that cannot be played says so where it stands.
-      video.play().catch(() => {});
+      play(video);
     }
+  });
+}
+for (const button of document.querySelectorAll("button.clip")) {
+  button.addEventListener("click", () => {
+    const video = button.querySelector("video");
+    video.paused ? play(video) : video.pause();
   });
 }
 if (controls && !isWide.matches) controls.open = false;

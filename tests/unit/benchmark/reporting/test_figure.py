@@ -12,7 +12,15 @@ import pytest
 from pvrbench.benchmark.analysis.comparison import load_runs
 from pvrbench.benchmark.analysis.estimates import Interval
 from pvrbench.benchmark.analysis.statistics import Analysis, Contender, CurvePoint, analyse
-from pvrbench.benchmark.reporting.figure import COLUMN, MOST_DRAWN, PAGE, draw_figures, drawn_styles, spread
+from pvrbench.benchmark.reporting.figure import (
+    COLUMN,
+    MOST_DRAWN,
+    PAGE,
+    draw_figures,
+    drawn_styles,
+    num_columns,
+    spread,
+)
 from pvrbench.benchmark.reporting.style import styles_of
 
 
@@ -43,6 +51,10 @@ def test_of_many_contenders_the_best_and_the_references_are_drawn(tmp_path: Path
     assert num_hidden == 3
     draw_figures(many, tmp_path)
     assert f"the best {MOST_DRAWN} of {MOST_DRAWN + 3}" in (tmp_path / "curves.svg").read_text()
+
+
+def test_few_places_of_a_figure_stay_empty() -> None:
+    assert [num_columns(number) for number in (1, 2, 3, 4, 5, 6, 8, 9)] == [1, 2, 3, 4, 3, 3, 4, 3]
 
 
 def test_figures_have_the_widths_of_a_page_and_a_column(made_up_run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -12,10 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as imageio
+import numpy as np
 import pytest
 
 from pvrbench.benchmark.analysis.statistics import Contender
 from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.benchmark.reporting.clip import video_grid
 from pvrbench.benchmark.reporting.report import write_report
@@ -182,6 +186,27 @@ def test_a_reader_chooses_encoders_for_all_figures(browser: Browser, page: Path)
     assert browser.complaints == []
 
 
+def test_a_reader_chooses_whose_interval_is_drawn(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.wait_for(SHOWN)
+    bands = f"document.querySelector('{CURVES}').data.filter((trace) => trace.fill === 'toself').length"
+    assert browser.read(bands) == 1
+    choices = browser.read("[...document.getElementById('band').options].map((option) => option.text)")
+    assert "pixels_7 · mean" in choices
+    browser.click('[data-choose="None"]')
+    for number in range(2):
+        browser.click(f'#controls input[value="{number}"]')
+    assert browser.wait_for(f"{bands} === 2 && document.querySelector('label.band').hidden")
+    assert browser.complaints == []
+
+
+def test_a_phone_names_the_colours_beside_the_curves(browser: Browser, page: Path) -> None:
+    browser.open(page, width=390)
+    shown = browser.wait_for(SHOWN)
+    assert browser.read("[...document.querySelectorAll('#legend li')].map((item) => item.innerText.slice(2))") == shown
+    assert browser.read("getComputedStyle(document.getElementById('legend')).display") == "flex"
+
+
 def test_the_keyboard_reaches_the_boxes_and_focus_is_seen(browser: Browser, page: Path) -> None:
     browser.open(page)
     before = len(browser.wait_for(SHOWN))
@@ -265,6 +290,11 @@ def test_nothing_sticks_out_on_a_phone(browser: Browser, page: Path) -> None:
     assert browser.complaints == []
 
 
+def record_of(record: CellRecord, encoder: str) -> CellRecord:
+    train = record.cell.train.model_copy(update={"encoder": encoder})
+    return record.model_copy(update={"cell": record.cell.model_copy(update={"train": train})})
+
+
 def renamed(run_dir: Path, encoder: str, name: str) -> None:
     """Gives an encoder of a made-up run another name."""
     store = RecordStore(run_dir)
@@ -272,9 +302,7 @@ def renamed(run_dir: Path, encoder: str, name: str) -> None:
     for path in store.records_dir.glob("*.json"):
         path.unlink()
     for record in records:
-        given = name if record.cell.encoder == encoder else record.cell.encoder
-        train = record.cell.train.model_copy(update={"encoder": given})
-        store.write(record.model_copy(update={"cell": record.cell.model_copy(update={"train": train})}))
+        store.write(record_of(record, name) if record.cell.encoder == encoder else record)
 
 
 def test_a_hostile_name_is_text(browser: Browser, tmp_path: Path, make_run: Callable[..., Path]) -> None:
@@ -403,6 +431,22 @@ def test_videos_of_one_initial_state_stand_side_by_side(tmp_path: Path) -> None:
         ("two", "solved"),
     ]
     assert text.count("data:video/mp4;base64,") == 4
+
+
+def test_a_video_that_is_not_played_shows_the_end_of_the_episode(tmp_path: Path) -> None:
+    folder = film(tmp_path / "videos", ("one", 0, True), ("two", 0, False))
+    frames = np.zeros((20, 64, 64, 3), np.uint8)
+    frames[-4:] = 255
+    imageio.imwrite(folder / "one 0.mp4", frames, fps=20)
+    posters = re.findall(r'poster="data:image/jpeg;base64,([^"]+)"', video_grid([folder], tmp_path, BOTH))
+    assert len(posters) == 1, "a file that is no video has none"
+    assert imageio.imread(base64.b64decode(posters[0])).mean() > 200
+
+
+def test_many_initial_states_are_folded(tmp_path: Path) -> None:
+    folder = film(tmp_path / "videos", *(("one", state, True) for state in range(5)))
+    shown, _, folded = video_grid([folder], tmp_path, BOTH).partition("<details><summary>2 more initial states")
+    assert (shown.count("<video"), folded.count("<video")) == (3, 2)
 
 
 def test_videos_beyond_the_budget_are_linked_and_counted(tmp_path: Path) -> None:

@@ -167,12 +167,18 @@ def test_a_hostile_name_is_text_in_every_section(tmp_path: Path, make_run: Calla
     evil = "</script><script>window.owned=1</script><img src=x onerror='owned=1'>\"'&amp;{{ 7 * 7 }}"
     records, _ = load_runs([make_run(tmp_path / "run", "readouts=[pooled,mean]")])
     records = [
-        record.model_copy(update={"cell": record.cell.model_copy(update={"encoder": evil})})
+        record.model_copy(
+            update={
+                "cell": record.cell.model_copy(update={"train": record.cell.train.model_copy(update={"encoder": evil})})
+            }
+        )
         if record.cell.encoder == "pixels_7"
         else record
         for record in records
     ]
-    text = page(analyse(records), records, [evil], [], tmp_path, [evil])
+    analysis = analyse(records)
+    assert evil in {item.contender.encoder for item in analysis.ranking}
+    text = page(analysis, records, [evil], [], tmp_path, [evil])
     assert "<img" not in text
     assert "window.owned=1</script>" not in text
     assert "&#34;&#39;&amp;amp;{{ 7 * 7 }}" in text
