@@ -5,17 +5,14 @@ Nothing here is written by hand twice: a row that is added to a catalog appears 
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import io
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pvrbench.benchmark.cli import main
 from pvrbench.benchmark.commands.catalogs import CATALOGS
+from pvrbench.benchmark.commands.help import default_text, help_of, kind_text, settings_of
+from pvrbench.benchmark.commands.verbs import VERBS
 from pvrbench.benchmark.composition import compose_config, preset_names
 from pvrbench.encoders.catalog import ENCODERS
 from pvrbench.encoders.rows.parity import PARITY, Parity, parity_of, statement
@@ -198,59 +195,26 @@ def presets_page() -> str:
 
 
 def settings_page() -> str:
-    """Every key of the configuration with its default and its meaning."""
-    config = compose_config([])
-    parts: list[str] = [
+    """Every setting of every verb with its type, default and meaning."""
+    parts = [
         (
-            "Settings are given as `key=value` to `run`, `plan` and `evaluate`; nested ones as `engine.device=cuda`. "
-            "Defaults are those of the default preset."
-        ),
+            "Settings are given as `key=value`, nested ones as `engine.device=cuda`. Defaults of a run are those of "
+            "the preset `standard`."
+        )
     ]
-    for title, prefix, model in (
-        ("The run", "", config),
-        ("Training", "train.", config.train),
-        ("The machine", "engine.", config.engine),
-    ):
-        meanings = _attributes(type(model))
-        rows = [
-            [f"`{prefix}{key}`", _value(value), meanings.get(key, "")]
-            for key, value in model.model_dump(mode="json").items()
-            if key not in {"train", "engine", "deviations"}
-        ]
-        parts += [f"## {title}", _table(["key", "default", "meaning"], rows)]
+    for verb in VERBS.values():
+        rows = settings_of(verb)
+        if rows and verb.name != "plan":
+            title = "run, plan" if verb.name == "run" else verb.name
+            lines = [[f"`{row.path}`", kind_text(row), f"`{default_text(row)}`", row.meaning] for row in rows]
+            parts += [f"## {title}", _table(["key", "type", "default", "meaning"], lines)]
     return _page("Settings", *parts)
 
 
 def commands_page() -> str:
     """The help text of every verb."""
-    verbs = re.findall(r"^    ([a-z-]+) ", _help(), flags=re.MULTILINE)
-    texts = [f"## `pvrbench {verb}`\n\n```text\n{_help(verb)}\n```" for verb in verbs]
+    texts = [f"## `pvrbench {verb.name}`\n\n```text\n{help_of(verb).strip()}\n```" for verb in VERBS.values()]
     return _page("Commands", "Every command prints this with `--help`.", *texts)
-
-
-def _help(*verb: str) -> str:
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        main([*verb, "--help"])
-    return printed.getvalue().strip()
-
-
-def _attributes(model: type) -> dict[str, str]:
-    """The `Attributes:` section of a docstring, by name."""
-    text = inspect.getdoc(model) or ""
-    _, _, section = text.partition("Attributes:\n")
-    found: dict[str, str] = {}
-    name = ""
-    for line in section.splitlines():
-        start = re.match(r"    (\w+): (.*)", line)
-        if start:
-            name = start.group(1)
-            found[name] = start.group(2)
-        elif line.startswith("        ") and name:
-            found[name] += " " + line.strip()
-        elif line.strip():
-            break
-    return found
 
 
 def _picture(spec: Any) -> str:
