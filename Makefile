@@ -25,7 +25,6 @@ check: setup ## Lint, types and architecture
 	$(BIN)/lint-imports
 
 docs: setup ## Build the documentation site in docs/_build; a warning is an error
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
 
 bench: setup $(ROBOMIMIC) ## Measure engine, coordinator, runs, heads, rendering, report and robomimic; see results/performance
@@ -49,7 +48,7 @@ system:
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,gymnasium]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,gymnasium]'
 	@touch $(STAMP)
 
 clean: ## Remove the virtual environment and caches of the tools

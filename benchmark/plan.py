@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from pydantic import JsonValue
-
 from pvrbench.benchmark.catalog import (
-    adaptations,
     encoder_spec,
     executors,
     expand_tasks,
     heads,
-    looks,
     readouts,
     schedules,
     tasks,
@@ -22,13 +18,22 @@ from pvrbench.benchmark.config import BenchmarkConfig, ConfigError
 from pvrbench.benchmark.plan_notes import peculiarities
 from pvrbench.benchmark.records.keys import NOMINAL, Cell, EvalKey, TrainKey
 from pvrbench.benchmark.records.schema import Settings
-from pvrbench.common.options import OptionError
+from pvrbench.benchmark.resolution import (
+    adapted_by,
+    cameras_of,
+    head_named,
+    horizon_of,
+    look_named,
+    settings_of,
+    with_end,
+    with_preprocessing,
+)
 from pvrbench.encoders.adaptation.spec import AdaptationSpec, refusal
 from pvrbench.encoders.readouts.spec import ReadoutSpec, applies
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.location import weights_present
-from pvrbench.envs.spec import DemoEnd, Look, TaskSpec, View
-from pvrbench.policies.spec import HeadOptionError, HeadSpec
+from pvrbench.envs.spec import TaskSpec, View
+from pvrbench.policies.spec import HeadSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,14 +140,14 @@ class _Expansion:
         for catalog, name in ((schedules(), config.episode_schedule), (executors(), config.engine.executor)):
             catalog[name]  # refuses a name that is not there
         self.notes: list[str] = []
-        self.tasks = [_with_end(tasks()[name], self.trained) for name in expand_tasks(config.tasks)]
+        self.tasks = [with_end(tasks()[name], self.trained) for name in expand_tasks(config.tasks)]
         # By the name of the row: two names may stand for one.
         names = (*config.encoders, *config.baselines)
         named = {spec.name: spec for spec in self._present(names)}
-        self.encoders = [_with_preprocessing(spec, config) for spec in named.values()]
-        self.adaptations = _adaptations(config, self.trained)
-        self.looks = list(dict.fromkeys(_look(name) for name in config.looks))
-        self.heads = {name: _head(config, name) for name in dict.fromkeys(config.heads)}
+        self.encoders = [with_preprocessing(spec, config) for spec in named.values()]
+        self.adaptations = adapted_by(config, self.trained)
+        self.looks = list(dict.fromkeys(look_named(name) for name in config.looks))
+        self.heads = {name: head_named(config, name) for name in dict.fromkeys(config.heads)}
         asked = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
         self.readouts = {spec.name: self._readouts_for(spec, asked) for spec in self.encoders}
         self.notes += peculiarities(config, self.trained, self.encoders, self.tasks)
@@ -161,7 +166,7 @@ class _Expansion:
 
     def jobs(self) -> Iterator[Job]:
         for task in self.tasks:
-            settings = {name: _settings(self.config, self.trained, task, head) for name, head in self.heads.items()}
+            settings = {name: settings_of(self.config, self.trained, task, head) for name, head in self.heads.items()}
             for train_camera, camera in self._cameras(task):
                 for look in self.looks:
                     # Jobs that look through the camera come first, those that render nothing last, so that
@@ -208,7 +213,7 @@ class _Expansion:
         return Job(
             config=config,
             task=task,
-            horizon=_horizon(task, config),
+            horizon=horizon_of(task, config),
             demo_view=demo_view if sees else None,
             view=view if sees else None,
             encoder=spec,
@@ -236,10 +241,10 @@ class _Expansion:
 
     def _cameras(self, task: TaskSpec) -> list[tuple[str, str]]:
         """Camera of the demonstrations and of the rollouts, each pair once."""
-        places = _cameras(self.config, task)
+        places = cameras_of(self.config, task)
         if not self.is_evaluation:
             return [(camera, camera) for camera in places]
-        there = _cameras(self.trained, task)
+        there = cameras_of(self.trained, task)
         if self.config.cameras == self.trained.cameras:
             return list(zip(there, places, strict=True))
         return [(train_camera, camera) for train_camera in there for camera in places]
@@ -264,125 +269,3 @@ class _Expansion:
             self.notes.append(f"{reason}; left out.")
             return False
         raise ConfigError(f"{reason}. Leave {spec.name} out, or add another adaptation such as frozen.")
-
-
-def _with_end(task: TaskSpec, config: BenchmarkConfig) -> TaskSpec:
-    """The task with the end of its demonstrations; those that go on to the horizon go on to that of the run."""
-    end = DemoEnd.parse(config.demo_end)
-    horizon = _horizon(task, config) if end.rule == "full_horizon" else task.horizon
-    return replace(task, demo_end=end, horizon=horizon)
-
-
-def _adaptations(config: BenchmarkConfig, trained: BenchmarkConfig) -> list[AdaptationSpec]:
-    """The adaptations with their options.
-
-    Raises:
-        ConfigError: an option is not valid, or other settings do not go with the training of an encoder.
-    """
-    known = (*config.adaptations, *trained.adaptations)
-    unused = [name for name in config.adaptation_options if name not in known]
-    if unused:
-        raise ConfigError(
-            f"adaptation_options.{unused[0]} is not among adaptations=[{','.join(config.adaptations)}]. "
-            "Add it there, or leave it out."
-        )
-    try:
-        found = [
-            adaptations()[name].with_options(trained.adaptation_options.get(name, {}))
-            for name in dict.fromkeys(config.adaptations)
-        ]
-    except OptionError as error:
-        raise ConfigError(f"adaptation_options: {error}") from error
-    for spec in found:
-        if not spec.keeps_features and (trained.fusion != "none" or trained.engine.precision != "float32"):
-            key = "fusion=" + trained.fusion if trained.fusion != "none" else "engine.precision=bfloat16"
-            raise ConfigError(
-                f"Adaptation {spec.name!r} trains the encoder, which does not go with {key}. Leave that setting at its "
-                "default, or use adaptations=[frozen]."
-            )
-    return found
-
-
-def _look(text: str) -> str:
-    """A look's name in its shortest form, once its axis and level are known to be there.
-
-    Raises:
-        ConfigError: they are not, or the name is written in another way.
-    """
-    try:
-        look = Look.parse(text)
-    except ValueError as error:
-        raise ConfigError(f"looks: {error}") from error
-    if look.level > 0:
-        row = looks()[look.axis]
-        if look.level > row.num_levels:
-            raise ConfigError(
-                f"looks: {text!r} asks for level {look.level} of {look.axis}, which has {row.num_levels}."
-            )
-    return str(look)
-
-
-def _with_preprocessing(spec: EncoderSpec, config: BenchmarkConfig) -> EncoderSpec:
-    """The encoder with the preprocessing of the run; it enters its digest, and so the key of the feature cache."""
-    if config.preprocessing != "official" or spec.modality != "image" or spec.image_size == 0:
-        return spec
-    return replace(spec, options={**spec.options, "preprocessing": "official"})
-
-
-def _head(config: BenchmarkConfig, name: str) -> HeadSpec:
-    """A head of the catalog or a variant of one, with the options of the run."""
-    variant = config.head_variants.get(name)
-    catalog_name = name if variant is None else variant.head
-    spec = _with_options(replace(heads()[catalog_name], name=name), config.head_options, "head_options")
-    if variant is None:
-        return spec
-    varied = _with_options(spec, variant.options, f"head_variants.{name}.options")
-    if varied == spec and config.train_of(name) == config.train:
-        raise ConfigError(f"head_variants.{name} differs from {variant.head} in nothing. Give other options or train.")
-    return varied
-
-
-def _with_options(spec: HeadSpec, options: Mapping[str, JsonValue], key: str) -> HeadSpec:
-    try:
-        return spec.with_options(options)
-    except HeadOptionError as error:
-        raise ConfigError(f"{key}: {error}") from error
-
-
-def _horizon(task: TaskSpec, config: BenchmarkConfig) -> int:
-    return task.horizon if config.horizon is None else config.horizon
-
-
-def _cameras(config: BenchmarkConfig, task: TaskSpec) -> tuple[str, ...]:
-    cameras = tuple(dict.fromkeys(task.cameras[0] if name == "default" else name for name in config.cameras))
-    for camera in cameras:
-        if camera not in task.cameras:
-            raise ConfigError(
-                f"Task {task.name!r} has no camera {camera!r}. It has {', '.join(task.cameras)}; "
-                "`default` takes the first."
-            )
-    return cameras
-
-
-def _settings(config: BenchmarkConfig, trained: BenchmarkConfig, task: TaskSpec, head: HeadSpec) -> Settings:
-    """How a policy was trained, by `trained`, and is evaluated, by `config`."""
-    return Settings(
-        preset=config.preset,
-        render=config.render,
-        image_px=config.image_px,
-        preprocessing=trained.preprocessing,
-        num_episodes=config.num_episodes,
-        episode_schedule=config.episode_schedule,
-        horizon=_horizon(task, config),
-        success_rule=config.success_rule,
-        demo_pool=trained.demo_pool,
-        demo_end=trained.demo_end,
-        history=trained.history,
-        fusion=trained.fusion,
-        budget_dim=trained.budget_dim,
-        precision=trained.engine.precision,
-        variant_of=trained.head_variants[head.name].head if head.name in trained.head_variants else "",
-        head_options=head.options.model_dump(mode="json"),
-        train=trained.train_of(head.name).model_dump(),
-        deviations=config.deviations,
-    )

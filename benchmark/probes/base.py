@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, cast, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from pvrbench.benchmark.probes.spec import Option, ProbeSpec
 from pvrbench.benchmark.records.probe_schema import Measure, Picture
-from pvrbench.common.reference import resolve
+from pvrbench.common.reference import made_from
 from pvrbench.encoders.base import Encoder, Features
 from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.spec import EncoderSpec
@@ -138,11 +138,4 @@ def load_probe(spec: ProbeSpec) -> Probe:
         OptionError: an option is unknown or not valid.
         ValueError: the entry point makes something else.
     """
-    make = resolve(spec.entry_point)
-    made = cast("Callable[[ProbeSpec], object]", make)(spec) if callable(make) else make
-    if not isinstance(made, Probe):
-        raise ValueError(  # noqa: TRY004 - the row is wrong, not a caller's type
-            f"Probe {spec.name!r}: {spec.entry_point} gives a {type(made).__name__}, which lacks spec or run. "
-            "See pvrbench.benchmark.probes.base.Probe."
-        )
-    return made
+    return made_from(spec, Probe, "Probe", "spec or run")

@@ -6,12 +6,9 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
-
-from pydantic import ValidationError
 
 from pvrbench.benchmark.records.probe_schema import PROBE_SCHEMA_VERSION, ProbeKey, ProbeRecord
-from pvrbench.benchmark.records.store import RecordError, Refusal, packed_lines, read_text
+from pvrbench.benchmark.records.store import RecordError, Refusal, json_object, packed_lines, read_text, validated
 from pvrbench.common.files import write_atomically
 
 PACKED_PROBES = "probes.jsonl.gz"
@@ -109,18 +106,7 @@ class ProbeStore:
 def _parsed(text: str | RecordError) -> ProbeRecord:
     if isinstance(text, RecordError):
         raise text
-    try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"is not whole JSON ({error})") from error
-    if not isinstance(value, dict) or cast("dict[str, object]", value).get("schema_version") != PROBE_SCHEMA_VERSION:
+    value = json_object(text)
+    if value.get("schema_version") != PROBE_SCHEMA_VERSION:
         raise RecordError(f"is no record of a probe of schema {PROBE_SCHEMA_VERSION}")
-    try:
-        record = ProbeRecord.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"does not follow the schema at {where or 'the top'}: {first['msg']}") from error
-    if record.digest != record.content_digest():
-        raise RecordError("was changed after it was written (its digest does not match its content)")
-    return record
+    return validated(ProbeRecord, value)

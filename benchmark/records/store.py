@@ -9,14 +9,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from pydantic import ValidationError
 
 from pvrbench.benchmark.records.keys import Cell, digest_of
 from pvrbench.benchmark.records.migrations import Json, MigrationError, migrated
+from pvrbench.benchmark.records.probe_schema import ProbeRecord
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.common.files import write_atomically
+
+R = TypeVar("R", CellRecord, ProbeRecord)
 
 PACKED_NAME = "records.jsonl.gz"
 
@@ -216,6 +219,20 @@ def read_text(path: Path) -> str:
 
 def _parsed(text: str) -> CellRecord:
     try:
+        record = validated(CellRecord, migrated(json_object(text)))
+    except MigrationError as error:
+        raise RecordError(str(error)) from error
+    _check_episodes(record)
+    return record
+
+
+def json_object(text: str) -> Json:
+    """The JSON object in a text.
+
+    Raises:
+        RecordError: it is truncated, another JSON value, or holds numbers that are not finite.
+    """
+    try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecordError:
         raise
@@ -226,17 +243,23 @@ def _parsed(text: str) -> CellRecord:
         raise RecordError(f"cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise RecordError("is not a JSON object")
+    return cast("Json", value)
+
+
+def validated(kind: type[R], value: Json) -> R:
+    """The sealed record that a JSON object describes.
+
+    Raises:
+        RecordError: it does not follow the schema, or was edited.
+    """
     try:
-        record = CellRecord.model_validate(migrated(cast("Json", value)))
-    except MigrationError as error:
-        raise RecordError(str(error)) from error
+        record = kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"does not follow the schema at {where or 'the top'}: {first['msg']}") from error
     if record.digest != record.content_digest():
         raise RecordError("was changed after it was written (its digest does not match its content)")
-    _check_episodes(record)
     return record
 
 

@@ -78,7 +78,7 @@ def ranking(analysis: Analysis) -> Markup:
     if not rows:
         return Markup("")
     competing = [item.contender for item in analysis.ranking if not item.contender.is_reference]
-    letters = letters_of(competing, analysis.comparisons) if analysis.groups else {}
+    letters = letters_of(competing, analysis.comparisons) if analysis.groups else dict[Contender, str]()
     several_heads = len({item.contender.head for item in analysis.ranking}) > 1
 
     def line(row: Sequence[str], places: str, letter: str, score: str) -> tuple[str, ...]:

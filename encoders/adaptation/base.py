@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, cast, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pvrbench.common.reference import resolve
+from pvrbench.common.reference import made_from
 from pvrbench.encoders.adaptation.spec import AdaptationSpec
 from pvrbench.encoders.base import Encoder, Features
 
@@ -41,15 +41,15 @@ class Adaptation(Protocol):
         ...
 
 
-class Rest(nn.Module):
+class Rest(nn.Module, ABC):
     """The rest of an encoder, which belongs to one policy; `forward` maps `B ...` of the shared part to features.
 
     Only what is trained is registered as a parameter, so that only this is stored with a policy.
     """
 
+    @abstractmethod
     def forward(self, shared: Float[Tensor, "B ..."]) -> Features:
         """Features of the adapted encoder."""
-        raise NotImplementedError
 
 
 @runtime_checkable
@@ -82,12 +82,6 @@ def load_adaptation(spec: AdaptationSpec) -> Adaptation:
         OptionError: an option is unknown or not valid.
         ValueError: the entry point gives something else.
     """
-    make = resolve(spec.entry_point)
-    made = cast("Callable[[AdaptationSpec], object]", make)(spec) if callable(make) else make
-    kind, also = (Adaptation, "") if spec.keeps_features else (TrainedAdaptation, ", rest")
-    if not isinstance(made, kind):
-        raise ValueError(  # noqa: TRY004 - the row is wrong, not a caller's type
-            f"Adaptation {spec.name!r}: {spec.entry_point} gives a {type(made).__name__}, which lacks spec, "
-            f"digest{also} or prepare. See pvrbench.encoders.adaptation.base.{kind.__name__}."
-        )
-    return made
+    if spec.keeps_features:
+        return made_from(spec, Adaptation, "Adaptation", "spec, digest or prepare")
+    return made_from(spec, TrainedAdaptation, "Adaptation", "spec, digest, rest or prepare")

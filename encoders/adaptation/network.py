@@ -61,7 +61,7 @@ class NetworkRest(Rest):
         _share(self.network, memo, own)
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
-        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        vars(copied).update(copy.deepcopy(vars(self), memo))
         return copied
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pvrbench.common.options import parse_options
-from pvrbench.common.reference import resolve
+from pvrbench.common.reference import made_from
 from pvrbench.encoders.base import Features
 from pvrbench.encoders.readouts.modules import Projection
 from pvrbench.encoders.readouts.spec import ReadoutSpec
@@ -143,14 +142,7 @@ def load_readout(spec: ReadoutSpec) -> Readout:
         OptionError: an option is unknown or not valid.
         ValueError: the entry point makes something else.
     """
-    make = resolve(spec.entry_point)
-    made = cast("Callable[[ReadoutSpec], object]", make)(spec) if callable(make) else make
-    if not isinstance(made, Readout):
-        raise ValueError(  # noqa: TRY004 - the row is wrong, not a caller's type
-            f"Readout {spec.name!r}: {spec.entry_point} gives a {type(made).__name__}, which lacks spec, read, "
-            "fit or empty. See pvrbench.encoders.readouts.base.Readout."
-        )
-    return made
+    return made_from(spec, Readout, "Readout", "spec, read, fit or empty")
 
 
 def compact(features: Features, max_side: int = COMPACT_SIDE) -> Features:

@@ -47,7 +47,7 @@ class Normalized(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModulePolicy(TrainedPolicy):
+class ModulePolicy(TrainedPolicy, ABC):
     """A trained module; a subclass adds how rows act.
 
     Attributes:
@@ -64,12 +64,12 @@ class ModulePolicy(TrainedPolicy):
         inputs = torch.cat([self._inputs(observation, row) for row in range(len(states))])
         return self.act_rows(inputs, states).clamp(-1, 1)
 
+    @abstractmethod
     def act_rows(self, inputs: Float[Tensor, "B I"], states: Sequence[State]) -> Float[Tensor, "B K A"]:
         """Actions from normalized inputs.
 
         Layers must be `pvrbench.policies.rows.RowLinear`, or work on rows one by one, so that rows stay independent.
         """
-        raise NotImplementedError
 
     def _inputs(self, observation: Observation, row: int) -> Float[Tensor, "1 I"]:
         vectors = observation.features[row : row + 1].clone()
