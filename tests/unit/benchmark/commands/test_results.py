@@ -132,18 +132,6 @@ def test_importing_the_package_imports_no_pandas() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_the_examples_of_the_documentation_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_up_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    copied(made_up_run, tmp_path / "results" / "runs" / "quickstart")
-    monkeypatch.chdir(tmp_path)
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "results.md").read_text(), flags=re.DOTALL)
-    assert len(examples) == 3
-    for example in examples:
-        exec(example, {})  # noqa: S102 - the documentation's own lines
-        assert capsys.readouterr().out
-
-
 def kept(digest_of: Callable[[str], str] = str) -> Callable[[str], Conformance]:
     return lambda name: Conformance(digest_of(name), ())
 
