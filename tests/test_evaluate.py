@@ -43,6 +43,15 @@ def test_every_policy_is_kept_under_the_digest_in_its_record(trained: Path) -> N
             assert (trained / "policies" / f"{record.digests.policy}{suffix}").is_file()
 
 
+def test_the_plan_says_how_much_space_policies_take(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *SMALL, "--json"]) == 0
+    forecast = json.loads(capsys.readouterr().out)["forecast"]
+    taken = sum(path.stat().st_size for path in (trained / "policies").iterdir())
+    assert forecast["policy_bytes"] == pytest.approx(taken, rel=0.02)
+    assert main(["plan", *SMALL]) == 0
+    assert f"{taken / 2**20:.1f} MiB of stored policies" in " ".join(capsys.readouterr().out.split())
+
+
 def test_more_episodes_of_another_split_train_nothing(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(trained), "split=selection", "num_episodes=4", "name=more"]) == 0
     said = " ".join(capsys.readouterr().out.split())

@@ -22,6 +22,7 @@ from pvrbench.benchmark.engine.forecast import (
     forecast,
     learn,
     learned_factor,
+    size,
 )
 from pvrbench.benchmark.engine.hardware import available_mib, cache_root, num_cores
 from pvrbench.benchmark.plan import Plan, make_plan
@@ -139,7 +140,7 @@ def show_plan(console: Console, plan: Plan) -> None:
     console.print(
         f"Forecast on {num_cores()} cores, nothing cached: {duration(expected.seconds)} "
         f"(at most {duration(expected.most_seconds)}), {expected.rollout_frames:,} rollout frames, "
-        f"{expected.disk_bytes / 2**30:.1f} GiB of cache.",
+        f"{size(expected.disk_bytes)} of cache, {size(expected.policy_bytes)} of stored policies.",
         highlight=False,
     )
     for note in plan.notes:

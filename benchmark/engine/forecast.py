@@ -37,6 +37,8 @@ FLOAT_BYTES, INDEX_BYTES = 4, 8
 # keeps about 16 numbers a channel and token, and takes 24 operations a squared channel and token. Measured of zoo_mae:
 # 3.7 MiB a frame, as this says.
 KEPT_SHARE = 0.67
+# Of a stored policy beside its numbers: the JSON file and the header of the other.
+POLICY_NOTE_BYTES = 3500
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Forecast:
         seconds: expected duration on all cores, nothing being cached.
         most_seconds: where every episode fails.
         disk_bytes: frames and features that the cache may take.
+        policy_bytes: stored policies of the run, without what adaptations change in the encoder; 0 where none are kept
+            or none are trained.
     """
 
     demo_frames: int
@@ -56,6 +60,7 @@ class Forecast:
     seconds: float
     most_seconds: float
     disk_bytes: int
+    policy_bytes: int
 
 
 def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
@@ -93,6 +98,34 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
         seconds=factor * (fixed_s + expected_s / num_cores),
         most_seconds=factor * (fixed_s + most_s / num_cores),
         disk_bytes=disk_bytes,
+        policy_bytes=_policy_bytes(plan),
+    )
+
+
+def _policy_bytes(plan: Plan) -> int:
+    """Bytes of all stored policies: weights, scaling of the inputs, and what lies between features and head.
+
+    What an adaptation changes in the encoder is not counted: rows do not tell its size.
+    """
+    if not plan.config.engine.keep_policies:
+        return 0
+    # A policy that is tried in several places is stored once.
+    trained = {
+        cell.train: (job, cell)
+        for job in plan.jobs
+        if not job.needs_policies and job.encoder.modality != "expert"
+        for cell in job.cells
+    }
+    budget_dim = plan.config.budget_dim
+    return sum(
+        POLICY_NOTE_BYTES
+        + FLOAT_BYTES
+        * (
+            _num_weights(plan, job, cell)
+            + 2 * _num_inputs(plan, job, cell)
+            + job.readouts[cell.readout].num_weights(job.encoder, budget_dim)
+        )
+        for job, cell in trained.values()
     )
 
 
@@ -126,7 +159,10 @@ def _update_s(plan: Plan, job: Job, cell: Cell) -> float:
 
 
 def _num_inputs(plan: Plan, job: Job, cell: Cell) -> int:
-    num_inputs = job.readouts[cell.readout].output_dim(job.encoder, plan.config.budget_dim)
+    if job.encoder.modality == "state":
+        num_inputs = job.task.state_dim
+    else:
+        num_inputs = job.readouts[cell.readout].output_dim(job.encoder, plan.config.budget_dim)
     num_inputs *= plan.config.history if plan.config.fusion == "concat" else 1
     return num_inputs + job.task.proprio_dim
 
@@ -238,3 +274,8 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(num_bytes: int) -> str:
+    """`0.4 MiB` or `3.5 GiB`."""
+    return f"{num_bytes / 2**20:.1f} MiB" if num_bytes < 2**30 else f"{num_bytes / 2**30:.1f} GiB"

@@ -14,9 +14,7 @@ from pvrbench.common.options import parse_options
 from pvrbench.common.reference import made_from
 from pvrbench.encoders.base import Features
 from pvrbench.encoders.readouts.modules import Projection
-from pvrbench.encoders.readouts.spec import ReadoutSpec
-
-COMPACT_SIDE = 8
+from pvrbench.encoders.readouts.spec import ReadoutSpec, compact_side
 
 
 @runtime_checkable
@@ -145,13 +143,9 @@ def load_readout(spec: ReadoutSpec) -> Readout:
     return made_from(spec, Readout, "Readout", "spec, read, fit or empty")
 
 
-def compact(features: Features, max_side: int = COMPACT_SIDE) -> Features:
-    """The same features with the grid averaged to a side of at most `max_side`, which is what most readouts need.
-
-    The grid is averaged over whole blocks of the smallest factor that is enough (14 to 7, 16 to 8, 48 to 8).
-    """
+def compact(features: Features) -> Features:
+    """The same features with a small grid, which is what most readouts need, see `spec.compact_side`."""
     grid = features.grid
-    if grid is None or grid.shape[-1] <= max_side:
+    if grid is None or grid.shape[-1] == (side := compact_side(grid.shape[-1])):
         return features
-    side = grid.shape[-1] // -(-grid.shape[-1] // max_side)
     return Features(features.class_token, functional.adaptive_avg_pool2d(grid, side), features.pooled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pvrbench.encoders.readouts.spec import ReadoutSpec, applies
+from pvrbench.encoders.readouts.spec import ReadoutSpec, StageSize, applies
 
 __all__ = ["READOUTS", "ReadoutSpec", "applies"]
 
@@ -59,6 +59,7 @@ _ROWS = (
         reads=("grid",),
         trainable=True,
         width=256,
+        stage=StageSize(per_value=257),
         options={"num_components": 256},
     ),
     ReadoutSpec(
@@ -69,6 +70,7 @@ _ROWS = (
         trainable=True,
         raw_grid=True,
         width=64,
+        stage=StageSize(fixed=32, per_channel=32),
         options={"num_keypoints": 32},
         paper="Finn et al. 2016, arXiv:1509.06113; as in robomimic, arXiv:2108.03298",
     ),
@@ -80,6 +82,7 @@ _ROWS = (
         trainable=True,
         raw_grid=True,
         width=2048,
+        stage=StageSize(per_channel=90),  # of a 14 x 14 grid, as the next
         options={"num_outputs": 2048},
         paper="Majumdar et al. 2023, VC-1, arXiv:2303.18240",
     ),
@@ -91,6 +94,7 @@ _ROWS = (
         trainable=True,
         raw_grid=True,
         width=768,
+        stage=StageSize(per_channel=36),
         options={"num_outputs": 768},
         paper="Gupta et al. 2024, SCR, arXiv:2405.05852",
     ),
@@ -102,6 +106,7 @@ _ROWS = (
         trainable=True,
         raw_grid=True,
         width=256,
+        stage=StageSize(fixed=1_210_624, per_channel=4096),
         options={"width": 256},
         paper="Shang et al. 2024, Theia, arXiv:2407.20179",
     ),
@@ -112,6 +117,7 @@ _ROWS = (
         reads=("grid",),
         trainable=True,
         raw_grid=True,
+        stage=StageSize(per_channel_squared=17),
         paper="Karamcheti et al. 2023, Voltron, arXiv:2302.12766; Lee et al. 2019, Set Transformer, arXiv:1810.00825",
     ),
     ReadoutSpec(
@@ -124,6 +130,7 @@ _ROWS = (
         trains_on_pixels=True,
         # Of pixels_84 and end_to_end_cnn: 64 channels of a 6 x 6 map.
         width=2304,
+        stage=StageSize(fixed=92_320, per_channel=320),
     ),
     ReadoutSpec(
         name="cnn_shift",

@@ -9,8 +9,28 @@ from pvrbench.encoders.spec import EncoderSpec, FeatureField
 
 Option = str | int | float | bool
 
+# Largest side of the grids that most readouts are given, and that caches hold.
+COMPACT_SIDE = 8
+
 # An encoder whose grid has no more channels than a picture gives pixels, not features.
 _PIXEL_CHANNELS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSize:
+    """Numbers of a trained or fitted stage between features and head: the sum of these parts.
+
+    Attributes:
+        fixed: whatever the encoder.
+        per_channel: for each channel of the encoder.
+        per_channel_squared: for each pair of channels.
+        per_value: for each number of the grid that it reads, channels times cells.
+    """
+
+    fixed: int = 0
+    per_channel: int = 0
+    per_channel_squared: int = 0
+    per_value: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +50,7 @@ class ReadoutSpec:
         min_grid_side: smallest side of a grid that it can read.
         width: numbers that the head is given, where they do not depend on the encoder; else 0.
         width_per_channel: numbers for each channel of the encoder, where they do.
+        stage: size of what is trained or fitted in front of the head.
         options: its own settings; the class checks them.
         paper: where it is described.
     """
@@ -45,6 +66,7 @@ class ReadoutSpec:
     min_grid_side: int = 0
     width: int = 0
     width_per_channel: int = 1
+    stage: StageSize = StageSize()
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     paper: str = ""
 
@@ -57,7 +79,35 @@ class ReadoutSpec:
         """
         if self.width:
             return self.width
+        if self.reads == ("pooled",) and 0 < encoder.feature_dim <= _PIXEL_CHANNELS and budget_dim is None:
+            # Pixels have no vector of their own but the picture itself.
+            return encoder.feature_dim * encoder.grid_side**2
         return self.width_per_channel * encoder.feature_dim if budget_dim is None else budget_dim
+
+    def num_weights(self, encoder: EncoderSpec, budget_dim: int | None = None) -> int:
+        """Numbers of the stage between features and head, for forecasts.
+
+        Args:
+            encoder: the encoder that is read.
+            budget_dim: common width to which features are projected first, if any.
+        """
+        channels, projection = encoder.feature_dim, 0
+        if budget_dim is not None and not self.trains_on_pixels and not self.stage.per_value:
+            channels, projection = budget_dim, channels * budget_dim
+        side = encoder.grid_side if self.raw_grid else compact_side(encoder.grid_side)
+        stage = self.stage
+        return (
+            projection
+            + stage.fixed
+            + stage.per_channel * channels
+            + stage.per_channel_squared * channels**2
+            + stage.per_value * channels * side**2
+        )
+
+
+def compact_side(side: int) -> int:
+    """Side of a grid after it was averaged over whole blocks of the smallest factor that is enough (14 to 7)."""
+    return side // -(-side // COMPACT_SIDE) if side > COMPACT_SIDE else side
 
 
 def applies(readout: ReadoutSpec, encoder: EncoderSpec) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pvrbench.benchmark.composition import compose_config
-from pvrbench.benchmark.engine.forecast import Forecast, duration, forecast, learn, learned_factor
+from pvrbench.benchmark.engine.forecast import Forecast, duration, forecast, learn, learned_factor, size
 from pvrbench.benchmark.plan import make_plan
 
 
@@ -28,6 +28,18 @@ def test_more_work_costs_more() -> None:
     assert expected("render=full").seconds > 2 * base.seconds
     assert expected(num_cores=8).seconds < base.seconds
     assert expected("encoders=[oracle]", "baselines=[]").disk_bytes == 0 < base.disk_bytes
+
+
+def test_policies_are_counted_once_wherever_they_are_tried() -> None:
+    base = expected().policy_bytes
+    assert expected("seeds=[0,1]").policy_bytes == 2 * base > 0
+    assert expected("looks=[nominal,light/darker@2]").policy_bytes == base
+    assert expected("engine.keep_policies=false").policy_bytes == 0
+    assert expected("encoders=[expert]", "baselines=[]").policy_bytes == 0
+
+
+def test_sizes_are_told_in_one_number() -> None:
+    assert [size(value) for value in (400_000, 3_700_000_000)] == ["0.4 MiB", "3.4 GiB"]
 
 
 def test_where_the_last_step_counts_every_episode_runs_to_its_end() -> None:

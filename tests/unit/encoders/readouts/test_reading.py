@@ -206,6 +206,20 @@ def test_a_saved_module_is_rebuilt_without_data(name: str, budget_dim: int | Non
     assert torch.equal(empty(rows), fitted(rows))
 
 
+@pytest.mark.parametrize("budget_dim", [None, 32])
+@pytest.mark.parametrize("name", ["grid_pca", *TRAINED])
+def test_sizes_of_stages_are_those_of_their_rows(name: str, budget_dim: int | None) -> None:
+    (channels, side), spec = (3, 84) if name == "cnn" else (64, 14), READOUTS[name]
+    found = features(rows=260 if name == "grid_pca" else 4, channels=channels, side=side)
+    rows = load_readout(spec).read(found if spec.raw_grid else compact(found))
+    size = sum(values.numel() for values in trained(name, rows, budget_dim=budget_dim).state_dict().values())
+    encoder = EncoderSpec(name="own", entry_point="own:Own", objective="none", feature_dim=channels, grid_side=side)
+    if name == "grid_pca" and budget_dim is not None:
+        assert spec.num_weights(encoder, budget_dim) > size, "a budget makes for fewer components"
+    else:
+        assert spec.num_weights(encoder, budget_dim) == pytest.approx(size, rel=0.05)
+
+
 def test_components_of_another_encoder_are_refused() -> None:
     readout = load_readout(READOUTS["grid_pca"])
     empty = readout.empty((128,), None)
