@@ -76,25 +76,28 @@ def act_together(
         For each row, the K actions that its policy gives.
     """
     used = set(policy_index)
-    if len(used) == 1:
-        return _arrays(policies[used.pop()].act(observation, states))
-    groups: dict[object, list[int]] = {}
     kinds = {index: _group(policies[index], index) for index in used}
+    if len(set(kinds.values())) == 1:
+        return _act_as_one(policies, policy_index, observation, states)
+    groups: dict[object, list[int]] = {}
     for row, index in enumerate(policy_index):
         groups.setdefault(kinds[index], []).append(row)
     actions: dict[int, Array] = {}
     for rows in groups.values():
-        is_all = len(rows) == len(policy_index)
-        given = observation if is_all else observation.pick(rows)
-        own_states = states if is_all else [states[row] for row in rows]
-        first = policies[policy_index[rows[0]]]
-        if hasattr(first, "act_many"):
-            kind = cast("type[GroupPolicy]", type(first))
-            found = kind.act_many(policies, [policy_index[row] for row in rows], given, own_states)
-        else:
-            found = first.act(given, own_states)
-        actions.update(zip(rows, _arrays(found), strict=True))
+        own_index, own_states = [policy_index[row] for row in rows], [states[row] for row in rows]
+        found = _act_as_one(policies, own_index, observation.pick(rows), own_states)
+        actions.update(zip(rows, found, strict=True))
     return [actions[row] for row in range(len(policy_index))]
+
+
+def _act_as_one(
+    policies: Sequence[Policy], policy_index: Sequence[int], observation: Observation, states: Sequence[State]
+) -> list[Float32[Array, "K A"]]:
+    """Actions of policies of one group, or of one policy."""
+    first = policies[policy_index[0]]
+    if hasattr(first, "act_many"):
+        return _arrays(cast("type[GroupPolicy]", type(first)).act_many(policies, policy_index, observation, states))
+    return _arrays(first.act(observation, states))
 
 
 def _arrays(actions: Float[Tensor, "B K A"]) -> list[Float32[Array, "K A"]]:

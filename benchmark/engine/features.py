@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Literal, cast
@@ -109,7 +109,7 @@ class TileEncoder:
         """
         padded = np.zeros((self.tile, *inputs.shape[1:]), inputs.dtype)
         padded[: len(inputs)] = inputs
-        with self.in_precision():
+        with nullcontext() if self.is_free else self.in_precision():
             found = self.encoder.encode(torch.from_numpy(padded).to(self.device))
         faults = self._check(found, len(inputs))
         # One memory layout for all, that of the cache: what a readout sums up depends on it in the last bits.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -93,6 +95,9 @@ class _Row(NamedTuple):
     position: int
 
 
+_CONTENDER: Callable[[_Row], int] = attrgetter("run.job.contender")
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A finished episode of one contender, with its frames where they were asked for."""
@@ -163,7 +168,7 @@ class _LockStep:
             self._hand_in()
             for reply in self.pool.receive(self.lanes.signal):
                 self._take(reply)
-            if done := self.lanes.done():
+            if not self.lanes.encoder.is_free and (done := self.lanes.done()):
                 self._act([([self.encoding.pop(slot) for slot in slots], features) for slots, features in done])
 
     def _hand_in(self) -> None:
@@ -216,16 +221,19 @@ class _LockStep:
         """Chooses actions for all tiles that are encoded, together: then policies are called less often."""
         rows: list[_Row] = []
         for tile, (replies, features) in enumerate(tiles):
-            for position, reply in enumerate(replies):
-                if position in features.faults:
-                    # There is nothing to act on, for this episode alone.
-                    self._finish(reply.slot, features.faults[position])
-                else:
-                    rows.append(_Row(self.running[reply.slot], reply, tile, position))
+            for position, fault in features.faults.items():
+                # There is nothing to act on, for this episode alone.
+                self._finish(replies[position].slot, fault)
+            rows += [
+                _Row(self.running[reply.slot], reply, tile, position)
+                for position, reply in enumerate(replies)
+                if position not in features.faults
+            ]
         is_last_step = self.rule.last_step
         for row, actions in _actions(self.contenders, rows, [features for _, features in tiles], self.rule):
             left = self.rule.horizon - row.run.num_steps
-            self.pool.step(row.reply.slot, actions[:left], until_success=not is_last_step)
+            within = actions if len(actions) <= left else actions[:left]
+            self.pool.step(row.reply.slot, within, until_success=not is_last_step)
 
 
 def _observe(run: _Run, reply: Reply, frames: UInt8[Array, "slots H W 3"], rule: EvaluationRule) -> bool:
@@ -259,11 +267,11 @@ def _actions(
     """Chunks of actions `K A` for rows of some tiles; rows of one readout go through their policies together."""
     by_readout: dict[str, list[_Row]] = {}
     # Sorted by policy, so that policies need not sort them.
-    for row in sorted(rows, key=lambda row: row.run.job.contender):
-        by_readout.setdefault(contenders[row.run.job.contender].readout.spec.name, []).append(row)
+    for contender, own in groupby(sorted(rows, key=_CONTENDER), _CONTENDER):
+        by_readout.setdefault(contenders[contender].readout.spec.name, []).extend(own)
     for members in by_readout.values():
         runs = [row.run for row in members]
-        indices = [run.job.contender for run in runs]
+        indices = [*map(_CONTENDER, members)]
         used = list(dict.fromkeys(indices))
         position = {contender: index for index, contender in enumerate(used)}
         vectors = _vectors(contenders[used[0]].readout, members, tiles)
@@ -286,7 +294,7 @@ def _vectors(readout: Readout, rows: Sequence[_Row], tiles: Sequence[FrameFeatur
     read = [readout.read(tiles[tile].of(readout.spec)) for tile in used]
     start = {tile: index * len(read[0]) for index, tile in enumerate(used)}
     joined = read[0] if len(read) == 1 else torch.cat(read)
-    return joined[torch.tensor([start[row.tile] + row.position for row in rows])]
+    return joined[torch.from_numpy(np.array([start[row.tile] + row.position for row in rows]))]
 
 
 def _inputs(pool: SimulatorPool, encoder: TileEncoder, replies: Sequence[Reply]) -> Array:

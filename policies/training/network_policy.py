@@ -81,15 +81,15 @@ class NetworkPolicy(TrainedPolicy):
         Products are computed for each row apart, everything else for all rows at once. One product for all policies
         would have to copy their weights side by side, which takes the time it saves.
         """
-        index, order = list(policy_index), sorted(range(len(policy_index)), key=policy_index.__getitem__)
-        is_sorted = order == list(range(len(order)))
-        if not is_sorted:
+        index = sorted(policy_index)
+        order: list[int] | None = None
+        if index != list(policy_index):
+            order = sorted(range(len(index)), key=policy_index.__getitem__)
             observation, states = observation.pick(order), [states[row] for row in order]
-            index = [policy_index[row] for row in order]
-        starts = [row for row in range(len(index)) if row == 0 or index[row] != index[row - 1]]
+        starts = [index.index(policy) for policy in dict.fromkeys(index)]
         members = [(policies[index[start]], start, end) for start, end in pairwise((*starts, len(index)))]
         actions = _act_sorted(members, observation, states)
-        return actions if is_sorted else actions[torch.tensor(order, device=actions.device).argsort()]
+        return actions if order is None else actions[torch.tensor(order, device=actions.device).argsort()]
 
     @cached_property
     def padded_layers(self) -> Sequence[tuple[Float[Tensor, "1 I W"], Float[Tensor, "1 1 W"]]]:
@@ -97,19 +97,14 @@ class NetworkPolicy(TrainedPolicy):
         return [(padded_columns(layer.weight), padded_columns(layer.bias)) for layer in self.layers]
 
     @cached_property
-    def affine_maps(self) -> Float[Tensor, "M I"]:
-        """Mean, spread and, where there is one, BatchNorm of the inputs: rows that are padded to whole vectors."""
+    def affine_maps(self) -> Sequence[Float[Tensor, " W"]]:
+        """Mean, spread and, where there is one, BatchNorm of the inputs, each padded to whole vectors."""
         rows = [self.inputs.mean, self.inputs.std]
         rows += [] if self.batch_norm is None else [self.batch_norm.scale, self.batch_norm.shift]
         width = self.inputs.mean.shape[0]
         padded = torch.ones(len(rows), aligned_width(width), device=rows[0].device)
         padded[:, :width] = torch.stack(rows)
-        return padded
-
-    @cached_property
-    def action_map(self) -> Float[Tensor, "2 A"]:
-        """Spread and mean of the actions."""
-        return torch.stack([self.actions.std, self.actions.mean])
+        return padded.unbind()
 
     def export(self) -> tuple[Mapping[str, Tensor], Mapping[str, JsonValue]]:
         """Tensors and description, see `pvrbench.policies.base.Policy`."""
@@ -148,35 +143,27 @@ def _act_sorted(
     inputs[:, : vectors.shape[1]] = vectors
     if first.use_proprio:
         inputs[:, vectors.shape[1] : width] = observation.proprio
-    mean, std, *batch_norm = _by_row(members, [policy.affine_maps for policy, _, _ in members])
-    inputs.sub_(mean).div_(std)
-    if batch_norm:
-        inputs.mul_(batch_norm[0]).add_(batch_norm[1])
+    for policy, start, end in members:
+        mean, std, *batch_norm = policy.affine_maps
+        own = inputs[start:end].sub_(mean).div_(std)
+        if batch_norm:
+            own.mul_(batch_norm[0]).add_(batch_norm[1])
     sizes = [end - start for _, start, end in members]
     for position, layer in enumerate(first.layers):
-        own = [policy.padded_layers[position] for policy, _, _ in members]
         num_inputs, num_outputs = layer.weight.shape[1:]
-        weights, biases = [weight for weight, _ in own], [bias for _, bias in own]
+        weights, biases = zip(*(policy.padded_layers[position] for policy, _, _ in members), strict=True)
         inputs = affine(inputs[:, :num_inputs], sizes, weights, biases, num_outputs)
         if position < len(first.layers) - 1:
             inputs = torch.relu_(inputs) if first.activation == "relu" else torch.tanh_(inputs)
     outputs = inputs[:, : first.layers[-1].weight.shape[2]]
-    spread, mean = _by_row(members, [policy.action_map for policy, _, _ in members])
-    return first.output.act(outputs, states).mul(spread).add_(mean).clamp_(-1, 1).unsqueeze(1)
+    actions = first.output.act(outputs, states).clone()
+    for policy, start, end in members:
+        actions[start:end].mul_(policy.actions.std).add_(policy.actions.mean)
+    return actions.clamp_(-1, 1).unsqueeze(1)
 
 
 def _read(policy: NetworkPolicy, features: Float[Tensor, "B ..."]) -> Float[Tensor, "B D"]:
     return apply_by_row(cast("nn.Module", policy.trained_readout), features)
-
-
-def _by_row(
-    members: Sequence[tuple[NetworkPolicy, int, int]], maps: Sequence[Float[Tensor, "M W"]]
-) -> Sequence[Float[Tensor, "#B W"]]:
-    """The numbers of each row's policy; of one policy alone without copying them."""
-    if len(members) == 1:
-        return maps[0].unsqueeze(1).unbind()
-    rows = [own for own, (_, start, end) in zip(maps, members, strict=True) for _ in range(start, end)]
-    return torch.stack(rows).unbind(1)
 
 
 def restore_network(
