@@ -14,7 +14,7 @@ from pvrbench.envs.base import Array, Task
 from pvrbench.envs.demos.straying import states_of
 from pvrbench.envs.initial_states import seeds_of
 from pvrbench.envs.pictures.geometry import ROBOT, STATIC, Geometry, GeometryEnv
-from pvrbench.envs.spec import View
+from pvrbench.envs.spec import TaskSpec, View
 
 # An object that covers fewer pixels than this is not seen well enough to be asked for.
 FEWEST_PIXELS = 9
@@ -121,16 +121,28 @@ def shots_of(subject: Subject, num_episodes: int, num_instants: int) -> list[lis
     key = (num_episodes, num_instants)
     places = _places(subject, *key)
     shots = subject.shared(("shots", subject.view, *key), lambda: take(subject.task, subject.view, places))
-    objects = {int(kind) for kind in shots[0][0].geometry.kinds} - {STATIC, ROBOT}
-    if not objects:
-        raise ProbeError(f"{subject.task.spec.name} has no object that can move, so there is nothing to look for.")
-    if not any(_sees_object(shot.geometry) for part in shots for shot in part):
-        raise ProbeError(
-            f"The camera {subject.view.camera} of {subject.task.spec.name} sees no object that can move in any of "
-            f"{num_episodes * num_instants} pictures. Choose another one of {', '.join(subject.task.spec.cameras)} "
-            "with cameras=[...], or larger pictures with image_px=..."
-        )
+    check_objects(subject.task.spec, subject.view, _flat(shots))
     return shots
+
+
+def check_objects(spec: TaskSpec, view: View, shots: Sequence[Shot]) -> None:
+    """Refuses pictures without an object to look for.
+
+    Args:
+        spec: the task.
+        view: how the pictures were made.
+        shots: the pictures.
+
+    Raises:
+        ProbeError: nothing in the scene can move but the robot, or no picture shows what can.
+    """
+    if not {int(kind) for kind in shots[0].geometry.kinds} - {STATIC, ROBOT}:
+        raise ProbeError(f"{spec.name} has no object that can move, so there is nothing to look for.")
+    if not any(_sees_object(shot.geometry) for shot in shots):
+        raise ProbeError(
+            f"The camera {view.camera} of {spec.name} sees no object that can move in any of {len(shots)} pictures. "
+            f"Choose another one of {', '.join(spec.cameras)} with cameras=[...], or larger pictures with image_px=..."
+        )
 
 
 def pairs_of(
