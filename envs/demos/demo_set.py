@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from pvrbench.envs.demos.demo_file import Demo, DemoError, DemoFile, Manifest
-from pvrbench.envs.pictures.frames import load_frames
+from pvrbench.envs.pictures.frames import FrameFiles, load_frames
 from pvrbench.envs.spec import DemoEnd, TaskSpec, View
 
 if TYPE_CHECKING:
@@ -168,8 +167,8 @@ class DemoSet:
         indices: Sequence[int],
         num_workers: int = 1,
         on_progress: Callable[[int], None] = lambda _count: None,
-    ) -> list[UInt8[Array, "T H W 3"]]:
-        """Images of some demonstrations, memory-mapped; those that are missing are rendered.
+    ) -> FrameFiles:
+        """Images of some demonstrations, each memory-mapped when it is asked for; those that are missing are rendered.
 
         Args:
             view: camera, size, render mode and look.

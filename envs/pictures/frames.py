@@ -15,7 +15,7 @@ from functools import cache
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 from jaxtyping import UInt8
@@ -47,6 +47,34 @@ def render_demo(env: TaskEnv, demo: Demo) -> UInt8[Array, "T H W 3"]:
     return np.stack(frames)
 
 
+class FrameFiles(Sequence[Array]):
+    """Images of some demonstrations, `T H W 3` each, memory-mapped when they are asked for.
+
+    A mapped file stays open as long as its array is in use, and systems limit the number of open files.
+
+    Args:
+        paths: files in numpy's format.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Array: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> FrameFiles: ...
+
+    def __getitem__(self, index: int | slice) -> Array | FrameFiles:
+        """The images of one demonstration, or several demonstrations."""
+        if isinstance(index, slice):
+            return FrameFiles(self._paths[index])
+        return np.load(self._paths[index], mmap_mode="r")
+
+
 def load_frames(  # noqa: PLR0913 - what, whose, which, how, where; two settings with defaults
     spec: TaskSpec,
     file: DemoFile,
@@ -56,8 +84,8 @@ def load_frames(  # noqa: PLR0913 - what, whose, which, how, where; two settings
     *,
     num_workers: int = 1,
     on_progress: Callable[[int], None] = lambda _count: None,
-) -> list[UInt8[Array, "T H W 3"]]:
-    """Images of some demonstrations, memory-mapped; those that are missing are rendered by several processes.
+) -> FrameFiles:
+    """Images of some demonstrations; those that are missing are rendered by several processes.
 
     Args:
         spec: the task.
@@ -96,7 +124,7 @@ def load_frames(  # noqa: PLR0913 - what, whose, which, how, where; two settings
             f"A process that rendered demonstrations of {spec.name} was killed, and so was the one that went on alone: "
             "memory is short, most likely. Set fewer engine.num_workers, or give the machine more memory."
         )
-    return [np.load(paths[index], mmap_mode="r") for index in indices]
+    return FrameFiles([paths[index] for index in indices])
 
 
 def _render_all(

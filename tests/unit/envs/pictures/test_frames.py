@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -158,3 +159,13 @@ def test_a_frame_file_that_cannot_be_read_is_told_as_such(spec: TaskSpec, file: 
     path.mkdir()
     with pytest.raises(DemoError, match=r"cannot be read: Is a directory\. Ask its owner"):
         load_frames(spec, file, [1], VIEW, tmp_path / "frames")
+
+
+def test_more_demonstrations_than_files_may_be_open_are_read(spec: TaskSpec, file: DemoFile, tmp_path: Path) -> None:
+    frames = load_frames(spec, file, [0, 1] * 200, VIEW, tmp_path / "frames")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        assert sum(images.mean() for images in frames) == 200 * 10 + 200 * 11
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
