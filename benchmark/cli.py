@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -10,12 +11,17 @@ from pvrbench.benchmark.catalog import unknown
 from pvrbench.benchmark.commands.help import help_of, help_of_all
 from pvrbench.benchmark.commands.verbs import VERBS
 from pvrbench.benchmark.config import ConfigError
+from pvrbench.common.files import describe_os_error
 
 HELP = ("-h", "--help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character is no reason to fail after hours of work.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Threads of torch that wait for work are not to keep the simulators from it; read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
@@ -29,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         if os.environ.get("PVRBENCH_DEBUG"):
             raise
-        print(f"error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+        text = describe_os_error(error) if isinstance(error, OSError) else str(error)
+        print(f"error: {' '.join(text.split()) or type(error).__name__}", file=sys.stderr)
         return 2
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from pvrbench.common.files import PERMISSIONS
+
+# A cache that others own is read, and not written.
+NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 # A temporary file that is older is no writer's any more: an entry is written in seconds.
 ABANDONED_AFTER_S = 3600
@@ -41,11 +47,14 @@ class FeatureCache:
     Args:
         root: folder of the cache.
         limit_bytes: `trim` removes what was used longest ago until the rest is no larger.
+        say: hears, once, that features cannot be kept because the folder belongs to others.
     """
 
-    def __init__(self, root: Path, limit_bytes: int) -> None:
+    def __init__(self, root: Path, limit_bytes: int, say: Callable[[str], None] = lambda _text: None) -> None:
         self.root = root
         self.limit_bytes = limit_bytes
+        self._say = say
+        self._is_ours = True
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors of a key, memory-mapped; None where there are none, or they are damaged or cannot be read."""
@@ -63,11 +72,13 @@ class FeatureCache:
         return tensors
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
-        """Stores tensors so that a reader sees all of them or none.
+        """Stores tensors so that a reader sees all of them or none; stores nothing in a folder that others own.
 
         Raises:
-            CacheError: the disk is full or the folder cannot be written.
+            CacheError: the disk is full or fails.
         """
+        if not self._is_ours:
+            return
         path = self._path(key)
         content = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
         data = save(content, metadata={"sha256": _digest(content)})
@@ -83,6 +94,13 @@ class FeatureCache:
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
+            if error.errno in NOT_OURS:
+                self._is_ours = False
+                self._say(
+                    f"warning: features are computed and not kept: {path.parent} cannot be written ({error.strerror}). "
+                    f"{PERMISSIONS}"
+                )
+                return
             raise CacheError(
                 f"Cannot write the feature cache {self.root}: {error.strerror}. "
                 "Free space with `pvrbench cache clear`, or move it with PVRBENCH_CACHE."

@@ -115,7 +115,7 @@ def open_context(
         records=RecordStore(run_dir),
         policies=PolicyStore(policy_dir / "policies", listener.say),
         trained=trained,
-        features=FeatureCache(cache_dir / "features", int(engine.cache_gib * 2**30)),
+        features=FeatureCache(cache_dir / "features", int(engine.cache_gib * 2**30), listener.say),
         encoders=EncoderPool(engine),
         simulators=SharedSimulators(engine.num_workers, engine.envs_per_worker, engine.hang_s),
         trainers=Trainers(engine.num_workers, engine.device),

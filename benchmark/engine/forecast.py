@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -255,7 +256,7 @@ def learned_factor(cache_dir: Path) -> float:
 
 
 def learn(cache_dir: Path, expected: Forecast, seconds: float) -> float:
-    """Takes note of how long a whole run took, and returns the new factor.
+    """Takes note of how long a whole run took, where the cache can be written, and returns the new factor.
 
     Args:
         cache_dir: root of what is kept between runs.
@@ -265,7 +266,8 @@ def learn(cache_dir: Path, expected: Forecast, seconds: float) -> float:
     old = learned_factor(cache_dir)
     # Half way: one slow day should not spoil the next forecast.
     factor = old * (seconds / expected.seconds) ** 0.5
-    write_atomically(cache_dir / "speed.json", json.dumps({"factor": round(factor, 3)}) + "\n")
+    with suppress(OSError):  # results are worth more than the next forecast
+        write_atomically(cache_dir / "speed.json", json.dumps({"factor": round(factor, 3)}) + "\n")
     return factor
 
 

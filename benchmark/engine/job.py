@@ -17,7 +17,7 @@ from pvrbench.benchmark.engine.policy_store import PolicyStoreError
 from pvrbench.benchmark.engine.training import features_of, train
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import Cell
-from pvrbench.common.files import write_atomically
+from pvrbench.common.files import describe_os_error, write_atomically
 from pvrbench.envs.demos.demo_set import DemoSet
 from pvrbench.policies.base import Policy
 
@@ -69,10 +69,13 @@ def run_job(job: Job, context: RunContext) -> JobResult:
         for piece in pieces_of(job, context):
             _run(piece, context, parts)
     except Exception as error:  # noqa: BLE001 - the boundary at which one job's failure ends
-        reason = f"{error}" or type(error).__name__
+        reason = (describe_os_error(error) if isinstance(error, OSError) else f"{error}") or type(error).__name__
         path = context.records.run_dir / "errors" / f"{job.cells[0].slug}.txt"
-        write_atomically(path, traceback.format_exc())
         context.listener.say(f"failed: {job.name}: {reason}")
+        try:
+            write_atomically(path, traceback.format_exc())
+        except OSError as unwritten:
+            context.listener.say(f"warning: its traceback is not kept. {describe_os_error(unwritten)}")
         parts.append(JobResult(errors={job.name: reason}))
     return summed(parts)
 

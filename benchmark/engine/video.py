@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -45,6 +46,8 @@ class VideoWriter:
             if not self._has_failed:
                 self._say(f"warning: videos are left out: {path} cannot be written ({error}).")
             self._has_failed = True
+            with suppress(OSError):
+                path.unlink(missing_ok=True)  # a part of it
             return None
         return path
 

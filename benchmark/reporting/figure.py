@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pvrbench.benchmark.analysis.statistics import Analysis, Contender, CurvePoint
 from pvrbench.benchmark.reporting.style import Style, labels_of, styles_of
+from pvrbench.common.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,9 +84,15 @@ def _draw(analysis: Analysis, tasks: Sequence[str | None], width: float, path: P
             fontsize=LEGEND_PT,
         )
         figure.tight_layout(rect=(0, legend / height, 1, 1))
-        figure.savefig(path.with_suffix(".png"), dpi=220)
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+        options: dict[str, dict[str, Any]] = {
+            "png": {"dpi": 220},
+            "svg": {"metadata": {"Date": None}},
+            "pdf": {"metadata": {"CreationDate": None}},
+        }
+        for kind, own in options.items():
+            content = io.BytesIO()
+            figure.savefig(content, format=kind, **own)
+            write_atomically(path.with_suffix(f".{kind}"), content.getvalue())
         pyplot.close(figure)
 
 

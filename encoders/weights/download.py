@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from pvrbench.common.files import FULL
 from pvrbench.encoders.spec import WeightsSource
 from pvrbench.encoders.weights.caches import hub_cache, hub_files, is_on_hub
 from pvrbench.encoders.weights.location import WeightsError, is_in_package
@@ -163,9 +164,16 @@ def _over_http(uri: str, part: Path, on_progress: OnProgress) -> None:
             return
         raise OSError(f"{uri} answers {error.code} {error.reason}") from error
     except OSError as error:
-        raise OSError(f"{uri} cannot be reached ({_reason(error)})") from error
+        raise _broken(uri, part, error) from error
     if done < total:
         raise OSError(f"{uri} broke off after {done} of {total} bytes; the same command goes on from there")
+
+
+def _broken(uri: str, part: Path, error: OSError) -> Exception:
+    """The error for a download that broke: the disk's fault, or the network's."""
+    if error.errno in FULL:
+        return WeightsError(f"{part} cannot be written ({error.strerror}). Free space, or set PVRBENCH_WEIGHTS")
+    return OSError(f"{uri} cannot be reached ({_reason(error)})")
 
 
 def _open(request: urllib.request.Request, timeout_s: float) -> Any:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+# The disk, the user's share of it, or the longest file is reached.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 PERMISSIONS = "Ask its owner for access, or set PVRBENCH_CACHE to a folder of your own."
+
+
+def describe_os_error(error: OSError) -> str:
+    """What the system refused, of which file, and what to do, in one line."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    remedy = " Free space there, or write to another folder." if error.errno in FULL else ""
+    return f"{error.filename}: {error.strerror}.{remedy}"
 
 
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
@@ -18,7 +30,7 @@ def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
         fill: writes the content to the path that it is given.
 
     Raises:
-        OSError: it cannot be written; nothing is left behind.
+        OSError: it cannot be written; its `filename` is that of the file, and nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -27,6 +39,11 @@ def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         fill(temporary)
         temporary.replace(path)
+    except OSError as error:
+        # The system names no file where a disk is full, else the temporary one.
+        if error.filename in (None, str(temporary), temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -188,3 +188,23 @@ def test_others_can_read_a_shared_cache(tmp_path: Path) -> None:
         os.umask(old)
     (path,) = tmp_path.glob("??/*.safetensors")
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_cache_of_others_is_read_and_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FeatureCache(tmp_path, 2**30).put(KEY, {"grid": torch.ones(4)})
+    said: list[str] = []
+    cache = FeatureCache(tmp_path, 2**30, said.append)
+
+    def refuse(path: Path, _data: bytes) -> int:
+        # Whoever may do everything, as in most containers, is not refused by the permissions of a folder.
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", refuse)
+        for key in ("cd", "ef"):
+            cache.put(key + "0" * 62, {"grid": torch.ones(4)})
+    (warning,) = said
+    assert f"{tmp_path / 'cd'} cannot be written (Permission denied)" in warning
+    assert "PVRBENCH_CACHE" in warning
+    assert cache.get(KEY) is not None
+    assert cache.info().num_entries == 1

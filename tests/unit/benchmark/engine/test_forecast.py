@@ -64,5 +64,11 @@ def test_a_machine_learns_its_own_speed(tmp_path: Path) -> None:
     assert learned_factor(tmp_path) == 1.0
 
 
+def test_a_cache_that_cannot_be_written_costs_no_results(tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    base = expected()
+    assert learn(tmp_path / "cache", base, 4 * base.seconds) == pytest.approx(2.0)
+
+
 def test_durations_are_told_in_one_number() -> None:
     assert [duration(value) for value in (42.3, 720.0, 12600.0)] == ["42 s", "12 min", "3.5 h"]

@@ -466,6 +466,15 @@ def test_a_part_that_is_as_long_as_the_file_is_kept_and_a_longer_one_is_begun_an
     assert verify(spec) == ""
 
 
+def test_a_disk_that_is_full_is_not_taken_for_the_network(server: str) -> None:
+    spec = from_source(uri=f"{server}/model.pt")
+    part = local_path(spec).with_suffix(".part")
+    weights_dir().mkdir()
+    part.symlink_to("/dev/full")
+    with pytest.raises(WeightsError, match=r"\.part cannot be written \(No space left on device\)\. Free space"):
+        fetch(spec)
+
+
 @pytest.mark.parametrize(("delay_s", "status"), [(0.4, 200), (0, 405)])
 def test_a_slow_hub_and_one_that_answers_in_its_own_way_is_not_called_absent(
     server: str, monkeypatch: pytest.MonkeyPatch, delay_s: float, status: int
