@@ -19,14 +19,14 @@ class ProgressDisplay:
     """Listens to a run; a context manager.
 
     Args:
-        console: where to write.
+        console: where to write, see `pvrbench.benchmark.commands.verb.terminal`.
         num_cells: cells of the run.
     """
 
     def __init__(self, console: Console, num_cells: int) -> None:
         self.console = console
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -49,7 +49,7 @@ class ProgressDisplay:
 
     def say(self, text: str) -> None:
         """One line worth reading."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text)
 
     def stage(self, text: str, total: int) -> None:
         """A stage of known length begins."""

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from pvrbench.benchmark.catalog import encoders, tasks
 from pvrbench.benchmark.engine.provenance import PACKAGES, package_versions, processor
@@ -62,8 +63,9 @@ def render_findings(findings: list[Finding]) -> Table:
     """The findings as a table for the terminal."""
     table = Table("", "what", "found", box=None)
     for finding in findings:
-        detail = finding.detail if finding.ok else f"{finding.detail}\n[bold]remedy:[/bold] {finding.remedy}"
-        table.add_row("[green]ok[/green]" if finding.ok else "[red]FAILED[/red]", finding.name, detail)
+        mark = Text("ok", "green") if finding.ok else Text("FAILED", "red")
+        remedy = () if finding.ok else ("\n", ("remedy:", "bold"), f" {finding.remedy}")
+        table.add_row(mark, Text(finding.name), Text.assemble(finding.detail, *remedy))
     return table
 
 

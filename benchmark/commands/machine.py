@@ -6,9 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import ClassVar, Literal
 
-from rich.console import Console
-
-from pvrbench.benchmark.commands.verb import Verb, VerbSettings, print_json
+from pvrbench.benchmark.commands.verb import Verb, VerbSettings, print_json, terminal
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.engine.hardware import cache_root
 
@@ -37,7 +35,7 @@ def doctor(settings: DoctorSettings) -> int:
     if settings.as_json:
         print_json([asdict(finding) for finding in findings])
     else:
-        Console().print(render_findings(findings), highlight=False)
+        terminal().print(render_findings(findings))
     return 0 if all(finding.ok for finding in findings) else 1
 
 

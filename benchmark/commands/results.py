@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rich.console import Console
 
-from pvrbench.benchmark.commands.verb import UserPath, Verb, VerbSettings, print_json
+from pvrbench.benchmark.commands.verb import UserPath, Verb, VerbSettings, print_json, terminal
 from pvrbench.benchmark.records.store import RecordStore
 
 # Side of the pictures by which an encoder without a size of its own is identified.
@@ -106,7 +106,7 @@ def show_report(console: Console, run_dirs: Sequence[Path], output_dir: Path, lo
 
     report = write_report(run_dirs, output_dir, look)
     console.print(report.table)
-    console.print(f"Figures, tables and page: {output_dir}", highlight=False)
+    console.print(f"Figures, tables and page: {output_dir}")
 
 
 def report_command(settings: ReportSettings) -> int:
@@ -118,7 +118,7 @@ def report_command(settings: ReportSettings) -> int:
 
         print_json(write_report(run_dirs, output, settings.look).summary)
         return 0
-    show_report(Console(), run_dirs, output, settings.look)
+    show_report(terminal(), run_dirs, output, settings.look)
     return 0
 
 
@@ -162,10 +162,10 @@ def rank_command(settings: RankSettings) -> int:
         sys.stdout.write(ranking_csv(analysis))
         sys.stderr.write("".join(f"warning: {warning}\n" for warning in warnings))
         return 0
-    console = Console()
+    console = terminal()
     console.print(ranking_table(analysis))
     for line in (*conclusions(analysis), *(f"warning: {warning}" for warning in warnings)):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     return 0
 
 

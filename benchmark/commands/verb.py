@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, ValidationError
+from rich.console import Console
 
 from pvrbench.benchmark.catalog import unknown
 from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, problems
@@ -194,6 +195,11 @@ def _subject_text(kind: type[VerbSettings], name: str) -> str:
     text = "|".join(get_args(annotation)) if get_origin(annotation) is Literal else _placeholder(name)
     text += "..." if _is_many(kind, name) else ""
     return text if needed else f"[{text}]"
+
+
+def terminal(*, stderr: bool = False) -> Console:
+    """The terminal, where texts appear as they are: brackets in a path are no markup, `:x:` is no emoji."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def print_json(value: object) -> None:

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from pvrbench.benchmark.catalog import encoders
-from pvrbench.benchmark.commands.verb import Verb, VerbSettings
+from pvrbench.benchmark.commands.verb import Verb, VerbSettings, terminal
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.download import OnProgress
 from pvrbench.encoders.weights.loading import (
@@ -82,7 +81,7 @@ def _list(names: list[str], *, as_json: bool) -> int:
     for row in rows:
         licence = f"{row['licence']} (non-commercial)" if row["non_commercial"] else str(row["licence"])
         table.add_row(str(row["encoder"]), str(row["here"]), licence, str(row["source"]))
-    Console().print(table, highlight=False)
+    terminal().print(table)
     sys.stdout.write(f"Local weights lie in {weights_dir()} (PVRBENCH_WEIGHTS).\n")
     return 0
 
@@ -165,8 +164,8 @@ def _say_prompt(spec: EncoderSpec, path: Path) -> None:
 
 @contextmanager
 def _progress(name: str) -> Generator[OnProgress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=None, visible=False)
 
         def show(done_bytes: int, total_bytes: int) -> None:
