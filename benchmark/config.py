@@ -11,7 +11,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 
-from pvrbench.benchmark.limits import MAX_BATCH, MAX_STEPS, MAX_UPDATES, MAX_WIDTH, Positive, Real, Whole
+from pvrbench.benchmark.limits import (
+    MAX_BATCH,
+    MAX_STEPS,
+    MAX_UPDATES,
+    MAX_WIDTH,
+    DeviceName,
+    Positive,
+    Real,
+    RunName,
+    Whole,
+)
 from pvrbench.benchmark.records.keys import Frozen
 from pvrbench.benchmark.records.schema import Deviation, Precision
 from pvrbench.envs.spec import MAX_STATES, DemoEnd
@@ -42,7 +52,7 @@ Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidat
 class EngineConfig(Frozen):
     """How a run uses the machine; nothing but `precision` may change an episode's outcome."""
 
-    device: str
+    device: DeviceName
     """`auto`, `cpu` or a CUDA device."""
     num_workers: Annotated[Whole, Field(le=4096)]
     """Simulator processes; 0 takes one for each core, fewer where memory is short."""
@@ -125,9 +135,9 @@ class BenchmarkConfig(Frozen):
 
     preset: str
     """Name of the protocol."""
-    name: str | None
-    """Name of the run; null takes the preset's."""
-    run_dir: str | None
+    name: RunName | None
+    """Name of the run, a folder in `results/runs`; null takes the preset's."""
+    run_dir: Annotated[str, Field(min_length=1)] | None
     """Where the run is written; null takes `results/runs/<name>`."""
     tasks: Names
     """Task names or task sets."""

@@ -100,8 +100,10 @@ def test_going_on_with_more_demonstrations_of_another_pool_is_refused(
     shutil.copy(shared_cache / "demos" / "metaworld" / name, other / name)
     reorder(other / name)
     monkeypatch.setenv("PVRBENCH_CACHE", str(tmp_path / "cache"))
-    assert main([*settings, "num_demos=[2,3]"]) == 2
-    assert "The demonstrations of metaworld/assembly-v3 changed after" in capsys.readouterr().err
+    # Cells of another encoder stand beside the recorded ones in one report.
+    for more in ("num_demos=[2,3]", "encoders=[proprio]"):
+        assert main([*settings, more]) == 2
+        assert "The demonstrations of metaworld/assembly-v3 changed after" in capsys.readouterr().err
 
 
 def reorder(path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pvrbench.benchmark.cli import main
+from pvrbench.benchmark.records.store import sole_writer
 
 pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
 
@@ -152,6 +153,7 @@ INTERRUPTIBLE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pvrbench.benchmark.cli import main
+from pvrbench.benchmark.records.store import sole_writer
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -207,11 +209,33 @@ def test_another_protocol_in_the_same_folder_is_refused(reference: Path, capsys:
     before = contents(reference)
     assert run(reference, "horizon=30") == 2
     error = capsys.readouterr().err
-    assert "holds results under another protocol: horizon (25 there, 30 here)" in error
+    assert "holds results under another protocol: horizon of metaworld/assembly-v3 (25 there, 30 here)" in error
     assert "name=" in error
     assert run(reference, "preprocessing=official") == 2
     assert "preprocessing (full_frame there, official here)" in capsys.readouterr().err
+    # The same cells are not asked for: what is recorded would stand beside them in one report.
+    assert run(reference, "encoders=[pixels_14]", "train.num_updates=20") == 2
+    assert "train.num_updates of mlp (30 there, 20 here)" in capsys.readouterr().err
     assert contents(reference) == before
+
+
+def test_a_second_run_in_the_same_folder_waits_for_nothing_and_changes_nothing(
+    reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (reference / "config.json").read_bytes()
+    with sole_writer(reference):
+        assert run(reference, "encoders=[pixels_14]") == 2
+    assert f"Another run is writing to {reference}" in capsys.readouterr().err
+    assert (reference / "config.json").read_bytes() == before
+
+
+def test_brackets_in_the_name_of_a_run_are_shown_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "v[bold]2[/x] :boom:"
+    assert run(run_dir, "encoders=[proprio]", "num_demos=[1]", "num_episodes=1", "horizon=3") == 0
+    shown = capsys.readouterr().out.replace("\n", "")
+    assert "v[bold]2[/x] :boom:/report" in shown
 
 
 def test_runs_under_different_protocols_are_not_reported_together(

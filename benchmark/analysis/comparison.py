@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pvrbench.benchmark.records.keys import NOMINAL, Cell
-from pvrbench.benchmark.records.schema import CellRecord
+from pvrbench.benchmark.records.schema import CellRecord, Settings
 from pvrbench.benchmark.records.store import RecordStore, Refusal
 
 # Settings that belong to the task, the head and the adaptation. All others must agree in all records. The deviations
@@ -112,15 +112,14 @@ def incomparable(records: Iterable[CellRecord]) -> list[str]:
     return [f"{name} is {' and '.join(sorted(found))}" for name, found in sorted(values.items()) if len(found) > 1]
 
 
-def facts(record: CellRecord) -> dict[str, str]:
-    """Everything that must agree wherever two records both have it, under names that say whose it is."""
-    settings, cell, digests = record.settings, record.cell, record.digests
+def protocol_facts(settings: Settings, cell: Cell) -> dict[str, str]:
+    """The settings that must agree wherever two cells both have them, under names that say whose they are."""
     found = {
         key: str(getattr(settings, key))
         for key in type(settings).model_fields
         if key not in (*OF_TASK, *OF_HEAD, *OF_ADAPTATION, "deviations")
     }
-    found |= {"split": cell.split, "look": cell.look}
+    found |= {"split": cell.split}
     found |= {f"{key} of {cell.task}": str(getattr(settings, key)) for key in OF_TASK}
     if settings.variant_of:
         found[f"variant_of of {cell.head}"] = settings.variant_of
@@ -130,6 +129,13 @@ def facts(record: CellRecord) -> dict[str, str]:
         f"adaptation_options.{key} of {cell.adaptation}": str(value)
         for key, value in settings.adaptation_options.items()
     }
+    return found
+
+
+def facts(record: CellRecord) -> dict[str, str]:
+    """Everything that must agree wherever two records both have it, under names that say whose it is."""
+    cell, digests = record.cell, record.digests
+    found = protocol_facts(record.settings, cell) | {"look": cell.look}
     found[f"initial_states of {cell.task}"] = digests.initial_states[:16]
     found[f"demos of {cell.task}"] = digests.demos[:16]
     found[f"simulator of {cell.task}"] = " ".join(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pvrbench.benchmark.commands.results import show_report
-from pvrbench.benchmark.commands.verb import RunSettings, UserPath, Verb, print_json
+from pvrbench.benchmark.commands.verb import RunSettings, UserPath, Verb, print_json, terminal
 from pvrbench.benchmark.composition import compose_config, compose_evaluation
 from pvrbench.benchmark.config import read_config
 from pvrbench.benchmark.engine.forecast import (
@@ -24,7 +24,7 @@ from pvrbench.benchmark.engine.forecast import (
     learned_factor,
     size,
 )
-from pvrbench.benchmark.engine.hardware import available_mib, cache_root, num_cores
+from pvrbench.benchmark.engine.hardware import available_mib, cache_root, check_engine, num_cores
 from pvrbench.benchmark.plan import Plan, make_plan
 from pvrbench.benchmark.records.keys import NOMINAL, digest_of
 from pvrbench.benchmark.records.store import RecordStore
@@ -64,8 +64,9 @@ class EvaluateSettings(RunSettings):
 def run(settings: RunSettings) -> int:
     """Runs what is not recorded yet, then reports."""
     config = compose_config(settings.overrides)
+    check_engine(config.engine, config.image_px)
     plan = make_plan(config)
-    console = Console(stderr=False)
+    console = terminal()
     show_plan(console, plan)
     from pvrbench.benchmark.commands.display import ProgressDisplay
     from pvrbench.benchmark.engine.runner import run_plan
@@ -77,7 +78,7 @@ def run(settings: RunSettings) -> int:
     if result.num_recorded == len(plan.cells) and result.frames_cached == 0 and not result.errors:
         # Only a whole run from nothing says how good the forecast was.
         seconds, expected = time.monotonic() - started, _forecast(plan)
-        console.print(f"Took {duration(seconds)}; {duration(expected.seconds)} were forecast.", highlight=False)
+        console.print(f"Took {duration(seconds)}; {duration(expected.seconds)} were forecast.")
         learn(cache_root(config.engine.cache_dir), expected, seconds)
     return show_result(console, result, run_dir)
 
@@ -95,7 +96,7 @@ def evaluate(settings: EvaluateSettings) -> int:
         name = config.name or digest_of([cell.model_dump(mode="json") for cell in plan.cells])[:12]
         config = config.model_copy(update={"run_dir": str(trained_dir / "evaluations" / name)})
         plan = make_plan(config, trained)
-    console = Console(stderr=False)
+    console = terminal()
     show_plan(console, plan)
     run_dir = config.output_dir
     with ProgressDisplay(console, len(plan.cells)) as display:
@@ -109,8 +110,6 @@ def show_result(console: Console, result: JobResult, run_dir: Path) -> int:
     console.print(
         f"{result.num_recorded} cells recorded, {result.num_skipped} were there already.{stored} "
         f"Demonstration frames: {result.frames_encoded} encoded, {result.frames_cached} from the cache.",
-        highlight=False,
-        markup=False,
     )
     if RecordStore(run_dir).exists:
         show_report(console, [run_dir], run_dir / "report")
@@ -134,17 +133,15 @@ def show_plan(console: Console, plan: Plan) -> None:
         f"{len(config.seeds)} seeds, {config.num_episodes} episodes each "
         f"({len(plan.cells) * config.num_episodes} episodes); "
         f"{config.image_px} px, {config.render} rendering, {config.split} states.",
-        highlight=False,
     )
     expected = _forecast(plan)
     console.print(
         f"Forecast on {num_cores()} cores, nothing cached: {duration(expected.seconds)} "
         f"(at most {duration(expected.most_seconds)}), {expected.rollout_frames:,} rollout frames, "
         f"{size(expected.disk_bytes)} of cache, {size(expected.policy_bytes)} of stored policies.",
-        highlight=False,
     )
     for note in plan.notes:
-        console.print(f"note: {note}", highlight=False)
+        console.print(f"note: {note}")
 
 
 def _forecast(plan: Plan) -> Forecast:
@@ -153,7 +150,9 @@ def _forecast(plan: Plan) -> Forecast:
 
 def plan(settings: PlanSettings) -> int:
     """Shows what a run would do."""
-    made = make_plan(compose_config(settings.overrides))
+    config = compose_config(settings.overrides)
+    check_engine(config.engine, config.image_px)
+    made = make_plan(config)
     check_training_memory(made, available_mib())
     if settings.as_json:
         print_json(
@@ -165,7 +164,7 @@ def plan(settings: PlanSettings) -> int:
             }
         )
         return 0
-    console = Console()
+    console = terminal()
     show_plan(console, made)
     table = Table("task", "camera", "encoder", "readouts", "cells", box=None)
     for job in made.jobs:
@@ -174,7 +173,7 @@ def plan(settings: PlanSettings) -> int:
         where = place.camera if place.look == NOMINAL else f"{place.camera}, {place.look}"
         table.add_row(job.task.name, where, job.encoder.name, names, str(len(job.cells)))
     console.print(table)
-    console.print(f"Would be written to {made.config.output_dir}.", highlight=False)
+    console.print(f"Would be written to {made.config.output_dir}.")
     return 0
 
 

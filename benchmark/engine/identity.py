@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pvrbench.benchmark.catalog import looks
 from pvrbench.benchmark.engine.context import RunContext, load_task
@@ -36,6 +36,9 @@ NAMES: Mapping[str, str] = {
 
 OF_POLICY = ("demos", "encoder", "adaptation", "readout", "head")
 """Inputs of the training alone."""
+
+SHARED_BY_TASK = ("initial_states", "demos", "simulator")
+"""Inputs that all cells of a task share."""
 
 
 def demonstrations_of(job: Job, context: RunContext, task: Task) -> DemoSet:
@@ -120,30 +123,42 @@ def policy_digest(job: Job, cell: Cell, digests: Digests, encoder: TileEncoder) 
     )
 
 
-def check_inputs(jobs: Sequence[Job], recorded: Mapping[Cell, CellRecord], context: RunContext) -> None:
-    """Compares the inputs of recorded cells with what they are now.
+def check_inputs(jobs: Sequence[Job], recorded: Sequence[CellRecord], context: RunContext) -> None:
+    """Compares the inputs of what is recorded in a run's folder with what they are now.
+
+    Records of other cells than a job's are compared as well in what they share with it, its task or its encoder: all
+    records of a folder are reported together.
 
     Initial states are compared where the job has cells left to run, since they have to be made for that, and
     demonstrations where there are some.
 
     Args:
         jobs: all jobs of the plan.
-        recorded: the records of their cells.
+        recorded: all records of the folder.
         context: where encoders are.
 
     Raises:
         RecordError: an input is another than when a cell was recorded.
     """
     for job in jobs:
-        records = [recorded[cell] for cell in job.cells if cell in recorded]
-        if not records or job.encoder.modality == "expert":
+        own = [record for record in recorded if record.cell in job.cells]
+        beside = [(record, names) for record in recorded if (names := _shared_inputs(record, job))]
+        if not (own or beside) or job.encoder.modality == "expert":
             continue
-        task, is_whole = load_task(job.task), len(records) == len(job.cells)
+        task, is_whole = load_task(job.task), len(own) == len(job.cells)
         states = None if is_whole else task.initial_states(job.cells[0].split, job.config.num_episodes)
         is_there = demo_path(context.cache_dir, job.task).exists()
         now = digests_of(job, context, states, demonstrations_of(job, context, task) if is_there else None)
-        for record in records:
+        for record in own:
             refuse_changes(record, now[record.cell], context)
+        for record, names in beside:
+            refuse_changes(record, now[job.cells[0]], context, names)
+
+
+def _shared_inputs(record: CellRecord, job: Job) -> tuple[str, ...]:
+    """The inputs that a record of another job's cell has in common with a job."""
+    same_task, same_encoder = record.cell.task == job.task.name, record.cell.encoder == job.encoder.name
+    return (*(SHARED_BY_TASK if same_task else ()), *(("encoder",) if same_encoder else ()))
 
 
 def check_policies(jobs: Sequence[Job], trained: Mapping[TrainKey, CellRecord], context: RunContext) -> None:
@@ -161,13 +176,21 @@ def check_policies(jobs: Sequence[Job], trained: Mapping[TrainKey, CellRecord], 
                 refuse_changes(record, here, context)
 
 
-def refuse_changes(record: CellRecord, now: Digests, context: RunContext) -> None:
+def refuse_changes(
+    record: CellRecord, now: Digests, context: RunContext, names: Collection[str] = tuple(NAMES)
+) -> None:
     """Refuses to mix a record with what was made of other inputs.
+
+    Args:
+        record: the record.
+        now: the inputs as they are.
+        context: the run.
+        names: which inputs are compared.
 
     Raises:
         RecordError: an input changed; the text names it and what of it changed.
     """
-    for name in changed_inputs(record.digests, now):
+    for name in (name for name in changed_inputs(record.digests, now) if name in names):
         words = NAMES[name].format(**record.cell.flat, adaptation=record.cell.adaptation, look=record.cell.look)
         raise RecordError(
             f"{words[0].upper()}{words[1:]} changed after {context.records.run_dir} was recorded"

@@ -8,19 +8,20 @@ from typing import cast
 
 import torch
 
+from pvrbench.benchmark.analysis.comparison import protocol_facts
 from pvrbench.benchmark.catalog import executors
 from pvrbench.benchmark.config import BenchmarkConfig
 from pvrbench.benchmark.engine.context import Listener, RunContext, open_context
 from pvrbench.benchmark.engine.executors.base import Executor, RunSite
 from pvrbench.benchmark.engine.forecast import check_training_memory
-from pvrbench.benchmark.engine.hardware import available_mib, cache_root, check_device, num_cores, sized
+from pvrbench.benchmark.engine.hardware import available_mib, cache_root, check_engine, num_cores, sized
 from pvrbench.benchmark.engine.identity import check_inputs, check_policies
 from pvrbench.benchmark.engine.job import JobResult, run_job, summed
 from pvrbench.benchmark.engine.provenance import own_commit
 from pvrbench.benchmark.plan import Job, Plan
 from pvrbench.benchmark.records.keys import Cell, TrainKey
 from pvrbench.benchmark.records.schema import CellRecord
-from pvrbench.benchmark.records.store import RecordError, RecordStore
+from pvrbench.benchmark.records.store import RecordError, RecordStore, sole_writer
 from pvrbench.common.files import write_atomically
 from pvrbench.common.reference import resolve
 
@@ -29,16 +30,16 @@ def fit_to_machine(config: BenchmarkConfig) -> BenchmarkConfig:
     """The configuration with what is automatic in its engine resolved on this machine.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, or more is asked for than the machine holds.
     """
     engine = config.engine
     device = engine.device if engine.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    check_device(device)
+    check_engine(engine, config.image_px)
     return config.model_copy(update={"engine": sized(engine, device, num_cores(), available_mib())})
 
 
-def recorded_cells(plan: Plan, store: RecordStore) -> dict[Cell, CellRecord]:
-    """The records of the plan's cells.
+def recorded_cells(plan: Plan, store: RecordStore) -> tuple[dict[Cell, CellRecord], list[CellRecord]]:
+    """The records of the plan's cells, and all records of the folder: those are reported together.
 
     Raises:
         RecordError: a record of the folder is not sound, or is of another protocol than the plan's.
@@ -47,33 +48,22 @@ def recorded_cells(plan: Plan, store: RecordStore) -> dict[Cell, CellRecord]:
     broken = {refusal.path: refusal.reason for refusal in refusals}
     planned = {cell: job.settings[cell.head] for job in plan.jobs for cell in job.cells}
     for cell in planned:
-        if store.path_of(cell) in broken:
-            path = store.path_of(cell)
+        if (path := store.path_of(cell)) in broken:
             raise RecordError(f"{path} is not a sound record: it {broken[path]}. Move it away to run its cell again.")
-    found: dict[Cell, CellRecord] = {}
-    shared = next(iter(planned.values()))
+    here: dict[str, str] = {}
+    for cell, settings in planned.items():
+        here |= protocol_facts(settings, cell)
     for record in records:
-        # Records of other cells must be of the same protocol too: they are reported together.
-        settings = planned.get(record.cell)
-        keys = (
-            settings.differences(record.settings)
-            if settings is not None
-            else [
-                key
-                for key in shared.differences(record.settings)
-                if key not in ("horizon", "variant_of", "train", "head_options", "adaptation_options")
-            ]
-        )
-        here = settings or shared
-        if keys:
-            differing = [f"{key} ({getattr(record.settings, key)} there, {getattr(here, key)} here)" for key in keys]
+        there = protocol_facts(record.settings, record.cell)
+        differing = [
+            f"{key} ({there[key]} there, {here[key]} here)" for key in there if here.get(key, there[key]) != there[key]
+        ]
+        if differing:
             raise RecordError(
                 f"{store.run_dir} holds results under another protocol: {', '.join(differing)}. "
                 "Give this run a name of its own with name=..."
             )
-        if settings is not None:
-            found[record.cell] = record
-    return found
+    return {record.cell: record for record in records if record.cell in planned}, records
 
 
 def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | None = None) -> JobResult:
@@ -98,7 +88,7 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
         f"Engine: {engine.num_workers} simulator processes of {engine.envs_per_worker} environments, "
         f"{engine.tile} frames an encoder call, {engine.precision} on {engine.device} (engine.* sets them)."
     )
-    recorded = recorded_cells(plan, RecordStore(run_dir))
+    recorded, records = recorded_cells(plan, RecordStore(run_dir))
     site = RunSite(plan.config, run_dir, policy_dir)
     executor = cast("Callable[[RunSite], Executor]", resolve(executors()[engine.executor].entry_point))(site)
     with _context(site, config, listener) as context:
@@ -107,12 +97,13 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
         ]
         context.encoders.check_weights({job.encoder.name: job.encoder for job in left}.values())
         fitted = [job.fitted(config) for job in plan.jobs]
-        check_inputs(fitted, recorded, context)
+        check_inputs(fitted, records, context)
         check_policies(fitted, {} if policy_dir is None else trained_records(policy_dir), context)
-        _prepare(run_dir, config)
-        own_commit()  # of what runs, whatever is checked out meanwhile
-        listener.finished(len(recorded))
-        done = summed(executor.run(left, lambda job: run_job(job.fitted(config), context)))
+        with sole_writer(run_dir):
+            write_atomically(run_dir / "config.json", config.model_dump_json(indent=1) + "\n")
+            own_commit()  # of what runs, whatever is checked out meanwhile
+            listener.finished(len(recorded))
+            done = summed(executor.run(left, lambda job: run_job(job.fitted(config), context)))
         return done + JobResult(num_skipped=len(recorded))
 
 
@@ -139,12 +130,3 @@ def _context(site: RunSite, config: BenchmarkConfig, listener: Listener) -> RunC
 def trained_records(run_dir: Path) -> dict[TrainKey, CellRecord]:
     """One record of each policy of a run that was trained and stored."""
     return {record.cell.train: record for record in RecordStore(run_dir).read()[0] if record.digests.policy}
-
-
-def _prepare(run_dir: Path, config: BenchmarkConfig) -> None:
-    try:
-        write_atomically(run_dir / "config.json", config.model_dump_json(indent=1) + "\n")
-    except OSError as error:
-        raise RecordError(
-            f"Cannot write to {run_dir}: {error.strerror}. Choose another folder with run_dir=..."
-        ) from error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
+import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +25,7 @@ from pvrbench.common.files import write_atomically
 R = TypeVar("R", CellRecord, ProbeRecord)
 
 PACKED_NAME = "records.jsonl.gz"
+LOCK_NAME = ".lock"
 
 # Bytes of a packed file when unpacked; a file that claims more is hostile.
 MAX_UNPACKED = 4 * 2**30
@@ -114,6 +118,38 @@ class RecordStore:
         except OSError as error:
             raise RecordError(f"Cannot write {self.packed_path}: {error.strerror}.") from error
         return len(records)
+
+
+@contextmanager
+def sole_writer(run_dir: Path) -> Generator[None]:
+    """Keeps a second run out of a folder while one writes there; the system lets go of it when the process ends.
+
+    Two runs at once would compute the same cells, and the configuration of one would replace the other's.
+
+    Raises:
+        RecordError: another run is at work there, or the folder cannot be written.
+    """
+    path = run_dir / LOCK_NAME
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise RecordError(
+            f"Cannot write to {run_dir}: {error.strerror}. Choose another folder with run_dir=..."
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RecordError(
+                f"Another run is writing to {run_dir}. Wait until it ends, or give this run a name of its own with "
+                "name=..."
+            ) from error
+        except OSError:
+            pass  # not every file system has locks
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_packed(path: Path, records: Iterable[CellRecord]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,11 @@ def test_lists_with_slashes_and_references_are_read_as_printed() -> None:
     assert config.tasks == ("metaworld/assembly-v3",)
     assert config.num_demos == (5, 10)
     assert config.num_episodes == 50
+
+
+@pytest.mark.parametrize("name", ["study/a", "v[2]", "café", "a b", "it's", "v#2", "${oc.env:HOME}"])
+def test_a_run_has_the_name_that_was_typed_in_the_folder_of_runs(name: str) -> None:
+    assert compose_config([f"name={name}"]).output_dir == Path("results") / "runs" / name
 
 
 def test_one_name_may_stand_for_a_list() -> None:
@@ -49,6 +55,13 @@ def test_every_preset_is_valid(preset: str) -> None:
         ("checkpoint_evaluations=9000000", "checkpoint_evaluations=9000000 is more than train.num_updates="),
         ("history=3", "history=3 and fusion=none do not go together"),
         ("num_demos", "'num_demos' is not a setting. Write key=value"),
+        ("engine.device=gpu", "engine.device='gpu' is not valid: it is not a device; write auto, cpu, cuda or"),
+        ("engine.device=mps", "engine.device='mps' is not valid: it is not a device"),
+        ("engine.device=cpu:0", "engine.device='cpu:0' is not valid: it is not a device"),
+        ("name=..", "name='..' is not valid: it is the name of a folder in results/runs"),
+        ("name=../../x", "name='../../x' is not valid: it is the name of a folder in results/runs"),
+        ("name=/tmp/x", "name='/tmp/x' is not valid: it is the name of a folder in results/runs"),
+        (f"name={'é' * 200}", "a name of 400 bytes is too long for a folder"),
         ("tasks=[metaworld/assembly-v3", "Cannot read the settings"),
     ],
 )

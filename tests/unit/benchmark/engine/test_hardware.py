@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pvrbench.benchmark.composition import compose_config
-from pvrbench.benchmark.engine.hardware import available_mib, num_cores, sized
+from pvrbench.benchmark.config import ConfigError
+from pvrbench.benchmark.engine.hardware import available_mib, check_room, control_groups, num_cores, sized
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,59 @@ def test_a_containers_limits_are_kept(
     absent = tmp_path / "absent"
     assert num_cores(tmp_path) == (cores or num_cores(absent))
     assert available_mib(tmp_path) == pytest.approx(memory_mib or available_mib(absent), rel=0.1)
+
+
+def test_limits_of_the_first_control_groups_are_kept(tmp_path: Path) -> None:
+    files = {
+        "cpu/cpu.cfs_quota_us": "100000",
+        "cpu/cpu.cfs_period_us": "100000",
+        "memory/memory.limit_in_bytes": f"{2**26}",
+        "memory/memory.usage_in_bytes": f"{2**25}",
+        "memory/memory.stat": f"cache 1\ntotal_inactive_file {2**24}",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert num_cores(tmp_path) == 1
+    assert available_mib(tmp_path) == pytest.approx(48)
+
+
+@pytest.mark.parametrize(
+    ("groups", "controller", "expected"),
+    [
+        ("0::/user/job\n", "", ["user/job", "user", "."]),
+        ("5:cpu,cpuacct:/slurm\n4:memory:/\n", "cpu", ["cpu/slurm", "cpu"]),
+        # In a container the path is the host's, which is not there.
+        ("0::/docker/abc\n", "", ["."]),
+        ("nonsense\n", "", ["."]),
+    ],
+)
+def test_the_limits_of_all_groups_around_a_process_count(
+    groups: str, controller: str, expected: list[str], tmp_path: Path
+) -> None:
+    for name in ("user/job", "cpu/slurm"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "cgroup").write_text(groups)
+    found = control_groups(tmp_path, controller, tmp_path / "cgroup")
+    assert [str(folder.relative_to(tmp_path)) for folder in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["engine.num_workers=4000"], "engine.num_workers=4000 with 1 environments each need"),
+        (["engine.envs_per_worker=4000"], "engine.num_workers=1 with 4000 environments each need"),
+        (["engine.num_workers=60"], "need 304 open files, and a process may have 256 (ulimit -n)"),
+    ],
+)
+def test_more_simulators_than_the_machine_holds_are_refused_with_numbers(overrides: list[str], words: str) -> None:
+    config = compose_config(overrides)
+    with pytest.raises(ConfigError) as caught:
+        check_room(config.engine, config.image_px, cores=2, memory_mib=20_000.0, most_files=256)
+    assert words in str(caught.value)
+    assert "leave engine.num_workers=0" in str(caught.value)
+
+
+def test_what_is_automatic_fits_any_machine() -> None:
+    config = compose_config([])
+    check_room(config.engine, config.image_px, cores=1, memory_mib=100.0, most_files=256)
