@@ -40,3 +40,16 @@ def test_a_cache_that_cannot_be_written_is_found(tmp_path: Path) -> None:
     status, findings = doctor({"PVRBENCH_CACHE": str(tmp_path / "file")})
     assert status == 1
     assert any(finding["name"] == "cache" and not finding["ok"] for finding in findings)
+
+
+def test_a_python_without_wheels_is_refused_by_the_first_step(tmp_path: Path) -> None:
+    python = tmp_path / "python3.13"
+    python.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.13.0 || exit 1\n')
+    python.chmod(0o755)
+    script = Path(__file__).parents[1] / ".ci" / "system-packages"
+    result = subprocess.run(
+        ["sh", str(script)], env={**os.environ, "PYTHON": str(python)}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert f"Python 3.11 or 3.12 is needed, and {python} is Python 3.13.0" in result.stderr
+    assert "make PYTHON=python3.11" in result.stderr
