@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from pvrbench.benchmark.analysis.comparison import ReportError
 from pvrbench.benchmark.analysis.ranking import name_of, row_of
 from pvrbench.benchmark.analysis.statistics import Analysis, CurvePoint
+from pvrbench.benchmark.records.keys import digest_of
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.common.files import write_atomically
 
@@ -33,12 +35,18 @@ def to_model_card(analysis: Analysis, records: Sequence[CellRecord], output_dir:
             license_name=licence,
             eval_results=[_eval_result(EvalResult, point, records[0].settings.preset) for point in points],
         )
-        path = output_dir / encoder.replace("/", "_").replace(":", "_") / "README.md"
+        path = output_dir / folder_name(encoder) / "README.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_card_body(encoder, licence, points, records)}")
         write_atomically(path, str(card))
         written.append(path)
     return written
+
+
+def folder_name(encoder: str) -> str:
+    """The encoder's name where it is one of a folder, else with a hash: different names have different folders."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", encoder)[:100].strip(".")
+    return readable if readable == encoder else f"{readable}-{digest_of(encoder)[:8]}"
 
 
 def _eval_result(result_class: Any, point: CurvePoint, preset: str) -> Any:

@@ -95,7 +95,18 @@ def provenance(records: Sequence[CellRecord]) -> dict[str, str]:
     digests = {record.cell.task: record.digests for record in records}
     rows |= {f"initial states of {task}": digests[task].initial_states[:HASH_LENGTH] for task in sorted(digests)}
     rows |= {f"demonstrations of {task}": digests[task].demos[:HASH_LENGTH] for task in sorted(digests)}
+    collected = [record for record in records if record.provenance.demos]
+    if collected:
+        rows["origin of demonstrations"] = with_owners(
+            collected, lambda record: _origin(record.provenance.demos), lambda record: record.cell.task
+        )
     return rows
+
+
+def _origin(demos: Mapping[str, object]) -> str:
+    """`scripted, action noise 0.1, end first_success`, or what they were imported from."""
+    origin = f"imported from {demos['source']}" if demos.get("source") else str(demos.get("origin", "unknown"))
+    return f"{origin}, {words({key: demos[key] for key in ('action_noise', 'end') if demos.get(key) is not None})}"
 
 
 def encoder_rows(records: Sequence[CellRecord]) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pvrbench.benchmark.cli import main
+from pvrbench.benchmark.reporting.export import folder_name
 
 
 def test_a_model_card_holds_the_results_as_metadata(
@@ -35,6 +36,14 @@ def test_a_model_card_holds_the_results_as_metadata(
     assert all(
         0 <= result.metric_args["low"] <= result.metric_value <= result.metric_args["high"] for result in results
     )
+
+
+def test_names_that_differ_in_signs_alone_have_folders_of_their_own() -> None:
+    names = ["a/b", "a:b", "a_b", "a b", "..", ".", "hf:x/" + "y" * 300, "hf:x/" + "y" * 301]
+    folders = [folder_name(name) for name in names]
+    assert len({name.lower() for name in folders}) == len(names)
+    assert folders[2] == "a_b"
+    assert all(Path(name).name == name and len(name) < 120 and name not in ("", ".", "..") for name in folders)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="tensorboard is installed")

@@ -86,6 +86,25 @@ def test_settings_and_versions_that_differ_are_told_with_their_owners(made_up_ru
     assert "> **Warning.** said" in text
 
 
+def test_reports_say_where_the_demonstrations_come_from(made_up_run: Path) -> None:
+    records, _ = load_runs([made_up_run])
+    first, second = sorted({record.cell.task for record in records})
+    sources = {
+        first: {"origin": "scripted", "source": None, "action_noise": 0.1, "end": "first_success"},
+        second: {"origin": "imported", "source": "theirs.hdf5", "action_noise": None, "end": "hold_10"},
+    }
+    told = [
+        record.model_copy(
+            update={"provenance": record.provenance.model_copy(update={"demos": sources[record.cell.task]})}
+        )
+        for record in records
+    ]
+    assert provenance(told)["origin of demonstrations"] == (
+        f"imported from theirs.hdf5, end hold_10 ({second}); scripted, action noise 0.1, end first_success ({first})"
+    )
+    assert "origin of demonstrations" not in provenance(records)
+
+
 def test_what_is_recorded_of_encoders_is_told(made_up_run: Path) -> None:
     records, _ = load_runs([made_up_run])
     mark = {
