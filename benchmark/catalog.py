@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,6 +22,7 @@ from pvrbench.encoders.readouts.catalog import READOUTS
 from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.reference import spec_for as encoder_spec_for
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.weights.location import file_of
 from pvrbench.envs.catalog import TASK_SETS, TASKS
 from pvrbench.envs.looks import LOOKS
 from pvrbench.envs.spec import LookSpec, TaskSpec
@@ -197,8 +199,33 @@ def unknown(kind: str, name: str, names: Iterable[str], listing: str | None = No
 
 @cache
 def encoders() -> Catalog[EncoderSpec]:
-    """All encoders, plugins among them; also takes `module:attribute` and checkpoint URIs."""
-    return Catalog("encoder", ENCODERS, encoder_spec_for, ALIASES)
+    """All encoders, plugins among them; also takes `module:attribute` and checkpoint URIs, with a name before `=`."""
+    return Catalog("encoder", ENCODERS, _named_encoder, ALIASES)
+
+
+# A name of the user's for what has a long one: `mine=file:/path/x.pth?model=...`, `mine=my_package.module:MyEncoder`.
+_NAMED = re.compile(r"([A-Za-z0-9][\w.-]{0,79})=(\w[\w.]*:.+)")
+
+
+def own_name(reference: str) -> tuple[str, str]:
+    """The name that a reference to an encoder goes by, and what it refers to: twice the same where it gives none."""
+    match = _NAMED.fullmatch(reference)
+    return (reference, reference) if match is None else (match[1], match[2])
+
+
+def _named_encoder(reference: str, image_px: int | None = None) -> EncoderSpec:
+    name, reference = own_name(reference)
+    spec = encoder_spec_for(reference, image_px)
+    if name == reference:
+        return spec
+    if name in encoders():
+        raise UnknownNameError(f"{name}={reference} gives an encoder the name of another of the catalog. Choose one.")
+    if spec.weights is not None and file_of(spec.weights) is None:
+        raise UnknownNameError(
+            f"{name}={reference}: weights of the hub are kept by their own name. A name of yours goes before file: or "
+            "module:attribute; leave it out."
+        )
+    return replace(spec, name=name)
 
 
 def encoder_spec(name: str, image_px: int) -> EncoderSpec:
@@ -206,7 +233,7 @@ def encoder_spec(name: str, image_px: int) -> EncoderSpec:
     catalog = encoders()
     if name in catalog or ":" not in name:
         return catalog[name]
-    return encoder_spec_for(name, image_px)
+    return _named_encoder(name, image_px)
 
 
 @cache

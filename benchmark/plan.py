@@ -143,7 +143,10 @@ class _Expansion:
         self.tasks = [with_end(tasks()[name], self.trained) for name in expand_tasks(config.tasks)]
         # By the name of the row: two names may stand for one.
         names = (*config.encoders, *config.baselines)
-        named = {spec.name: spec for spec in self._present(names)}
+        named: dict[str, EncoderSpec] = {}
+        for spec in self._present(names):
+            if named.setdefault(spec.name, spec) != spec:
+                raise ConfigError(f"Two encoders have the name {spec.name}. Give one of them another.")
         self.encoders = [with_preprocessing(spec, config) for spec in named.values()]
         self.adaptations = adapted_by(config, self.trained)
         self.looks = list(dict.fromkeys(look_named(name) for name in config.looks))

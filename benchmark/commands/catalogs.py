@@ -8,9 +8,8 @@ from dataclasses import asdict, fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pvrbench.benchmark.catalog import (
     Catalog,
@@ -25,13 +24,9 @@ from pvrbench.benchmark.catalog import (
     tasks,
     unknown,
 )
-from pvrbench.benchmark.commands.verb import Verb, VerbSettings, print_json
+from pvrbench.benchmark.commands.verb import Verb, VerbSettings, print_json, terminal
 from pvrbench.benchmark.composition import compose_config, preset_names
 from pvrbench.benchmark.config import ConfigError
-
-# Columns of a table that goes into a file or another program.
-PIPE_WIDTH = 200
-
 
 Kind = Literal["encoders", "tasks", "heads", "readouts", "adaptations", "probes", "looks", "schedules", "executors"]
 
@@ -125,8 +120,8 @@ def list_names(settings: ListSettings) -> int:
         # Names are what is searched for and copied: they are never cut.
         table.add_column(HEADINGS.get(name, name), no_wrap=name == settings.kind, overflow="fold")
     for name, row in rows.items():
-        table.add_row(escape(name), *(escape(_cell_text(row.get(column))) for column in columns))
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table, highlight=False)
+        table.add_row(name, *(_cell_text(row.get(column)) for column in columns))
+    terminal().print(table)
     return 0
 
 
@@ -205,8 +200,8 @@ def check_head_command(settings: CheckHeadSettings) -> int:
 def _show_verdicts(verdicts: Sequence[tuple[str, str]]) -> int:
     table = Table("", "promise", "found", box=None)
     for name, problem in verdicts:
-        table.add_row("[red]BROKEN[/red]" if problem else "[green]kept[/green]", name, escape(problem))
-    Console().print(table, highlight=False)
+        table.add_row(Text("BROKEN", "red") if problem else Text("kept", "green"), name, problem)
+    terminal().print(table)
     return 1 if any(problem for _, problem in verdicts) else 0
 
 

@@ -166,7 +166,9 @@ def plan(settings: PlanSettings) -> int:
         return 0
     console = terminal()
     show_plan(console, made)
-    table = Table("task", "camera", "encoder", "readouts", "cells", box=None)
+    table = Table(box=None)
+    for name in ("task", "camera", "encoder", "readouts", "cells"):
+        table.add_column(name, overflow="fold")
     for job in made.jobs:
         names = ", ".join(dict.fromkeys(cell.readout for cell in job.cells))
         place = job.cells[0].evaluation

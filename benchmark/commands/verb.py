@@ -24,6 +24,8 @@ from pvrbench.benchmark.records.keys import Frozen
 
 SETTING = re.compile(r"\+*[A-Za-z_][\w.]*=")
 FLAG = "as_"
+# Columns of output that goes into a file or another program.
+PIPE_WIDTH = 200
 
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 
@@ -199,7 +201,9 @@ def _subject_text(kind: type[VerbSettings], name: str) -> str:
 
 def terminal(*, stderr: bool = False) -> Console:
     """The terminal, where texts appear as they are: brackets in a path are no markup, `:x:` is no emoji."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    is_read_by_people = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if is_read_by_people else PIPE_WIDTH
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 def print_json(value: object) -> None:

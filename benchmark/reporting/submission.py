@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from pvrbench.benchmark.analysis.comparison import incomparable
+from pvrbench.benchmark.catalog import own_name
 from pvrbench.benchmark.config import BenchmarkConfig, read_config
 from pvrbench.benchmark.plan import make_plan
 from pvrbench.benchmark.records.keys import digest_of
@@ -98,7 +99,14 @@ def submit(
     config = read_config(run_dir)
     problems = [f"{refusal.path.name} {refusal.reason}" for refusal in refusals]
     problems += [*incomplete(config, records), *incomparable(records)]
-    encoders, unsound = _describe(records, check)
+    references = dict(own_name(entry.removesuffix("?")) for entry in (*config.encoders, *config.baselines))
+    problems += [
+        f"the name of {name} publishes where your files lie; run it by a name of its own: "
+        f"encoders=[{Path(name.partition('?')[0]).stem}={name}]"
+        for name in dict.fromkeys(record.cell.encoder for record in records)
+        if name.startswith("file:")
+    ]
+    encoders, unsound = _describe(records, references, check)
     problems += unsound
     if problems:
         raise SubmissionError(f"{run_dir} cannot be submitted: {'; '.join(problems)}.")
@@ -116,7 +124,11 @@ def submit(
     write_packed(folder / PACKED_NAME, records)
     # The paths of the run and its cache are private.
     engine = config.engine.model_copy(update={"cache_dir": None})
-    public = config.model_copy(update={"run_dir": None, "engine": engine})
+    shown = {
+        "encoders": tuple(without_folder(entry) for entry in config.encoders),
+        "baselines": tuple(without_folder(entry) for entry in config.baselines),
+    }
+    public = config.model_copy(update={"run_dir": None, "engine": engine, **shown})
     write_atomically(folder / "config.json", public.model_dump_json(indent=1) + "\n")
     write_atomically(folder / "submission.json", submission.model_dump_json(indent=1) + "\n")
     return folder
@@ -144,8 +156,17 @@ def incomplete(config: BenchmarkConfig, records: Sequence[CellRecord]) -> list[s
     ]
 
 
+def without_folder(encoder: str) -> str:
+    """`mine=file:x.pth?model=...` of `mine=file:/home/me/x.pth?model=...`; other names as they are."""
+    name, reference = own_name(encoder)
+    if name == reference or not reference.startswith("file:"):
+        return encoder
+    place, mark, rest = reference.removeprefix("file:").partition("?")
+    return f"{name}=file:{Path(place).name}{mark}{rest}"
+
+
 def _describe(
-    records: Sequence[CellRecord], check: Callable[[str], Conformance] | None
+    records: Sequence[CellRecord], references: Mapping[str, str], check: Callable[[str], Conformance] | None
 ) -> tuple[dict[str, SubmittedEncoder], list[str]]:
     encoders: dict[str, SubmittedEncoder] = {}
     problems: list[str] = []
@@ -158,7 +179,7 @@ def _describe(
             problems.append(f"the licence of {name} is not recorded")
         conformance = "not checked"
         if check is not None:
-            found = check(name)
+            found = check(references.get(name, name))
             problems += [f"{name} breaks the contract: {problem}" for problem in found.problems]
             if found.digest != record.digests.encoder:
                 problems.append(f"{name} is not what was recorded: its weights, preprocessing or options have changed")

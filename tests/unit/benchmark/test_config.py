@@ -259,3 +259,39 @@ def test_a_plan_warns_of_a_task_that_needs_no_images() -> None:
 def test_no_preset_evaluates_a_task_that_the_zoo_was_pretrained_on(preset: str) -> None:
     evaluated = expand_tasks(compose_config([f"preset={preset}"]).tasks)
     assert not {*evaluated} & {*encoders()["zoo_mae"].pretraining_tasks}
+
+
+OWN_ENCODERS = """
+def mean(images):
+    return images.float().mean((1, 2))
+
+def grid(images):
+    return images[:, ::16, ::16].float().movedim(-1, 1)
+"""
+
+
+@pytest.fixture
+def own_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_encoders.py").write_text(OWN_ENCODERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("own_encoders")
+def test_an_encoder_may_have_a_short_name_of_the_users() -> None:
+    plan = make_plan(compose_config([*SMALL, "encoders=[short=own_encoders:mean]", "baselines=[]"]))
+    assert {cell.encoder for cell in plan.cells} == {"short"}
+    assert plan.jobs[0].encoder.options["reference"] == "own_encoders:mean"
+
+
+@pytest.mark.usefixtures("own_encoders")
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("pixels_7=own_encoders:mean", "gives an encoder the name of another of the catalog"),
+        ("a=own_encoders:mean,a=own_encoders:grid", "Two encoders have the name a. Give one of them another."),
+        ("a=timm:vit_tiny_patch16_224.augreg_in21k", "weights of the hub are kept by their own name"),
+    ],
+)
+def test_one_name_never_stands_for_two_encoders(names: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_plan(compose_config([*SMALL, f"encoders=[{names}]", "baselines=[]"]))

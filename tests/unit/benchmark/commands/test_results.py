@@ -18,7 +18,7 @@ import pvrbench
 from pvrbench.benchmark.cli import main
 from pvrbench.benchmark.records.store import PACKED_NAME, RecordError, RecordStore, read_record
 from pvrbench.benchmark.reporting.leaderboard import BEGIN, END
-from pvrbench.benchmark.reporting.submission import Conformance, SubmissionError, submit
+from pvrbench.benchmark.reporting.submission import Conformance, SubmissionError, submit, without_folder
 
 MakeRun = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[4]
@@ -225,3 +225,23 @@ def test_the_leaderboard_shows_only_comparable_submissions_together(
     page.write_text("no marks")
     assert main(["leaderboard", f"results={tmp_path}"]) == 2
     assert "has no place for the leaderboard" in capsys.readouterr().err
+
+
+def test_a_submission_does_not_publish_where_files_lie(made_up_run: Path, tmp_path: Path) -> None:
+    run = copied(made_up_run, tmp_path / "run")
+    store = RecordStore(run)
+    for record in store.read()[0]:
+        if record.cell.encoder == "pixels_7":
+            store.path_of(record.cell).unlink()
+            train = record.cell.train.model_copy(update={"encoder": "file:/home/me/secret/mae.pth?model=vit_tiny"})
+            store.write(record.model_copy(update={"cell": record.cell.model_copy(update={"train": train})}))
+    with pytest.raises(SubmissionError) as caught:
+        submit(run, tmp_path / "submissions")
+    assert "publishes where your files lie; run it by a name of its own: encoders=[mae=file:/home/me/" in str(
+        caught.value
+    )
+    assert not (tmp_path / "submissions").exists()
+    assert without_folder("mae=file:/home/me/secret/mae.pth?model=vit_tiny&mean=0.5") == (
+        "mae=file:mae.pth?model=vit_tiny&mean=0.5"
+    )
+    assert [without_folder(name) for name in ("pixels_7", "my:Enc", "a=my:Enc")] == ["pixels_7", "my:Enc", "a=my:Enc"]

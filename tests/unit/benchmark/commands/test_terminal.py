@@ -23,3 +23,5 @@ def test_a_terminal_of_ascii_shows_other_letters_as_codes() -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "results/runs/caf\\xe9" in result.stdout
+    # Names are searched for: none is cut where the output goes into a file or another program.
+    assert " metaworld/button-press-topdown-v3 " in result.stdout
