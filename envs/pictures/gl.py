@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 BACKENDS = ("egl", "osmesa", "glfw")
+# The versions of mujoco with which both suites run; later ones renamed arrays that robosuite 1.5 reads.
+MUJOCO_FROM, MUJOCO_BELOW = (3, 3), (3, 9)
 _INSTALL = (
     "Install software EGL (Debian: apt-get install libegl1 libgl1 libgl1-mesa-dri) and set MUJOCO_GL=egl; with a GPU, "
     "its driver's EGL library does as well. `pvrbench doctor` checks it."
@@ -78,13 +82,33 @@ def gl_remedy() -> str:
     return _INSTALL
 
 
+def check_mujoco(found: str) -> None:
+    """Refuses a version of mujoco that the suites were not written for, before it fails somewhere inside them.
+
+    Args:
+        found: the installed version.
+
+    Raises:
+        RenderError: it is another; the text says what to install.
+    """
+    parts = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
+    if not MUJOCO_FROM <= parts < MUJOCO_BELOW:
+        wanted = f"mujoco>={'.'.join(map(str, MUJOCO_FROM))},<{'.'.join(map(str, MUJOCO_BELOW))}"
+        raise RenderError(
+            f"mujoco {found} is installed, and Meta-World or robosuite fails with it. Install another: "
+            f"pip install '{wanted}'"
+        )
+
+
 def load_mujoco() -> Any:
     """Imports mujoco after OpenGL was chosen, and returns the module.
 
     Raises:
-        RenderError: OpenGL cannot be loaded; the text names what is in the way.
+        RenderError: OpenGL cannot be loaded, or mujoco has another version; the text names what is in the way.
     """
     configure_gl()
+    with contextlib.suppress(PackageNotFoundError):
+        check_mujoco(version("mujoco"))
     try:
         import mujoco
         import mujoco.gl_context  # loads the OpenGL library that MUJOCO_GL names

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+import pvrbench
 from pvrbench.benchmark.cli import main
 from pvrbench.benchmark.commands.demos import DEMOS
 from pvrbench.benchmark.commands.frames import FRAMES
@@ -125,3 +128,30 @@ def test_every_documented_command_is_understood() -> None:
         known = {row.path.partition(".")[0] for row in settings_of(verb)}
         typed = set(re.findall(r"[\s']([a-z_]+)(?:\.[a-z_]+)?=", line.partition("#")[0])) - {"key"}
         assert typed <= known, f"{page}: pvrbench {line}"
+
+
+def advised_commands(path: Path) -> set[str]:
+    """Commands between backquotes in the texts of a module, but for docstrings; `5` stands for what is filled in."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "5" for part in parts)
+        if id(node) not in docstrings:
+            found |= {command for command in re.findall(r"`pvrbench ([a-z-]+[^`]*)`", text) if "|" not in command}
+    return found
+
+
+def test_every_command_that_an_advice_gives_is_understood() -> None:
+    root = Path(pvrbench.__file__).resolve().parents[1]
+    folders = [root / name for name in ("benchmark", "encoders", "envs", "policies")]
+    found = {command for folder in folders for path in folder.rglob("*.py") for command in advised_commands(path)}
+    assert len(found) > 15
+    for command in sorted(found):
+        name, *words = shlex.split(command)
+        assert name in VERBS, f"pvrbench {command}"
+        needed = VERBS[name].settings.subjects
+        # A verb may be named alone, or with its first word.
+        if words and words != ["--help"] and len(words) >= len(needed):
+            read_words(VERBS[name], words)

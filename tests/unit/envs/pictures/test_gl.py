@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from pvrbench.envs.pictures.gl import RenderError, check_mujoco
+
 NAMES = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID", "CUDA_VISIBLE_DEVICES")
 DRAW = """
 from pvrbench.envs.pictures.context import gl_renderer
@@ -56,3 +58,14 @@ def test_values_that_mean_the_same_work() -> None:
 def test_mujoco_that_was_imported_too_early_is_told_as_such() -> None:
     result = draw({}, before="import mujoco")
     assert "imported with glfw before pvrbench chose egl" in result.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("found", ["3.9.0", "3.17.0", "4.0.0", "3.2.7", "2.3"])
+def test_another_mujoco_than_the_suites_run_with_is_named_with_the_command_that_mends_it(found: str) -> None:
+    with pytest.raises(RenderError, match=rf"mujoco {found} is installed.*pip install 'mujoco>=3.3,<3.9'"):
+        check_mujoco(found)
+
+
+@pytest.mark.parametrize("found", ["3.3.0", "3.8.1", "3.3.1.dev2"])
+def test_a_mujoco_that_the_suites_run_with_is_taken(found: str) -> None:
+    check_mujoco(found)
