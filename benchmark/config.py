@@ -71,6 +71,8 @@ class EngineConfig(Frozen):
     """Where jobs run; `local` is this machine."""
     keep_policies: bool = True
     """Keep every trained policy under the run, so that `pvrbench evaluate` can try it elsewhere."""
+    retry_failed: bool = False
+    """Run cells that are recorded as failed again; their records are moved to `failed/` in the folder of the run."""
     videos: bool
     """Write the videos of two initial states for each task, encoder and readout."""
     cache_dir: str | None

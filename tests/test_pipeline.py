@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pvrbench.benchmark.cli import main
-from pvrbench.benchmark.records.store import sole_writer
+from pvrbench.benchmark.records.store import RecordStore, sole_writer
 
 pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
 
@@ -153,7 +153,7 @@ INTERRUPTIBLE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pvrbench.benchmark.cli import main
-from pvrbench.benchmark.records.store import sole_writer
+from pvrbench.benchmark.records.store import RecordStore, sole_writer
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -236,6 +236,26 @@ def test_brackets_in_the_name_of_a_run_are_shown_as_they_are(
     assert run(run_dir, "encoders=[proprio]", "num_demos=[1]", "num_episodes=1", "horizon=3") == 0
     shown = capsys.readouterr().out.replace("\n", "")
     assert "v[bold]2[/x] :boom:/report" in shown
+
+
+def test_failed_cells_run_again_in_place_when_they_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ("encoders=[proprio]", "num_demos=[1]", "num_episodes=1", "horizon=3")
+    assert run(tmp_path, *settings) == 0
+    before = contents(tmp_path)
+    store = RecordStore(tmp_path)
+    (record,), _ = store.read()
+    path = store.path_of(record.cell)
+    path.unlink()
+    store.write(record.model_copy(update={"failure": "the loss diverged", "episodes": ()}))
+    broken = path.read_text()
+    capsys.readouterr()
+    assert run(tmp_path, *settings) == 0
+    assert "0 cells recorded, 1 were there already" in capsys.readouterr().out
+    assert run(tmp_path, *settings, "engine.retry_failed=true") == 0
+    assert contents(tmp_path) == before
+    assert (tmp_path / "failed" / path.name).read_text() == broken
 
 
 def test_runs_under_different_protocols_are_not_reported_together(

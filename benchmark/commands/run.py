@@ -118,7 +118,7 @@ def show_result(console: Console, result: JobResult, run_dir: Path) -> int:
     for name, reason in result.failed.items():
         sys.stderr.write(f"error: {name} is recorded as failed: {reason}\n")
     if result.failed:
-        sys.stderr.write("Records are not overwritten: after mending the cause, run with another name=...\n")
+        sys.stderr.write("After mending the cause, the same command with engine.retry_failed=true runs these again.\n")
     if result.errors:
         sys.stderr.write(f"Tracebacks are in {run_dir / 'errors'}; the same command tries these again.\n")
     return 1 if result.errors or result.failed else 0

@@ -88,7 +88,11 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
         f"Engine: {engine.num_workers} simulator processes of {engine.envs_per_worker} environments, "
         f"{engine.tile} frames an encoder call, {engine.precision} on {engine.device} (engine.* sets them)."
     )
-    recorded, records = recorded_cells(plan, RecordStore(run_dir))
+    store = RecordStore(run_dir)
+    recorded, records = recorded_cells(plan, store)
+    again = [cell for cell, record in recorded.items() if engine.retry_failed and record.has_failed]
+    recorded = {cell: record for cell, record in recorded.items() if cell not in again}
+    records = [record for record in records if record.cell not in again]
     site = RunSite(plan.config, run_dir, policy_dir)
     executor = cast("Callable[[RunSite], Executor]", resolve(executors()[engine.executor].entry_point))(site)
     with _context(site, config, listener) as context:
@@ -100,6 +104,8 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
         check_inputs(fitted, records, context)
         check_policies(fitted, {} if policy_dir is None else trained_records(policy_dir), context)
         with sole_writer(run_dir):
+            for cell in again:
+                store.set_aside(cell)
             write_atomically(run_dir / "config.json", config.model_dump_json(indent=1) + "\n")
             own_commit()  # of what runs, whatever is checked out meanwhile
             listener.finished(len(recorded))

@@ -235,6 +235,11 @@ class CellRecord(Frozen):
     digest: str = ""
     """Hash over all of the above but timing and time; a record edited by hand does not match it."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether there is no policy, or every episode was given up."""
+        return self.failure is not None or all(episode.failure is not None for episode in self.episodes)
+
     def sealed(self) -> CellRecord:
         """The same record with its digest filled in."""
         return self.model_copy(update={"digest": self.content_digest()})

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -88,6 +88,26 @@ class RecordStore:
                 f"Cannot write {path}: {error.strerror}. Choose another folder with run_dir=..."
             ) from error
         return path
+
+    def set_aside(self, cell: Cell) -> Path:
+        """Moves the record of a cell to `failed/` in the folder of the run, and returns where it is now.
+
+        Raises:
+            RecordError: it lies in a packed file, or cannot be moved.
+        """
+        path, folder = self.path_of(cell), self.run_dir / "failed"
+        if not path.exists():
+            raise RecordError(f"The record of {cell.slug} lies in {self.packed_path}, where it stays. Give name=...")
+        target = next(
+            place
+            for number in count()
+            if not (place := folder / f"{cell.slug}{f'.{number}' * (number > 0)}.json").exists()
+        )
+        try:
+            folder.mkdir(exist_ok=True)
+            return path.replace(target)
+        except OSError as error:
+            raise RecordError(f"{path} cannot be moved to {folder}: {error.strerror}.") from error
 
     def read(self) -> tuple[list[CellRecord], list[Refusal]]:
         """All sound records, sorted by file name, then those of the packed file, and what was refused."""
