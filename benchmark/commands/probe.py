@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
-from pvrbench.benchmark.commands.verb import RunSettings, Verb
+from pvrbench.benchmark.commands.verb import RunSettings, Verb, terminal
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.config import BenchmarkConfig
 from pvrbench.benchmark.probe_plan import make_probe_plan
@@ -26,28 +24,27 @@ def probe(settings: RunSettings) -> int:
     """Makes the probes that are not recorded yet, then reports."""
     config = compose_config(settings.overrides)
     plan = make_probe_plan(config)
-    console = Console()
+    console = terminal()
     jobs = plan.jobs
     console.print(
         f"{len(jobs)} probes: {len({item.key.task for item in jobs})} tasks, "
         f"{len({item.key.encoder for item in jobs})} encoders; {config.image_px} px, {config.render} rendering, "
         f"{config.demo_pool} demonstrations of each task.",
-        highlight=False,
     )
     for note in plan.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
+        console.print(f"note: {note}")
     from pvrbench.benchmark.commands.display import ProgressDisplay
     from pvrbench.benchmark.engine.probing import run_probes
 
     run_dir = probe_dir(config)
     with ProgressDisplay(console, len(jobs)) as display:
         result = run_probes(plan, run_dir, display)
-    console.print(f"{result.num_recorded} probes recorded, {result.num_skipped} were there already.", highlight=False)
+    console.print(f"{result.num_recorded} probes recorded, {result.num_skipped} were there already.")
     if result.num_recorded + result.num_skipped:
         from pvrbench.benchmark.reporting.probe_report import write_probe_report
 
         write_probe_report(run_dir, run_dir / "report")
-        console.print(f"Tables and pictures: {run_dir / 'report' / 'probes.html'}", highlight=False)
+        console.print(f"Tables and pictures: {run_dir / 'report' / 'probes.html'}")
     for name, reason in result.errors.items():
         sys.stderr.write(f"error: {name}: {reason}\n")
     if result.errors:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import ClassVar, Literal
 
-from rich.console import Console
 from rich.table import Table
 
 from pvrbench.benchmark.catalog import encoders
-from pvrbench.benchmark.commands.verb import UserPath, Verb, VerbSettings, print_json
+from pvrbench.benchmark.commands.verb import UserPath, Verb, VerbSettings, print_json, terminal
 from pvrbench.benchmark.limits import Positive
 from pvrbench.benchmark.probes.spec import lacks
 
@@ -52,7 +51,7 @@ def spair(settings: SpairSettings) -> int:
     for score in scores:
         rates = (f"{100 * rate:.1f}" for rate in (score.per_image, score.per_point))
         table.add_row(score.category, *rates, str(score.num_pairs), str(score.num_points))
-    Console().print(table)
+    terminal().print(table)
     return 0
 
 
