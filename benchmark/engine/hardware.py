@@ -24,9 +24,18 @@ LIMITS = Path("/sys/fs/cgroup")
 
 
 def cache_root(configured: str | None) -> Path:
-    """Where demonstrations, frames and features are kept: as configured, PVRBENCH_CACHE, or the home folder."""
+    """Where demonstrations, frames and features are kept: as configured, PVRBENCH_CACHE, or the home folder.
+
+    Raises:
+        ConfigError: there is no home folder.
+    """
     given = configured or os.environ.get("PVRBENCH_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "pvrbench"
+    try:
+        return Path(given).expanduser() if given else Path.home() / ".cache" / "pvrbench"
+    except RuntimeError as error:
+        raise ConfigError(
+            "This user has no home folder for the cache. Set PVRBENCH_CACHE to the full path of a folder."
+        ) from error
 
 
 def check_device(device: str) -> None:

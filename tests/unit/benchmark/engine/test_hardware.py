@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.config import ConfigError
-from pvrbench.benchmark.engine.hardware import available_mib, check_room, control_groups, num_cores, sized
+from pvrbench.benchmark.engine.hardware import available_mib, cache_root, check_room, control_groups, num_cores, sized
 
 
 @pytest.mark.parametrize(
@@ -114,3 +115,14 @@ def test_more_simulators_than_the_machine_holds_are_refused_with_numbers(overrid
 def test_what_is_automatic_fits_any_machine() -> None:
     config = compose_config([])
     check_room(config.engine, config.image_px, cores=1, memory_mib=100.0, most_files=256)
+
+
+@pytest.mark.parametrize("configured", [None, "~/cache"])
+def test_without_a_home_folder_the_variable_of_the_cache_is_named(
+    configured: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PVRBENCH_CACHE", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 987_654)  # nobody's
+    with pytest.raises(ConfigError, match="Set PVRBENCH_CACHE to the full path of a folder"):
+        cache_root(configured)
