@@ -155,7 +155,8 @@ class BenchmarkConfig(Frozen):
     adaptation_options: Mapping[str, Mapping[str, JsonValue]] = {}
     """For each adaptation, by its name, its options that differ from the catalog's."""
     looks: Names = ("nominal",)
-    """How the scene looks in the rollouts; `nominal` is the simulator's own look. Demonstrations are always nominal."""
+    """How the scene looks in the rollouts: looks such as `light/darker@2`, or sets such as `burns`. `nominal`, the
+    simulator's own look, is always evaluated as well."""
     readouts: Names
     """Readouts; those that an encoder has no features for are left out for it."""
     heads: Names

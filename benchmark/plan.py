@@ -23,7 +23,7 @@ from pvrbench.benchmark.resolution import (
     cameras_of,
     head_named,
     horizon_of,
-    look_named,
+    looks_of,
     settings_of,
     with_end,
     with_preprocessing,
@@ -32,7 +32,8 @@ from pvrbench.encoders.adaptation.spec import AdaptationSpec, refusal
 from pvrbench.encoders.readouts.spec import ReadoutSpec, applies
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.location import weights_present
-from pvrbench.envs.spec import TaskSpec, View
+from pvrbench.envs.looks import refusal as refusal_of_look
+from pvrbench.envs.spec import Look, TaskSpec, View
 from pvrbench.policies.spec import HeadSpec
 
 
@@ -149,7 +150,7 @@ class _Expansion:
                 raise ConfigError(f"Two encoders have the name {spec.name}. Give one of them another.")
         self.encoders = [with_preprocessing(spec, config) for spec in named.values()]
         self.adaptations = adapted_by(config, self.trained)
-        self.looks = list(dict.fromkeys(look_named(name) for name in config.looks))
+        self.looks = looks_of(config)
         self.heads = {name: head_named(config, name) for name in dict.fromkeys(config.heads)}
         asked = {name: readouts()[name] for name in dict.fromkeys(config.readouts)}
         self.readouts = {spec.name: self._readouts_for(spec, asked) for spec in self.encoders}
@@ -171,7 +172,7 @@ class _Expansion:
         for task in self.tasks:
             settings = {name: settings_of(self.config, self.trained, task, head) for name, head in self.heads.items()}
             for train_camera, camera in self._cameras(task):
-                for look in self.looks:
+                for look in self._looks_for(task):
                     # Jobs that look through the camera come first, those that render nothing last, so that
                     # one set of environments serves neighbours.
                     for spec in sorted(self.encoders, key=lambda spec: spec.modality != "image"):
@@ -251,6 +252,23 @@ class _Expansion:
         if self.config.cameras == self.trained.cameras:
             return list(zip(there, places, strict=True))
         return [(train_camera, camera) for train_camera in there for camera in places]
+
+    def _looks_for(self, task: TaskSpec) -> list[str]:
+        """The looks that a task can have; one that was named is not left out in silence.
+
+        Raises:
+            ConfigError: the task cannot have a look that was named.
+        """
+        found: list[str] = []
+        for look, is_named in self.looks.items():
+            reason = refusal_of_look(Look.parse(look), task)
+            if reason is None:
+                found.append(look)
+            elif is_named:
+                raise ConfigError(f"looks: {reason} Leave one of them out.")
+            else:
+                self.notes.append(f"{reason} It is left out there.")
+        return found
 
     def _is_offered(self, spec: EncoderSpec, task: TaskSpec) -> bool:
         if spec.modality != "state" or task.state_dim > 0:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pvrbench.benchmark.config import AXES, BenchmarkConfig
+from pvrbench.benchmark.records.keys import NOMINAL
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.statement import is_uri, preprocessing_of
 from pvrbench.encoders.weights.location import absent_files, weights_dir
+from pvrbench.envs.looks import LOOK_SETS
 from pvrbench.envs.spec import TaskSpec
 
 
@@ -31,6 +33,7 @@ def peculiarities(
         *_preprocessing(config, encoders),
         *_absent_weights(encoders),
         *_repetitions(config),
+        *_looks(config),
         *_large_batches(trained, config.heads, tasks),
         *(
             f"The expert of {task.name} solves {100 * task.expert_success:.0f} % of starts; only solved ones "
@@ -127,6 +130,18 @@ def _repetitions(config: BenchmarkConfig) -> list[str]:
         for item, count in Counter(items).items()
         if count > 1
     ]
+
+
+def _looks(config: BenchmarkConfig) -> list[str]:
+    """What is evaluated beside the looks that were named, and where sets of looks leave what was published."""
+    notes = [
+        f"looks={name} stands for {', '.join(row.looks)} ({row.source}). Differences: {'; '.join(row.deviations)}."
+        for name in dict.fromkeys(config.looks)
+        if (row := LOOK_SETS.get(name))
+    ]
+    if NOMINAL not in config.looks:
+        notes.append("The nominal look is evaluated as well: changed looks are reported against it.")
+    return notes
 
 
 def _large_batches(config: BenchmarkConfig, heads: Sequence[str], tasks: Sequence[TaskSpec]) -> list[str]:

@@ -9,10 +9,12 @@ from pydantic import JsonValue
 
 from pvrbench.benchmark.catalog import adaptations, heads, looks
 from pvrbench.benchmark.config import BenchmarkConfig, ConfigError
+from pvrbench.benchmark.records.keys import NOMINAL
 from pvrbench.benchmark.records.schema import Settings
 from pvrbench.common.options import OptionError
 from pvrbench.encoders.adaptation.spec import AdaptationSpec
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.envs.looks import LOOK_SETS, expand_looks
 from pvrbench.envs.spec import DemoEnd, Look, TaskSpec
 from pvrbench.policies.spec import HeadOptionError, HeadSpec
 
@@ -52,6 +54,19 @@ def adapted_by(config: BenchmarkConfig, trained: BenchmarkConfig) -> list[Adapta
                 "default, or use adaptations=[frozen]."
             )
     return found
+
+
+def looks_of(config: BenchmarkConfig) -> dict[str, bool]:
+    """The looks of a run in their shortest form, and whether a run names them itself; those of a set it does not.
+
+    The nominal one comes first: what is said of another is said against it.
+
+    Raises:
+        ConfigError: one is not there, or written in another way.
+    """
+    named = [look_named(name) for name in config.looks if name not in LOOK_SETS]
+    found = [look_named(name) for name in expand_looks(config.looks)]
+    return {look: look in named for look in dict.fromkeys([NOMINAL, *found])}
 
 
 def look_named(text: str) -> str:

@@ -17,6 +17,7 @@ from pvrbench.benchmark.composition import compose_config, preset_names
 from pvrbench.encoders.catalog import ENCODERS
 from pvrbench.encoders.rows.parity import PARITY, Parity, parity_of, statement
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.envs.spec import LookSpec
 
 PICTURES = Path(__file__).parent / "figures" / "tasks"
 
@@ -38,7 +39,10 @@ INTRODUCTIONS: Mapping[str, str] = {
         "What `pvrbench probe` measures, for `probes=[...]`; options are set as `probe_options.<probe>.<option>=...`. "
         "See [Probes](../probes.md) for the protocols."
     ),
-    "looks": "How the scene looks in the rollouts, for `looks=[...]`; write the level as `light/darker@2`.",
+    "looks": (
+        "How the scene looks in the rollouts, for `looks=[...]`; write the level as `light/darker@2`. "
+        "See [Changed looks](../looks.md) for the protocol."
+    ),
     "schedules": "Which episodes of a cell are run, for `episode_schedule=...`.",
     "executors": "Where jobs run, for `engine.executor=...`.",
 }
@@ -49,6 +53,12 @@ def _tokens(spec: EncoderSpec) -> str:
         return ""
     patches = spec.grid_side**2
     return f"{spec.num_prefix_tokens} + {patches}" if spec.num_prefix_tokens else str(patches)
+
+
+def _levels(spec: LookSpec) -> str:
+    if spec.members:
+        return "those of " + ", ".join(spec.members)
+    return "; ".join(f"{name} {', '.join(f'{value:g}' for value in values)}" for name, values in spec.options.items())
 
 
 def _parity(spec: EncoderSpec) -> str:
@@ -113,7 +123,11 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("options", lambda spec: _options(spec.options)),
         ("source", lambda spec: spec.paper),
     ),
-    "looks": (("description", lambda spec: spec.description), ("levels", lambda spec: spec.num_levels or "")),
+    "looks": (
+        ("description", lambda spec: spec.description),
+        ("by level", _levels),
+        ("changes", lambda spec: ", ".join(spec.needs)),
+    ),
 }
 DEFAULT_COLUMNS: Sequence[Column] = (("description", lambda spec: spec.description),)
 EFFECTS = {"higher": "higher", "lower": "lower", "none": "the same", "unknown": "not known"}

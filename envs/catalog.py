@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pvrbench.envs.spec import Measured, Quantity, TaskSpec
+from pvrbench.envs.spec import Measured, Quantity, Scenery, TaskSpec, Workspace
 
 # Meta-World's own horizon is 500 steps; its scripted experts need 40 to 170. A failed episode costs the whole horizon,
 # so ours is a margin above the slowest expert; the published protocols set 500 back.
@@ -135,6 +135,14 @@ _ROBOSUITE_FURTHER: Mapping[str, tuple[Quantity, ...]] = {
 }
 
 
+METAWORLD_WORKSPACE = Workspace(centre=(0.0, 0.6, 0.0), inner=(0.32, 0.25), outer=(0.55, 0.36))
+ROBOSUITE_WORKSPACE = Workspace(centre=(0.0, 0.0, 0.8), inner=(0.2, 0.22), outer=(0.34, 0.36))
+_METAWORLD_SCENERY = Scenery(table=("tablelink",), background=("world", "RetainingWall"), workspace=METAWORLD_WORKSPACE)
+_ROBOSUITE_SCENERY = Scenery(table=("table",), background=("world",), workspace=ROBOSUITE_WORKSPACE)
+# Beside the bins there is nothing that a foreign body could stand on.
+_ROBOSUITE_SCENERIES = {"PickPlaceCan": Scenery(table=("bin1", "bin2"), background=("world",))}
+
+
 def _metaworld(name: str, description: str) -> TaskSpec:
     return TaskSpec(
         name=f"metaworld/{name}",
@@ -152,6 +160,7 @@ def _metaworld(name: str, description: str) -> TaskSpec:
         expert_success=_METAWORLD_WEAK_EXPERTS.get(name),
         options={"environment": name, **_METAWORLD_EXPERTS.get(name, {})},
         quantities=_METAWORLD_QUANTITIES,
+        scenery=_METAWORLD_SCENERY,
     )
 
 
@@ -177,6 +186,7 @@ def _robosuite(name: str, environment: str, description: str, horizon: int, stat
         demo_noise=0.1,
         options={"environment": environment},
         quantities=(*_ROBOSUITE_QUANTITIES, *_ROBOSUITE_FURTHER.get(environment, ())),
+        scenery=_ROBOSUITE_SCENERIES.get(environment, _ROBOSUITE_SCENERY),
     )
 
 

@@ -10,13 +10,14 @@ from typing import Literal
 RenderMode = Literal["full", "lean"]
 Split = Literal["demos", "selection", "test"]
 EndRule = Literal["first_success", "hold", "full_horizon"]
+ScenePart = Literal["table", "background", "objects", "workspace"]
 
 # Initial states of a split, and demonstrations of a task, at most.
 MAX_STATES = 1_000_000
 # Raised whenever `lean` pictures change: they are another observation then.
 LEAN_VERSION = 2
 # Raised whenever a shipped look changes.
-LOOKS_VERSION = 1
+LOOKS_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +115,84 @@ class LookSpec:
 
     Attributes:
         name: `<kind>/<variant>`.
-        entry_point: `module:function`; the function is called as `apply(model, rng, options)` with the model of the
-            pictures (an `mjModel` that physics does not use), a seeded `numpy.random.Generator` and the options of
-            one level, and changes the model in place. Colours, materials, textures, the headlight, and brightness and
-            direction of lights that are fixed to the world take effect; positions and cameras do not.
+        entry_point: `module:function`; the function is called as `apply(scene, rng, options)` with a
+            `pvrbench.envs.pictures.looks.scene.LookScene`, a seeded `numpy.random.Generator` and the options of one
+            level. It changes the scene in place: `scene.model` is an `mjModel` that physics does not use, and
+            `scene.camera`, `scene.bodies` and `scene.filters` are the camera, further bodies and what is done to the
+            finished picture.
         description: what changes, in one line.
         num_levels: levels of strength; level 1 is the weakest.
         options: for each option its values by level, as many as there are levels.
+        needs: parts that a task must name in its `Scenery` for this look.
+        members: names of rows that are applied one after another at the same level and seed; such a row needs no
+            function of its own.
     """
 
     name: str
-    entry_point: str
+    entry_point: str = ""
     description: str
     num_levels: int = 1
     options: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, "tuple[float, ...]"])
+    needs: tuple[ScenePart, ...] = ()
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookSet:
+    """Looks that stand for a published protocol.
+
+    Attributes:
+        name: of the set, which stands for its looks in `looks=[...]`.
+        looks: their names.
+        source: paper and code.
+        deviations: where they differ from what was published.
+    """
+
+    name: str
+    looks: tuple[str, ...]
+    source: str
+    deviations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The top of a table, and the rectangle of it in which the robot works.
+
+    Attributes:
+        centre: of the rectangle, on the table's top, metres in the world.
+        inner: half sides of the rectangle, which is kept free of foreign bodies.
+        outer: half sides within which foreign bodies stand.
+    """
+
+    centre: tuple[float, float, float]
+    inner: tuple[float, float]
+    outer: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenery:
+    """What a scene consists of, for looks. What is neither table, background nor robot is an object.
+
+    Attributes:
+        table: names of the bodies that are the table.
+        background: names of the bodies that are floor and walls.
+        workspace: where foreign bodies may stand; None where there is no room for them.
+    """
+
+    table: tuple[str, ...] = ()
+    background: tuple[str, ...] = ()
+    workspace: Workspace | None = None
+
+    @property
+    def parts(self) -> frozenset[ScenePart]:
+        """The parts that looks can change."""
+        there: dict[ScenePart, bool] = {
+            "table": bool(self.table),
+            "background": bool(self.background),
+            "objects": bool(self.table and self.background),
+            "workspace": self.workspace is not None,
+        }
+        return frozenset(part for part, is_there in there.items() if is_there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +293,7 @@ class TaskSpec:
         measured: what the references reach on it; None where it was not measured.
         options: constructor data of the adapter.
         quantities: parts of the privileged state that have a name, for linear probes; empty where nobody named them.
+        scenery: what the scene consists of; None where nobody said, and looks that need it cannot be had.
     """
 
     name: str
@@ -248,3 +314,4 @@ class TaskSpec:
     measured: Measured | None = None
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])
     quantities: tuple[Quantity, ...] = ()
+    scenery: Scenery | None = None

@@ -75,10 +75,15 @@ def test_a_reloaded_policy_acts_as_when_it_was_trained(trained: Path, tmp_path: 
 def test_another_camera_and_look_are_places_of_their_own(trained: Path, tmp_path: Path) -> None:
     settings = ["cameras=[corner]", "looks=[light/darker@2]", "encoders=[pixels_7]", f"run_dir={tmp_path / 'dark'}"]
     assert main(["evaluate", str(trained), *settings]) == 0
-    for record in cells(tmp_path / "dark").values():
-        assert (record.cell.camera, record.cell.look) == ("corner", "light/darker@2")
+    records, _ = RecordStore(tmp_path / "dark").read()
+    # The nominal look is evaluated beside every other one.
+    assert {(record.cell.readout, record.cell.look) for record in records} == {
+        (readout, look) for readout in ("pooled", "spatial_softmax") for look in ("nominal", "light/darker@2")
+    }
+    for record in records:
+        assert record.cell.camera == "corner"
         assert record.cell.train.camera == "left_cap2"
-        assert record.digests.look
+        assert bool(record.digests.look) == (record.cell.look != "nominal")
 
 
 def test_a_killed_run_does_not_train_what_is_stored(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from pvrbench.benchmark.catalog import looks
 from pvrbench.benchmark.engine.context import RunContext, load_task
 from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.provenance import simulator_versions
@@ -18,8 +17,9 @@ from pvrbench.encoders.identity import EncoderIdentity
 from pvrbench.envs.base import InitialStates, Task
 from pvrbench.envs.demos.collection import collect_demos
 from pvrbench.envs.demos.demo_set import DemoSet, demo_path
+from pvrbench.envs.looks import look_members
 from pvrbench.envs.pictures.context import gl_renderer
-from pvrbench.envs.spec import Look
+from pvrbench.envs.spec import LOOKS_VERSION, Look, Scenery, TaskSpec
 
 NAMES: Mapping[str, str] = {
     "initial_states": "the initial states of {task}",
@@ -63,8 +63,6 @@ def digests_of(
         demos: the demonstrations; None leaves their digest empty.
     """
     identity = context.encoders.identity(job.encoder, job.config.image_px)
-    look = Look.parse(job.cells[0].look)
-    row = None if str(look) == NOMINAL or job.view is None else looks()[look.axis]
     common = Digests(
         initial_states=states.digest if states else "",
         demos=demos.digest if demos else "",
@@ -73,7 +71,7 @@ def digests_of(
         # Features that are not finite are told where they are trained on.
         encoder_probe=tuple(value if math.isfinite(value) else 0.0 for value in identity.probe),
         adaptation=component_digest(job.adaptation.entry_point, job.adaptation.options),
-        look="" if row is None else component_digest(row.entry_point, row.options),
+        look="" if job.view is None else look_digest(job.view.look, job.task),
         simulator=simulator_versions(job.task, job.config.render),
         renderer=gl_renderer().partition(" (")[0] if job.view is not None else "",
     )
@@ -88,6 +86,22 @@ def digests_of(
         cell: common.model_copy(update={"readout": readouts[cell.readout], "head": heads[cell.head]})
         for cell in job.cells
     }
+
+
+def look_digest(name: str, task: TaskSpec) -> str:
+    """Digest of what a look does to the pictures of a task: its functions, their options, and the parts it changes."""
+    if name == NOMINAL:
+        return ""
+    look = Look.parse(name)
+    members = look_members(look, task.scenery or Scenery())
+    parts = {part for member in members for part in member.needs}
+    return digest_of(
+        {
+            "functions": [component_digest(member.entry_point, member.options) for member in members],
+            "scenery": str(task.scenery) if parts else "",
+            "version": LOOKS_VERSION,
+        }
+    )
 
 
 def encoder_digest(identity: EncoderIdentity) -> str:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from pvrbench.common.reference import resolve
-from pvrbench.envs.looks import level_options, look_spec
-from pvrbench.envs.spec import Look
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -33,6 +29,8 @@ FIELDS = (
     "mat_texrepeat",
     "mat_texuniform",
     "light_active",
+    "light_type",
+    "light_directional",
     "light_diffuse",
     "light_ambient",
     "light_specular",
@@ -100,18 +98,3 @@ def changed_textures(model: Any, before: Array) -> list[int]:
         if not np.array_equal(model.tex_data[start:stop], before[start:stop]):
             changed.append(texture)
     return changed
-
-
-def apply_look(model: Any, look: Look) -> None:
-    """Changes a picture model, which looks as the simulator has it, to a look.
-
-    Raises:
-        LookError: there is no such look.
-    """
-    if look.axis == "nominal":
-        return
-    apply = cast(
-        "Callable[[Any, np.random.Generator, Mapping[str, float]], None]",
-        resolve(look_spec(look).entry_point),
-    )
-    apply(model, np.random.default_rng([look.seed, look.level]), level_options(look))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pvrbench.envs.pictures.appearance import Appearance, appearance_of, apply_look, changed_textures
+from pvrbench.envs.pictures.appearance import Appearance, appearance_of, changed_textures
+from pvrbench.envs.pictures.bodies import Body
 from pvrbench.envs.pictures.gl import RenderError, gl_remedy, load_mujoco, load_triton
 from pvrbench.envs.pictures.lean_meshes import simplify_meshes
-from pvrbench.envs.spec import Look, View
+from pvrbench.envs.pictures.looks.scene import CameraChange, Filter, LookScene, apply_look
+from pvrbench.envs.spec import Look, Scenery, View
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -54,20 +57,46 @@ class Drawing:
         for texture in textures:
             mujoco.mjr_uploadTexture(self.model, self.renderer._mjr_context, texture)
 
-    def with_look(self, nominal: Appearance, look: Look) -> tuple[Appearance, Array | None]:
-        """What a scene looks like after a look was applied, and the lights' directions where the look turns them."""
+    def with_look(self, nominal: Appearance, look: Look, scenery: Scenery) -> Dress:
+        """How a scene is drawn after a look was applied.
+
+        Raises:
+            LookError: there is no such look, or the scene lacks what it needs.
+        """
         self.show(nominal)
         if look == Look():
-            return nominal, None
-        before = np.array(self.model.light_dir)
+            return Dress(nominal)
+        model = self.model
+        before = np.array(model.light_pos), np.array(model.light_dir)
+        scene = LookScene(model, scenery)
         try:
-            apply_look(self.model, look)
-            changed = appearance_of(self.model, like=nominal)
-            turned = None if np.array_equal(before, self.model.light_dir) else np.array(self.model.light_dir)
+            apply_look(scene, look)
+            changed = appearance_of(model, like=nominal)
+            after = np.array(model.light_pos), np.array(model.light_dir)
         finally:
-            nominal.give_to(self.model)
-            self.model.light_dir[:] = before
-        return changed, turned
+            nominal.give_to(model)
+            model.light_pos[:], model.light_dir[:] = before
+        moved = any(not np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+        return Dress(changed, after if moved else None, scene.camera, tuple(scene.bodies), tuple(scene.filters))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dress:
+    """How a scene is drawn under a look.
+
+    Attributes:
+        appearance: colours, materials, textures and lights.
+        lights: places and directions of all lights, where the look moves them.
+        camera: how the camera is moved.
+        bodies: foreign bodies, which have no place yet.
+        filters: what is done to the finished picture.
+    """
+
+    appearance: Appearance
+    lights: tuple[Array, Array] | None = None
+    camera: CameraChange = field(default_factory=CameraChange)
+    bodies: tuple[Body, ...] = ()
+    filters: tuple[Filter, ...] = ()
 
 
 # By scene, size and mode: a context of a robosuite scene takes some 300 MB, and a process makes many environments.

@@ -19,7 +19,7 @@ import numpy as np
 from pvrbench.common.files import write_whole
 from pvrbench.common.reference import resolve
 from pvrbench.envs.base import SimulationError, Task, TaskEnv
-from pvrbench.envs.catalog import TASKS
+from pvrbench.envs.catalog import METAWORLD_WORKSPACE, ROBOSUITE_WORKSPACE, TASKS
 from pvrbench.envs.pictures.frame_set import (
     CLIPS,
     FRAMES,
@@ -32,9 +32,9 @@ from pvrbench.envs.pictures.frame_set import (
     digest_of,
 )
 from pvrbench.envs.pictures.rendering import TargetCamera, ViewRenderer
-from pvrbench.envs.pictures.scene_variation import Looks, Table, dress, exchange_textures, foreign_bodies, looks_of
+from pvrbench.envs.pictures.scene_variation import Looks, dress, exchange_textures, foreign_bodies, looks_of
 from pvrbench.envs.processes import serve_parent
-from pvrbench.envs.spec import LEAN_VERSION, View
+from pvrbench.envs.spec import LEAN_VERSION, View, Workspace
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -62,10 +62,7 @@ CAMERAS: Mapping[str, Mapping[str, TargetCamera]] = {
         "right": TargetCamera((0.3, 0.5, 1.3), _BENCH),
     },
 }
-TABLES: Mapping[str, Table] = {
-    "metaworld": Table(centre=(0.0, 0.6, 0.0), inner=(0.32, 0.25), outer=(0.55, 0.36)),
-    "robosuite": Table(centre=(0.0, 0.0, 0.8), inner=(0.2, 0.22), outer=(0.34, 0.36)),
-}
+TABLES: Mapping[str, Workspace] = {"metaworld": METAWORLD_WORKSPACE, "robosuite": ROBOSUITE_WORKSPACE}
 _PARTS, _RECIPE = ".clips", "recipe.json"
 _CLIPS_PER_JOB = 50
 

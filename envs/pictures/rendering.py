@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
+from scipy.spatial.transform import Rotation
 
 from pvrbench.envs.pictures.appearance import appearance_of
+from pvrbench.envs.pictures.bodies import Body, draw_body
 from pvrbench.envs.pictures.context import close_drawing, open_drawing
 from pvrbench.envs.pictures.geometry import Geometry, pinhole_of, render_geometry
 from pvrbench.envs.pictures.gl import load_mujoco
-from pvrbench.envs.spec import Look, View
+from pvrbench.envs.pictures.looks.distractors import stand_bodies
+from pvrbench.envs.pictures.looks.scene import CameraChange
+from pvrbench.envs.spec import Look, Scenery, View
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -61,27 +65,6 @@ class TargetCamera:
 Camera = ModelCamera | TargetCamera
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
-    """A thing that is seen and that physics knows nothing of.
-
-    Attributes:
-        shape: `SPHERE`, `CAPSULE`, `ELLIPSOID`, `CYLINDER` or `BOX`.
-        size: half sizes as MuJoCo has them for the shape, metres.
-        pos: its centre, metres in the world.
-        turn: radians about the world's vertical.
-        rgb: colour, 0..1.
-        glow: light of its own, 0..1; a body that glows has no shine.
-    """
-
-    shape: str
-    size: tuple[float, float, float]
-    pos: tuple[float, float, float]
-    rgb: tuple[float, float, float]
-    turn: float = 0.0
-    glow: float = 0.0
-
-
 class ViewRenderer:
     """Renders one view of one model.
 
@@ -89,23 +72,25 @@ class ViewRenderer:
         model: the physics model; it is copied where the view asks for changes.
         view: camera, size, render mode and look.
         camera: what the view's camera name means; by default the model's camera of that name.
+        scenery: what the scene consists of, for looks that change parts of it.
 
     Raises:
         RenderError: OpenGL cannot be had.
-        LookError: there is no such look.
+        LookError: there is no such look, or the scene cannot have it.
     """
 
-    def __init__(self, model: Any, view: View, camera: Camera | None = None) -> None:
+    def __init__(self, model: Any, view: View, camera: Camera | None = None, scenery: Scenery | None = None) -> None:
         camera = camera or ModelCamera(view.camera)
         self._upside_down = isinstance(camera, ModelCamera) and camera.upside_down
         self._camera = camera.name if isinstance(camera, ModelCamera) else _free_camera(camera)
-        self._look = Look.parse(view.look)
+        self._look, self._scenery = Look.parse(view.look), scenery or Scenery()
+        self._standing: tuple[Body, ...] | None = None
         self._is_closed = False
         self._drawing = open_drawing(model, view)
         self._renderer = self._drawing.renderer
         self._nominal = self._drawing.base
         try:
-            self._shown, self._light_dir = self._drawing.with_look(self._nominal, self._look)
+            self._dress = self._drawing.with_look(self._nominal, self._look, self._scenery)
         except BaseException:
             self.close()
             raise
@@ -114,14 +99,15 @@ class ViewRenderer:
         """Takes over the colours, materials, lights and textures that a reset wrote into the physics model.
 
         Environments call it at the end of `reset`: pictures are drawn from a copy of the model. Nothing is copied
-        where nothing changed.
+        where nothing changed. Foreign bodies of a look get their places with the next picture.
 
         Args:
             model: the physics model.
         """
+        self._standing = None
         if not self._nominal.equals(model):
             self._nominal = appearance_of(model, like=self._drawing.base)
-            self._shown, self._light_dir = self._drawing.with_look(self._nominal, self._look)
+            self._dress = self._drawing.with_look(self._nominal, self._look, self._scenery)
 
     @property
     def model(self) -> Any:
@@ -147,7 +133,7 @@ class ViewRenderer:
         """
         self._update(data)
         for body in bodies:
-            self._add(body)
+            draw_body(self._renderer.scene, body)
         return self._picture()
 
     def geometry(self, data: Any) -> Geometry:
@@ -184,35 +170,38 @@ class ViewRenderer:
         for side, colour in ((0.25, (1.0, 0.0, 0.0)), (-0.25, (0.0, 0.0, 1.0))):
             x, y, z = position + distance * (forward + side * up)
             size = (0.12 * distance, 0.0, 0.0)
-            self._add(Body(shape="SPHERE", size=size, pos=(float(x), float(y), float(z)), rgb=colour, glow=1.0))
+            body = Body(shape="SPHERE", size=size, pos=(float(x), float(y), float(z)), rgb=colour, glow=1.0)
+            draw_body(scene, body)
         return self._picture()
 
     def _update(self, data: Any) -> None:
-        self._drawing.show(self._shown)
+        dress, scene = self._dress, self._renderer.scene
+        self._drawing.show(dress.appearance)
         self._renderer.update_scene(data, camera=self._camera)
-        if self._light_dir is None:
-            return
-        # The scene's lights come from the state, so a look turns them here; the headlight, if it is on, is the first.
+        if dress.lights is not None:
+            self._move_lights(*dress.lights)
+        if not dress.camera.is_none:
+            _move_camera(scene, dress.camera, has_headlight=bool(self.model.vis.headlight.active))
+        if dress.bodies and self._standing is None:
+            eye = pinhole_of(scene, upside_down=self._upside_down)
+            self._standing = stand_bodies(dress.bodies, self.model, data, self._scenery, eye)
+        for body in self._standing or ():
+            draw_body(scene, body)
+
+    def _move_lights(self, pos: Float64[Array, "L 3"], direction: Float64[Array, "L 3"]) -> None:
+        # The scene's lights come from the state, so a look moves them here; the headlight, if it is on, is the first.
         model, lights = self.model, self._renderer.scene.lights
         active = [light for light in range(model.nlight) if model.light_active[light]]
         for number, light in enumerate(active, start=int(bool(model.vis.headlight.active))):
             if model.light_bodyid[light] == 0 and number < self._renderer.scene.nlight:
-                lights[number].dir[:] = self._light_dir[light]
-
-    def _add(self, body: Body) -> None:
-        scene = self._renderer.scene
-        drawn = scene.geoms[scene.ngeom]
-        cos, sin = np.cos(body.turn), np.sin(body.turn)
-        turned = np.array([cos, -sin, 0.0, sin, cos, 0.0, 0.0, 0.0, 1.0])
-        shape, colour = getattr(mujoco.mjtGeom, f"mjGEOM_{body.shape}"), np.array((*body.rgb, 1.0), np.float32)
-        mujoco.mjv_initGeom(drawn, shape, np.array(body.size), np.array(body.pos), turned, colour)
-        if body.glow:
-            drawn.emission, drawn.specular = body.glow, 0.0
-        scene.ngeom += 1
+                lights[number].pos[:], lights[number].dir[:] = pos[light], direction[light]
 
     def _picture(self) -> UInt8[Array, "H W 3"]:
         image: UInt8[Array, "H W 3"] = self._renderer.render()
-        return np.ascontiguousarray(image[::-1, ::-1]) if self._upside_down else image.copy()
+        image = np.ascontiguousarray(image[::-1, ::-1]) if self._upside_down else image.copy()
+        for change in self._dress.filters:
+            image = change(image)
+        return image
 
     def close(self) -> None:
         """Frees the OpenGL context, if nobody else draws with it."""
@@ -231,3 +220,19 @@ def _free_camera(camera: TargetCamera) -> Any:
     free.azimuth = float(np.degrees(np.arctan2(offset[1], offset[0])))
     free.elevation = float(np.degrees(np.arcsin(offset[2] / distance)))
     return free
+
+
+def _move_camera(scene: Any, change: CameraChange, *, has_headlight: bool) -> None:
+    """Moves the camera of MuJoCo's scene, and the headlight with it."""
+    for eye in (scene.camera[0], scene.camera[1]):
+        forward, up = np.array(eye.forward, np.float64), np.array(eye.up, np.float64)
+        axes = np.stack([np.cross(forward, up), up, forward])
+        turn = Rotation.from_rotvec(change.turn_rad @ axes)
+        eye.pos[:] = eye.pos + change.shift_m @ axes
+        eye.forward[:], eye.up[:] = turn.apply(forward), turn.apply(up)
+        half = float(np.arctan(eye.frustum_top / eye.frustum_near))
+        wider = np.tan(half + np.radians(change.fov_deg) / 2.0) / np.tan(half)
+        eye.frustum_top, eye.frustum_bottom = eye.frustum_top * wider, eye.frustum_bottom * wider
+    if has_headlight and scene.nlight:
+        left, right = scene.camera[0], scene.camera[1]
+        scene.lights[0].pos[:], scene.lights[0].dir[:] = (left.pos + right.pos) / 2.0, left.forward

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 
-from pvrbench.envs.pictures.rendering import Body, TargetCamera, ViewRenderer
+from pvrbench.envs.pictures.bodies import Body
+from pvrbench.envs.pictures.looks.patterns import pattern
+from pvrbench.envs.pictures.rendering import TargetCamera, ViewRenderer
+from pvrbench.envs.spec import Workspace
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -23,8 +26,8 @@ CAMERA_JITTER_M, TARGET_JITTER_M = 0.06, 0.04
 
 # mujoco.mjtTexture: all but the sky box, which no picture shows.
 _SURFACE_TEXTURES = (0, 1)
-# Share of textures that are exchanged, and cells in a side of the patterns that are put in their place.
-EXCHANGED, PATTERN_SIDE = 0.6, 96
+# Share of textures that are exchanged.
+EXCHANGED = 0.6
 
 # Foreign bodies: at most so many, of such half sizes in metres.
 MAX_BODIES, SMALLEST_M, LARGEST_M = 5, 0.015, 0.05
@@ -38,21 +41,6 @@ class Looks:
     arrays: dict[str, Array]
     headlight: tuple[Array, Array]
     textures: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Where foreign bodies stand: about a rectangle in which the robot works.
-
-    Attributes:
-        centre: of the rectangle, on the table's top, metres in the world.
-        inner: half sides of the rectangle, which is kept free.
-        outer: half sides within which bodies stand.
-    """
-
-    centre: tuple[float, float, float]
-    inner: tuple[float, float]
-    outer: tuple[float, float]
 
 
 def looks_of(model: Any) -> Looks:
@@ -114,28 +102,11 @@ def exchange_textures(renderer: ViewRenderer, looks: Looks, seed: int) -> None:
             start, channels = int(model.tex_adr[texture]), int(model.tex_nchannel[texture])
             size = height * width * channels
             drawn = model.tex_data[start : start + size].reshape(height, width, channels)
-            drawn[..., :3] = _pattern(height, width, rng)
+            drawn[..., :3] = pattern(height, width, rng)
     renderer.upload_textures(range(model.ntex))
 
 
-def _pattern(height: int, width: int, rng: np.random.Generator) -> UInt8[Array, "H W 3"]:
-    """Checks, stripes or blotches in two colours."""
-    repeats, angle, kind = rng.integers(2, 13), rng.uniform(0.0, np.pi), rng.integers(3)
-    at = (np.arange(PATTERN_SIDE) + 0.5) / PATTERN_SIDE
-    cells = (at * repeats).astype(int)
-    if kind == 0:
-        share = ((cells[:, None] + cells) % 2).astype(float)
-    elif kind == 1:
-        share = 0.5 + 0.5 * np.sin(2 * np.pi * repeats * (at[:, None] * np.cos(angle) + at * np.sin(angle)))
-    else:
-        share = rng.random((13, 13))[cells[:, None], cells]
-    first, second = rng.uniform(30.0, 235.0, (2, 3))
-    small = first + share[..., None] * (second - first)
-    rows, columns = (np.arange(side) * PATTERN_SIDE // side for side in (height, width))
-    return small.astype(np.uint8)[rows[:, None], columns]
-
-
-def foreign_bodies(table: Table, seed: int) -> list[Body]:
+def foreign_bodies(table: Workspace, seed: int) -> list[Body]:
     """Things that stand about on a table, seen and not felt, outside the rectangle in which the robot works."""
     rng = np.random.default_rng(seed)
     bodies: list[Body] = []
@@ -148,25 +119,14 @@ def foreign_bodies(table: Table, seed: int) -> list[Body]:
             axis = int(inside.argmax())
             place[axis] = np.sign(place[axis] or 1.0) * rng.uniform(table.inner[axis], table.outer[axis])
         shape, rgb = SHAPES[rng.integers(len(SHAPES))], rng.uniform(0.05, 1.0, 3)
-        # MuJoCo gives a radius and half a length for what is round, and three half sides for the others.
-        height = {
-            "SPHERE": half[0],
-            "CYLINDER": half[1],
-            "CAPSULE": half[0] + half[1],
-        }.get(shape, half[2])
-        bodies.append(
-            Body(
-                shape=shape,
-                size=(float(half[0]), float(half[1]), float(half[2])),
-                pos=(
-                    float(table.centre[0] + place[0]),
-                    float(table.centre[1] + place[1]),
-                    float(table.centre[2] + height),
-                ),
-                turn=float(rng.uniform(0.0, np.pi)),
-                rgb=(float(rgb[0]), float(rgb[1]), float(rgb[2])),
-            )
+        body = Body(
+            shape=shape,
+            size=(float(half[0]), float(half[1]), float(half[2])),
+            pos=(float(table.centre[0] + place[0]), float(table.centre[1] + place[1]), 0.0),
+            turn=float(rng.uniform(0.0, np.pi)),
+            rgb=(float(rgb[0]), float(rgb[1]), float(rgb[2])),
         )
+        bodies.append(replace(body, pos=(*body.pos[:2], table.centre[2] + body.half_height)))
     return bodies
 
 

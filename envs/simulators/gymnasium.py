@@ -65,7 +65,7 @@ class GymnasiumEnv:
         self._data: Any = self._simulator.data
         self._body_pos, self._body_quat = self._model.body_pos.copy(), self._model.body_quat.copy()
         self._site_pos = self._model.site_pos.copy()
-        self._renderer = None if view is None else ViewRenderer(self._model, view)
+        self._renderer = None if view is None else ViewRenderer(self._model, view, scenery=spec.scenery)
         self._full: Float64[Array, " F"] = np.zeros(0)
 
     def reset(self, seed: int) -> Observation:

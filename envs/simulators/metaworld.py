@@ -93,7 +93,7 @@ class MetaworldEnv:
         self._body_pos = self._model.body_pos.copy()
         self._body_quat = self._model.body_quat.copy()
         self._site_pos = self._model.site_pos.copy()
-        self._renderer = None if view is None else ViewRenderer(self._model, view, CAMERAS[view.camera])
+        self._renderer = None if view is None else ViewRenderer(self._model, view, CAMERAS[view.camera], spec.scenery)
         self._full: Float64[Array, " F"] = np.zeros(39)
         self.was_solved = False
         """Whether the task has been solved since the last reset."""

@@ -109,7 +109,7 @@ def make_simulator(name: str) -> Any:
     return simulator
 
 
-def _without_collision_geoms(model: Any) -> Any:
+def without_collision_geoms(model: Any) -> Any:
     """A copy for pictures in which the shapes that are only collided with belong to a group that is not drawn."""
     picture = copy.copy(model)
     picture.geom_group[picture.geom_group == _COLLISION_GROUP] = _UNDRAWN_GROUP
@@ -136,7 +136,9 @@ class RobosuiteEnv:
         self._task_facts = SCENE_FACTS[str(spec.options["environment"])](scene)
         self._simulator.reset()  # hides the markers of robosuite's interactive viewer
         self._control = ArmControl(self._simulator)
-        self._renderer = None if view is None else ViewRenderer(_without_collision_geoms(self._model), view)
+        self._renderer = (
+            None if view is None else ViewRenderer(without_collision_geoms(self._model), view, scenery=spec.scenery)
+        )
 
     @property
     def scene(self) -> tuple[Any, Any]:

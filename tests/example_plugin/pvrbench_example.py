@@ -54,9 +54,9 @@ ONE_PROCESS = ComponentSpec(
 )  # fmt: skip
 
 
-def tint(model: Any, rng: Any, options: Any) -> None:
+def tint(scene: Any, rng: Any, options: Any) -> None:
     """Draws a colour for all materials and geoms; `strength` 1 replaces theirs by it."""
-    for colours in (model.geom_rgba, model.mat_rgba):
+    for colours in (scene.model.geom_rgba, scene.model.mat_rgba):
         colours[:, :3] += options["strength"] * (rng.uniform(0, 1, 3) - colours[:, :3])
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import gymnasium
@@ -13,13 +14,16 @@ from gymnasium.envs.registration import EnvSpec
 
 from pvrbench.envs.base import Array, Task
 from pvrbench.envs.catalog import TASKS
-from pvrbench.envs.looks import LOOKS, LookError
+from pvrbench.envs.looks import LOOK_SETS, LOOKS, LookError, expand_looks, refusal
 from pvrbench.envs.pictures.context import mujoco
+from pvrbench.envs.pictures.geometry import Pinhole
+from pvrbench.envs.pictures.looks.distractors import stand_bodies
+from pvrbench.envs.pictures.looks.scene import LookScene, apply_look
 from pvrbench.envs.pictures.rendering import ViewRenderer
 from pvrbench.envs.simulators.gymnasium import load_task
+from pvrbench.envs.simulators.metaworld import CAMERAS
+from pvrbench.envs.simulators.robosuite import without_collision_geoms
 from pvrbench.envs.spec import Look, TaskSpec, View
-
-ALL = [str(Look(row.name, level)) for row in LOOKS.values() for level in range(1, row.num_levels + 1)]
 
 
 def play(task: Task, view: View) -> tuple[list[Array], list[bytes]]:
@@ -36,37 +40,152 @@ def play(task: Task, view: View) -> tuple[list[Array], list[bytes]]:
     return images, states
 
 
-@pytest.mark.parametrize("name", ["metaworld/assembly-v3", "robosuite/lift"])
-def test_looks_change_pictures_visibly_and_states_not_at_all(name: str) -> None:
+def task_named(name: str) -> Task:
     spec = TASKS[name]
-    task = cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
-    plain = View(camera=spec.cameras[0], image_px=64, render="lean")
-    nominal, states = play(task, plain)
-    # One context for all looks of a scene; none of them leaves a trace in another's pictures.
-    env = task.make_env(plain)
-    for look in ALL[1::3]:
-        view = View(camera=spec.cameras[0], image_px=64, render="lean", look=look)
-        images, states_there = play(task, view)
-        assert states_there == states, look
-        for image, other in zip(images, nominal, strict=True):
-            assert np.abs(image.astype(int) - other).mean() > 3.0, look
-            assert (image == 255).all(axis=-1).mean() < 0.05, look
-            assert image.std() > 4.0, look
-        assert np.array_equal(env.reset(3)["image"], nominal[0]), look
+    return cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
+
+
+def saved(model: Any) -> bytes:
+    """All that a model holds."""
+    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return buffer.tobytes()
+
+
+SUITES = ("metaworld/assembly-v3", "robosuite/lift")
+
+
+# A picture of robosuite's scene under a look takes ten times as long: its textures are large.
+@pytest.fixture(scope="module", params=[SUITES[0], pytest.param(SUITES[1], marks=pytest.mark.slow)])
+def drawn(request: pytest.FixtureRequest) -> Iterator[tuple[dict[str, list[Array]], Any]]:
+    """Pictures of one state by axis: nominal and the three levels; and what draws them."""
+    task = task_named(request.param)
+    env = cast("Any", task.make_env(None))
+    env.reset(3)
+    model, data = env.scene
+    before = saved(model), env.get_state().tobytes()
+    is_metaworld = request.param.startswith("metaworld")
+    camera = CAMERAS["left_cap2"] if is_metaworld else None
+    model_of_pictures = model if is_metaworld else without_collision_geoms(model)
+
+    def picture(look: str) -> Array:
+        view = View(camera=task.spec.cameras[0], image_px=64, render="lean", look=look)
+        renderer = ViewRenderer(model_of_pictures, view, camera, task.spec.scenery)
+        image = renderer.render(data)
+        renderer.close()
+        return image
+
+    keeper = ViewRenderer(
+        model_of_pictures, View(camera=task.spec.cameras[0], image_px=64, render="lean"), camera, task.spec.scenery
+    )
+    nominal = keeper.render(data)
+    axes = [row.name for row in LOOKS.values() if row.num_levels]
+    yield {axis: [nominal, *(picture(f"{axis}@{level}") for level in (1, 2, 3))] for axis in axes}, picture
+    # One context serves all looks of a scene, and none of them leaves a trace: not in pictures, model or state.
+    assert np.array_equal(keeper.render(data), nominal)
+    assert (saved(model), env.get_state().tobytes()) == before
+    keeper.close()
     env.close()
 
 
-def test_stronger_levels_change_more() -> None:
-    spec = TASKS["metaworld/assembly-v3"]
-    task = cast("Callable[[TaskSpec], Task]", pkgutil.resolve_name(spec.entry_point))(spec)
+def changed(image: Array, nominal: Array) -> float:
+    """Share of the pixels that a person sees to be different."""
+    return float((np.abs(image.astype(int) - nominal).max(axis=-1) > 12).mean())
 
-    def mean(look: str) -> float:
-        return float(play(task, View(camera="corner2", image_px=48, render="lean", look=look))[0][0].mean())
 
-    darker = [mean(look) for look in ("nominal", *(f"light/darker@{level}" for level in (1, 2, 3)))]
-    brighter = [mean(look) for look in ("nominal", *(f"light/brighter@{level}" for level in (1, 2, 3)))]
-    assert darker == sorted(darker, reverse=True)
-    assert brighter == sorted(brighter)
+def test_every_level_of_every_axis_is_visible_and_shows_a_scene(drawn: tuple[dict[str, list[Array]], Any]) -> None:
+    for axis, (nominal, *levels) in drawn[0].items():
+        for level, image in enumerate(levels, start=1):
+            assert changed(image, nominal) > 0.004, (axis, level)
+            assert (image == 255).all(axis=-1).mean() < 0.12, (axis, level)
+            assert image.std() > 12.0, (axis, level)
+
+
+def test_stronger_levels_change_more(drawn: tuple[dict[str, list[Array]], Any]) -> None:
+    for axis, (nominal, *levels) in drawn[0].items():
+        differences = [float(np.abs(image.astype(int) - nominal).mean()) for image in levels]
+        assert differences[2] > 1.1 * differences[0], axis
+
+
+def test_a_look_is_the_same_whenever_it_is_drawn_and_another_for_each_seed(
+    drawn: tuple[dict[str, list[Array]], Any],
+) -> None:
+    pictures, picture = drawn
+    for axis in ("table_texture/pattern", "camera/position", "distractors", "image_noise/gaussian", "combined"):
+        assert np.array_equal(picture(f"{axis}@2"), pictures[axis][2]), axis
+        assert changed(picture(f"{axis}@2s1"), pictures[axis][2]) > 0.004, axis
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_light_from_the_left_and_from_the_right_differ(name: str) -> None:
+    task = task_named(name)
+
+    def picture(look: str) -> Array:
+        env = task.make_env(View(camera=task.spec.cameras[0], image_px=48, render="lean", look=look))
+        image = env.reset(3)["image"]
+        env.close()
+        return image
+
+    left, right = (picture(f"light/cast_{side}@2").astype(int) for side in ("left", "right"))
+    assert np.abs(left - right).mean() > 8.0
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_states_are_the_same_bit_for_bit_under_a_changed_look(name: str) -> None:
+    task = task_named(name)
+    plain = View(camera=task.spec.cameras[0], image_px=48, render="lean")
+    images, states = play(task, plain)
+    shifted, same = play(task, replace(plain, look="combined@3"))
+    assert same == states
+    assert all(changed(image, other) > 0.1 for image, other in zip(images, shifted, strict=True))
+
+
+def test_distractors_stand_apart_from_one_another_and_from_what_the_task_needs() -> None:
+    task = task_named("metaworld/assembly-v3")
+    scenery, env = task.spec.scenery, cast("Any", task.make_env(None))
+    assert scenery is not None
+    assert scenery.workspace is not None
+    env.reset(5)
+    model, data = env.scene
+    scene = LookScene(model, scenery)
+    apply_look(scene, Look.parse("distractors@3"))
+    eye = np.array([-0.5, 0.0, 0.4])
+    forward = np.array([0.5, 0.6, -0.4]) / np.linalg.norm([0.5, 0.6, -0.4])
+    side = np.cross(forward, [0.0, 0.0, 1.0])
+    up = np.cross(side / np.linalg.norm(side), forward)
+    bodies = stand_bodies(scene.bodies, model, data, scenery, Pinhole(eye, forward, up, float(np.tan(np.pi / 8))))
+    env.close()
+    assert len(bodies) == 9
+    centre, inner = np.array(scenery.workspace.centre[:2]), np.array(scenery.workspace.inner)
+    for number, body in enumerate(bodies):
+        place = np.array(body.pos[:2])
+        assert (np.abs(place - centre) > inner).any()
+        for other in bodies[:number]:
+            assert np.linalg.norm(place - other.pos[:2]) > body.radius + other.radius
+        for part in ("RoundNut", "peg"):
+            assert np.linalg.norm(place - data.body(part).xpos[:2]) > body.radius + 0.02
+
+
+def test_a_scene_that_names_no_table_cannot_have_another_one() -> None:
+    bins = TASKS["robosuite/pick_place_can"]
+    assert refusal(Look.parse("light/darker@1"), bins) is None
+    assert "distractors changes the workspace" in str(refusal(Look.parse("distractors@1"), bins))
+    assert "cannot have the look combined@1" in str(refusal(Look.parse("combined@1"), bins))
+    unknown = replace(bins, scenery=None)
+    assert "table_texture/red_wood changes the table" in str(refusal(Look.parse("table_texture/red_wood@1"), unknown))
+    assert refusal(Look.parse("camera/rotation@1"), unknown) is None
+    model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/><camera name='c'/></worldbody></mujoco>")
+    with pytest.raises(LookError, match="changes the objects, which this scene does not name"):
+        ViewRenderer(model, View(camera="c", image_px=16, render="full", look="object_colour@1"))
+
+
+def test_sets_of_published_protocols_name_looks_that_exist_and_say_where_they_deviate() -> None:
+    for row in LOOK_SETS.values():
+        assert expand_looks([row.name, row.looks[0]]) == row.looks
+        assert row.deviations
+        assert all(refusal(Look.parse(look), TASKS["robosuite/lift"]) is None for look in row.looks)
+        assert all(str(Look.parse(look)) == look for look in row.looks)
+    assert len(LOOK_SETS["burns"].looks) == 10
 
 
 def test_a_look_has_one_name_and_wrong_names_are_answered() -> None:

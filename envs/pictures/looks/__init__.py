@@ -1,0 +1,1 @@
+"""Changed looks of a scene: one function for each axis, applied to what pictures are drawn from."""

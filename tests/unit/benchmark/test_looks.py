@@ -1,0 +1,46 @@
+"""What a plan does with looks: the nominal one beside them, published sets, and looks that a task cannot have."""
+
+from __future__ import annotations
+
+import pytest
+
+from pvrbench.benchmark.composition import compose_config
+from pvrbench.benchmark.config import ConfigError
+from pvrbench.benchmark.plan import Plan, make_plan
+
+SMALL = ["preset=quickstart", "encoders=[pixels_7]", "baselines=[]"]
+
+
+def planned(*overrides: str) -> Plan:
+    return make_plan(compose_config([*SMALL, *overrides]))
+
+
+def looks_of(plan: Plan, task: str) -> list[str]:
+    return list(dict.fromkeys(cell.look for cell in plan.cells if cell.task == task))
+
+
+def test_the_nominal_look_is_evaluated_beside_every_other_one() -> None:
+    plan = planned("tasks=[metaworld/assembly-v3]", "looks=[light/darker@2,camera/position]")
+    assert looks_of(plan, "metaworld/assembly-v3") == ["nominal", "light/darker@2", "camera/position@1"]
+    assert any("The nominal look is evaluated as well" in note for note in plan.notes)
+    assert not any("nominal look" in note for note in planned("tasks=[metaworld/assembly-v3]").notes)
+
+
+def test_a_published_set_stands_for_its_looks_and_says_where_it_deviates() -> None:
+    plan = planned("tasks=[metaworld/assembly-v3]", "looks=[burns]")
+    looks = looks_of(plan, "metaworld/assembly-v3")
+    assert len(looks) == 11
+    assert looks[0] == "nominal"
+    (note,) = [note for note in plan.notes if note.startswith("looks=burns")]
+    assert "the shifted scenes were not released" in note
+
+
+def test_a_look_that_a_task_cannot_have_is_refused_where_it_was_named_and_left_out_of_sets() -> None:
+    tasks = "tasks=[robosuite/pick_place_can,robosuite/lift]"
+    with pytest.raises(ConfigError, match="pick_place_can cannot have the look distractors@2") as refused:
+        planned(tasks, "looks=[burns,distractors@2]")
+    assert "\n" not in str(refused.value)
+    plan = planned(tasks, "looks=[burns]")
+    assert not any(look.startswith("distractors") for look in looks_of(plan, "robosuite/pick_place_can"))
+    assert "distractors@3" in looks_of(plan, "robosuite/lift")
+    assert any("robosuite/pick_place_can cannot have the look distractors@3" in note for note in plan.notes)
