@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pvrbench.benchmark.records.keys import NOMINAL, Cell
+from pvrbench.benchmark.records.parts import UNFINISHED, PartStore, joined
 from pvrbench.benchmark.records.schema import CellRecord, Settings
 from pvrbench.benchmark.records.store import RecordStore, Refusal
 
@@ -37,8 +38,13 @@ def load_runs(run_dirs: Sequence[Path], look: str | None = None) -> tuple[list[C
     warnings: list[str] = []
     for run_dir in run_dirs:
         found, refusals = RecordStore(run_dir).read()
-        records += found
+        going_on = unfinished(run_dir, found)
+        records += [*found, *going_on]
         warnings += _complaints(refusals)
+        if going_on:
+            warnings.append(
+                f"{run_dir} goes on: {len(going_on)} cells are shown with the episodes that they have so far."
+            )
     if not records:
         reasons = " ".join(warnings) or "Nothing is recorded there yet. Start with `pvrbench run`."
         raise ReportError(f"There is nothing to report in {', '.join(str(path) for path in run_dirs)}. {reasons}")
@@ -51,6 +57,13 @@ def load_runs(run_dirs: Sequence[Path], look: str | None = None) -> tuple[list[C
             "the same settings."
         )
     return without_repeats(records), tuple(warnings)
+
+
+def unfinished(run_dir: Path, recorded: Sequence[CellRecord]) -> list[CellRecord]:
+    """What there is so far of the cells of a sequential evaluation that have no record yet."""
+    cells = dict.fromkeys(record.cell for record in recorded)
+    parts = PartStore(run_dir).read()
+    return [joined(found, UNFINISHED) for cell, found in parts.items() if cell not in cells]
 
 
 def _of_look(records: Sequence[CellRecord], look: str | None) -> tuple[list[CellRecord], list[str]]:

@@ -41,7 +41,7 @@ def row_of(item: Ranked) -> dict[str, object]:
         *(who.encoder, who.readout, who.head, who.is_reference),
         *(item.score.estimate, item.score.low, item.score.high),
         *(item.best_rank, item.worst_rank, item.gain),
-        *(item.interquartile.estimate, item.interquartile.low, item.interquartile.high),
+        *(item.interquartile.estimate, _finite(item.interquartile.low), _finite(item.interquartile.high)),
         *(_finite(item.population.low), _finite(item.population.high)),
     )
     return dict(zip(COLUMNS, values, strict=True))
@@ -61,7 +61,7 @@ def ranking_json(analysis: Analysis, warnings: Sequence[str]) -> dict[str, objec
                 "high": item.difference.high,
                 "p_value": item.p_value,
                 "holm_p_value": item.adjusted_p_value,
-                "permutation_p_value": item.permutation_p_value,
+                "permutation_p_value": _finite(item.permutation_p_value),
                 "probability_of_improvement": item.probability_of_improvement,
             }
             for item in analysis.comparisons
@@ -190,7 +190,7 @@ def conclusions(analysis: Analysis) -> list[str]:
     if analysis.comparisons:
         lines.append(
             f"{significant} of {len(analysis.comparisons)} pairs are significantly different (paired differences on "
-            "identical initial states, Holm-corrected, 5 %)."
+            f"identical initial states, {analysis.correction}-corrected, 5 %)."
         )
     return lines
 

@@ -6,11 +6,13 @@ Tasks are taken as they are, not as a sample of all tasks, except where a field 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pvrbench.benchmark.analysis.anytime import confidence_sequence
 from pvrbench.benchmark.analysis.cube import Contender, Cube
 from pvrbench.benchmark.analysis.estimates import (
     LEVEL,
@@ -20,38 +22,14 @@ from pvrbench.benchmark.analysis.estimates import (
     mean_interval,
     population_interval,
 )
-from pvrbench.benchmark.analysis.layout import Array, by_state, counted, weighted
-from pvrbench.benchmark.analysis.pairing import compare_family, holm, sign_flip_tests
+from pvrbench.benchmark.analysis.layout import Array, by_state, counted, in_common, weighted
+from pvrbench.benchmark.analysis.limits import failures, limits, pretrained_on
+from pvrbench.benchmark.analysis.pairing import compare_family, holm, probability_of_improvement, sign_flip_tests
+from pvrbench.benchmark.analysis.sequential import CLAIM, SEQUENTIAL, Member, compare_pairs, state_order, state_scores
 from pvrbench.benchmark.records.schema import CellRecord
 
 # Success rates for which the demonstrations needed are given.
 TARGETS = (0.25, 0.5, 0.75)
-
-ONE_SEED = (
-    "There is one training seed, so the variation between training runs is unknown. Intervals and p-values hold for "
-    "these training runs only, and no ranks are given."
-)
-
-SHARED_DEMOS = (
-    "At N = {number} any two training seeds share {share:.0%} of their demonstrations on average, because the pool "
-    "holds {pool}. Intervals at this N include only a part of the variation between sets of demonstrations."
-)
-
-SAME_DEMOS = (
-    "At N = {number} all training seeds use the same demonstrations, because the pool holds no more. Intervals at this "
-    "N do not include the variation between sets of demonstrations."
-)
-
-# Degrees of freedom between training runs, tasks x (seeds - 1), from which the limit on false differences holds in
-# simulation; see docs/statistics.md.
-ENOUGH_FREEDOM = 6
-
-FEW_RUNS = (
-    "There are few training runs ({tasks}, {seeds} seeds), so the limit of 5 % on false differences is not guaranteed. "
-    "Simulations reached {worst} % where one encoder varied much more between training runs than the others. Three "
-    "tasks with three seeds keep the limit."
-)
-WORST_OF_FEW_RUNS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +77,8 @@ class Comparison:
         difference: of the scores, in -1..1.
         p_value: two-sided, for training runs and states like these.
         adjusted_p_value: the same, Holm-corrected over all pairs; the ranks rest on it.
-        permutation_p_value: of the sign-flip test over the states, for these training runs alone; not corrected.
+        permutation_p_value: of the sign-flip test over the states, for these training runs alone; not corrected. NaN in
+            a sequential evaluation, whose `p_value` is about these training runs itself and holds at any time.
         probability_of_improvement: that a training run of the first beats one of the second on a task.
     """
 
@@ -138,6 +117,7 @@ class Analysis:
         reaches: demonstrations needed, by contender and target.
         groups: contenders that are not significantly different, best first; one may be in several groups. Empty where
             one training seed does not allow ranks.
+        is_sequential: whether episodes were run until comparisons were decided, with confidence sequences as intervals.
     """
 
     points: tuple[CurvePoint, ...]
@@ -146,15 +126,26 @@ class Analysis:
     warnings: tuple[str, ...]
     reaches: tuple[Reach, ...] = ()
     groups: tuple[tuple[Contender, ...], ...] = ()
+    is_sequential: bool = False
+
+    @property
+    def correction(self) -> str:
+        """How p-values were corrected for many pairs."""
+        return "e-Holm" if self.is_sequential else "Holm"
+
+    @property
+    def intervals(self) -> str:
+        """What the intervals are."""
+        return "95 % confidence sequences" if self.is_sequential else "95 % intervals"
 
 
 def analyse(records: Sequence[CellRecord]) -> Analysis:
     """Estimates from sound, mutually comparable records, whatever their order."""
-    warnings = _failures(records)
+    warnings = failures(records)
     cube = Cube([record for record in records if record.failure is None and record.episodes])
     if not cube.contenders:
         return Analysis((), (), (), tuple(warnings))
-    complete, known = cube.complete_contenders(), _pretrained_on(records)
+    complete, known = cube.complete_contenders(), pretrained_on(records)
     warnings += [
         f"{contender.label} ({contender.head}) lacks some cells; it has curves but no rank."
         for contender in cube.contenders
@@ -167,58 +158,68 @@ def analyse(records: Sequence[CellRecord]) -> Analysis:
     seen = {encoder for names in known.values() for encoder in names}
     complete = [contender for contender in complete if contender.encoder not in seen]
     outcomes = {contender: cube.outcomes(contender) for contender in complete}
+    if any(record.settings.episode_schedule == SEQUENTIAL for record in records):
+        return _analyse_sequentially(cube, outcomes, warnings)
     comparisons = _compare({who: values for who, values in outcomes.items() if not who.is_reference}, cube.weights)
-    warnings += _limits(cube, len(comparisons), {record.settings.demo_pool for record in records})
+    warnings += limits(cube, len(comparisons), {record.settings.demo_pool for record in records})
     has_ranks = len(cube.seeds) > 1
     points, ranking = _points(cube), _rank(outcomes, cube.weights, comparisons, has_ranks=has_ranks)
     groups = _groups(ranking, comparisons) if has_ranks else ()
     return Analysis(points, ranking, comparisons, tuple(warnings), _reaches(points), groups)
 
 
-def _failures(records: Sequence[CellRecord]) -> list[str]:
-    """What failed, in words."""
-    warnings: list[str] = []
-    failed = [record for record in records if record.failure is not None]
-    if failed:
-        names = ", ".join(sorted({record.cell.encoder for record in failed}))
-        warnings.append(f"{len(failed)} cells have no episodes because their training failed ({names}).")
-    reasons = [episode.failure for record in records for episode in record.episodes if episode.failure is not None]
-    if reasons:
-        warnings.append(
-            f"{len(reasons)} episodes were given up and count as failures. The first reason: {min(reasons)}"
+def _analyse_sequentially(cube: Cube, outcomes: Mapping[Contender, Array], warnings: Sequence[str]) -> Analysis:
+    """The same with tests and intervals that hold at any stopping time."""
+    num_planned = max(record.settings.num_episodes for cells in cube.cells.values() for record in cells.values())
+    order = state_order(num_planned)
+
+    def scores_of(records: Iterable[CellRecord]) -> Array:
+        found = {record.cell: record.episodes for record in records}
+        return state_scores(Member(tuple(found), is_compared=True), found, order)
+
+    points = tuple(
+        replace(point, success=confidence_sequence(scores_of(_records_at(cube, point)))) for point in _points(cube)
+    )
+    by_contender: dict[Contender, list[CellRecord]] = {who: [] for who in sorted(outcomes)}
+    for (who, _, _), cells in cube.cells.items():
+        if who in by_contender:
+            by_contender[who] += cells.values()
+    scores = {who: scores_of(found) for who, found in by_contender.items()}
+    comparisons = _compare_sequentially(
+        {who: values for who, values in scores.items() if not who.is_reference}, outcomes, cube.weights, num_planned
+    )
+    ranking = tuple(
+        replace(
+            item,
+            score=confidence_sequence(scores[item.contender]),
+            interquartile=Interval(item.interquartile.estimate, math.nan, math.nan),
+            population=Interval(item.population.estimate, math.nan, math.nan),
         )
-    return warnings
+        for item in _rank(outcomes, cube.weights, comparisons, has_ranks=True)
+    )
+    seeds = f"{len(cube.seeds)} training seed{'s' * (len(cube.seeds) > 1)}"
+    groups = _groups(ranking, comparisons)
+    notes = (CLAIM.format(seeds=seeds), *warnings)
+    return Analysis(points, ranking, comparisons, notes, _reaches(points), groups, is_sequential=True)
 
 
-def _pretrained_on(records: Sequence[CellRecord]) -> dict[tuple[str, ...], list[str]]:
-    """The encoders that were pretrained on pictures of evaluated tasks, by these tasks."""
-    found: dict[str, set[str]] = {}
-    for record in records:
-        tasks = record.provenance.encoder.get("pretraining_tasks")
-        if isinstance(tasks, list) and record.cell.task in tasks:
-            found.setdefault(record.cell.encoder, set()).add(record.cell.task)
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for encoder in sorted(found):
-        alike.setdefault(tuple(sorted(found[encoder])), []).append(encoder)
-    return alike
+def _records_at(cube: Cube, point: CurvePoint) -> list[CellRecord]:
+    """The records that a point of a curve is made of."""
+    tasks = cube.tasks if point.task is None else [point.task]
+    return [record for task in tasks for record in cube.cells[point.contender, task, point.num_demos].values()]
 
 
-def _limits(cube: Cube, num_pairs: int, pools: Collection[int]) -> list[str]:
-    """What the size of the run does not allow to conclude, in words."""
-    num_tasks, num_seeds = len(cube.tasks), len(cube.seeds)
-    if num_seeds == 1:
-        return [ONE_SEED]
-    warnings: list[str] = []
-    if num_pairs > 1 and num_tasks * (num_seeds - 1) < ENOUGH_FREEDOM:
-        tasks = f"{num_tasks} task{'s' * (num_tasks > 1)}"
-        warnings.append(FEW_RUNS.format(tasks=tasks, seeds=num_seeds, worst=WORST_OF_FEW_RUNS))
-    pool = max(pools)
-    for number in cube.num_demos:
-        if number == pool:
-            warnings.append(SAME_DEMOS.format(number=number))
-        elif 2 * number > pool:
-            warnings.append(SHARED_DEMOS.format(number=number, share=number / pool, pool=pool))
-    return warnings
+def _compare_sequentially(
+    scores: Mapping[Contender, Array], outcomes: Mapping[Contender, Array], weights: Array, num_planned: int
+) -> tuple[Comparison, ...]:
+    comparisons: list[Comparison] = []
+    for (first, second), found in compare_pairs(scores, num_planned).items():
+        parts = in_common(outcomes[first], outcomes[second])
+        improvement = probability_of_improvement(*(weighted(part, weights) for part in parts))
+        comparisons.append(
+            Comparison(first, second, found.difference, found.p_value, found.adjusted_p_value, math.nan, improvement)
+        )
+    return tuple(comparisons)
 
 
 def _points(cube: Cube) -> tuple[CurvePoint, ...]:

@@ -26,6 +26,8 @@ R = TypeVar("R", CellRecord, ProbeRecord)
 
 PACKED_NAME = "records.jsonl.gz"
 LOCK_NAME = ".lock"
+# Parts of records whose evaluation goes on, see `parts`.
+ROUNDS_FOLDER = "rounds"
 
 # Bytes of a packed file when unpacked; a file that claims more is hostile.
 MAX_UNPACKED = 4 * 2**30
@@ -64,7 +66,8 @@ class RecordStore:
     @property
     def exists(self) -> bool:
         """Whether there is a place with records at all."""
-        return self.records_dir.is_dir() or self.packed_path.is_file()
+        folders = (self.records_dir, self.run_dir / ROUNDS_FOLDER)
+        return any(folder.is_dir() for folder in folders) or self.packed_path.is_file()
 
     def path_of(self, cell: Cell) -> Path:
         """Where the record of a cell lies or would lie."""

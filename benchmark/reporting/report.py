@@ -109,12 +109,13 @@ def markdown(
         "",
         "The score is the area under success against log N, averaged over tasks. A range of ranks such as 1-3 means",
         "that the data do not allow a more exact rank. Contenders are compared by paired differences on identical",
-        "initial states, Holm-corrected over all pairs at 5 %. The gain is 0 for proprio and 100 for oracle. Intervals",
+        f"initial states, {analysis.correction}-corrected over all pairs at 5 %. The gain is 0 for proprio and 100 for",
+        f"oracle. Brackets are {analysis.intervals}, and",
         "hold for these tasks only.",
         "",
         "## Paired differences",
         "",
-        _row(("pair", "difference, points [95 %]", "p, Holm")),
+        _row(("pair", "difference, points [95 %]", f"p, {analysis.correction}")),
         _row(["---"] * 3),
         *(
             _row(

@@ -97,7 +97,7 @@ def ranking(analysis: Analysis) -> Markup:
     ]
     names = line(header, "possible ranks", "groups", "0 to 100 %")
     *groups, summary = conclusions(analysis) or [""]
-    caption = "Ranking with rank sets and 95 % intervals"
+    caption = f"Ranking with rank sets and {analysis.intervals}"
     numbers = table(names, drawn, caption=caption, first_number=len(names) - 2, heading=1)
     return render("ranking.html", numbers=numbers, groups=groups, summary=summary, has_letters=bool(letters))
 
@@ -122,7 +122,16 @@ def readouts(analysis: Analysis) -> Markup:
         if not item.contender.is_reference
     ]
     caption = "Score of each readout of each encoder"
-    header = ("encoder", "patches", "class token or pooled", "head", "difference, points", "low", "high", "p, Holm")
+    header = (
+        "encoder",
+        "patches",
+        "class token or pooled",
+        "head",
+        "difference, points",
+        "low",
+        "high",
+        f"p, {analysis.correction}",
+    )
     against = _patches_against_token(analysis)
     return render(
         "readouts.html",
@@ -206,7 +215,7 @@ def pairs(analysis: Analysis) -> Markup:
     """All paired differences."""
     if not analysis.comparisons:
         return Markup("")
-    header = ("pair", "difference, points", "low", "high", "p, Holm", "probability of improvement, %")
+    header = ("pair", "difference, points", "low", "high", f"p, {analysis.correction}", "probability of improvement, %")
     rows = [_pair(item) for item in analysis.comparisons]
     numbers = table(header, rows, caption="Paired differences", first_number=1)
     return render("pairs.html", summary=f"{len(rows)} pairs", is_open=len(rows) <= MANY_ROWS, numbers=numbers)
