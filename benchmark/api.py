@@ -14,7 +14,7 @@ from pvrbench.benchmark.plan import Plan, make_plan
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pvrbench.benchmark.engine.job import JobResult
+    from pvrbench.benchmark.engine.result import JobResult
     from pvrbench.common.verdict import Verdict
     from pvrbench.encoders.base import Encoder
     from pvrbench.encoders.spec import EncoderSpec

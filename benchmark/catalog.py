@@ -48,11 +48,17 @@ class ComponentSpec:
         name: catalog name.
         entry_point: `module:Class`.
         description: one line for `pvrbench list`.
+        fewest_episodes: planned episodes of each cell below which a schedule is refused.
+        spans_run: whether a schedule decides on all cells of a run together, see `RunSchedule`; else on those of a job.
+        is_remote: whether an executor does jobs on other machines, so that this one need not have what they need.
     """
 
     name: str
     entry_point: str
     description: str
+    fewest_episodes: int = 1
+    spans_run: bool = False
+    is_remote: bool = False
 
 
 SCHEDULES: Mapping[str, ComponentSpec] = {
@@ -62,6 +68,13 @@ SCHEDULES: Mapping[str, ComponentSpec] = {
             name="fixed",
             entry_point="pvrbench.benchmark.engine.schedules.fixed:Fixed",
             description="every planned episode of every cell",
+        ),
+        ComponentSpec(
+            name="sequential",
+            entry_point="pvrbench.benchmark.engine.schedules.sequential:Sequential",
+            description="round by round, until the comparisons of a contender are decided",
+            fewest_episodes=100,
+            spans_run=True,
         ),
     )
 }

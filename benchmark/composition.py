@@ -20,7 +20,7 @@ def preset_names() -> list[str]:
 
 
 # Settings whose keys are not known beforehand.
-FREE_KEYS = ("adaptation_options", "head_options", "head_variants", "probe_options")
+FREE_KEYS = ("adaptation_options", "cluster.options", "head_options", "head_variants", "probe_options")
 
 # What an evaluation of stored policies may change; everything else made the policies.
 EVALUATION_KEYS = (
@@ -78,10 +78,10 @@ def compose_evaluation(trained: BenchmarkConfig, overrides: Sequence[str]) -> Be
     _check_keys(overrides)
     for override in overrides:
         key = override.partition("=")[0]
-        if key not in EVALUATION_KEYS and not key.startswith("engine."):
+        if key not in EVALUATION_KEYS and not key.startswith(("engine.", "cluster.")):
             raise ConfigError(
                 f"{key} made the policies of this run and cannot be changed for their evaluation. "
-                f"An evaluation may change {', '.join(EVALUATION_KEYS)} and engine.*; "
+                f"An evaluation may change {', '.join(EVALUATION_KEYS)}, engine.* and cluster.*; "
                 "train anew with `pvrbench run` for other settings."
             )
     named = {"name": None, "run_dir": None}

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 
+from pvrbench.benchmark.cluster import ClusterConfig
 from pvrbench.benchmark.limits import (
     MAX_BATCH,
     MAX_STEPS,
@@ -209,6 +210,8 @@ class BenchmarkConfig(Frozen):
     """Departures from the published protocol, and of the overrides from the preset."""
     engine: EngineConfig
     """Use of the machine."""
+    cluster: ClusterConfig = ClusterConfig()
+    """What each job asks of a cluster."""
 
     @property
     def output_dir(self) -> Path:

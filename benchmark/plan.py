@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pvrbench.benchmark.catalog import (
     encoder_spec,
-    executors,
     expand_tasks,
     heads,
     readouts,
-    schedules,
     tasks,
 )
 from pvrbench.benchmark.config import BenchmarkConfig, ConfigError
+from pvrbench.benchmark.plan_checks import check_config
 from pvrbench.benchmark.plan_notes import peculiarities
 from pvrbench.benchmark.records.keys import NOMINAL, Cell, EvalKey, TrainKey
 from pvrbench.benchmark.records.schema import Settings
@@ -56,6 +55,8 @@ class Job:
         settings: protocol of each cell, by head name.
         cells: the cells, sorted by readout, head, number of demonstrations and seed.
         needs_policies: whether the policies must be stored already, as for `pvrbench evaluate`.
+        episodes: positions of the initial states that this round of the run evaluates, by cell; None where the job runs
+            its cells to their end.
     """
 
     config: BenchmarkConfig
@@ -70,6 +71,7 @@ class Job:
     settings: Mapping[str, Settings]
     cells: tuple[Cell, ...]
     needs_policies: bool = False
+    episodes: Mapping[Cell, tuple[int, ...]] | None = None
 
     @property
     def name(self) -> str:
@@ -86,6 +88,11 @@ class Job:
         """The job with some of its cells alone."""
         wanted = set(cells)
         return replace(self, cells=tuple(cell for cell in self.cells if cell in wanted))
+
+    def round(self, episodes: Mapping[Cell, Sequence[int]]) -> Job:
+        """The job with those of its cells that a round asks for, and their episodes."""
+        wanted = {cell: tuple(episodes[cell]) for cell in self.cells if cell in episodes}
+        return replace(self.only(wanted), episodes=wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +143,7 @@ class _Expansion:
     def __init__(self, config: BenchmarkConfig, trained: BenchmarkConfig | None) -> None:
         self.config, self.trained = config, trained or config
         self.is_evaluation = trained is not None
-        for name in {*heads()} & {*config.head_variants}:
-            raise ConfigError(f"head_variants.{name} has the name of a head of the catalog. Give it another name.")
-        for catalog, name in ((schedules(), config.episode_schedule), (executors(), config.engine.executor)):
-            catalog[name]  # refuses a name that is not there
+        check_config(config)
         self.notes: list[str] = []
         self.tasks = [with_end(tasks()[name], self.trained) for name in expand_tasks(config.tasks)]
         # By the name of the row: two names may stand for one.

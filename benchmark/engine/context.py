@@ -1,4 +1,4 @@
-"""What all jobs of a run share on one machine, and who hears of their progress."""
+"""What all jobs of a run share on one machine."""
 
 from __future__ import annotations
 
@@ -6,41 +6,22 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
 from pvrbench.benchmark.config import BenchmarkConfig, EngineConfig
 from pvrbench.benchmark.engine.cache import FeatureCache
 from pvrbench.benchmark.engine.encoder_pool import EncoderPool
+from pvrbench.benchmark.engine.listener import Listener
 from pvrbench.benchmark.engine.policy_store import PolicyStore
 from pvrbench.benchmark.engine.simulator import SharedSimulators
 from pvrbench.benchmark.engine.trainers import Trainers
 from pvrbench.benchmark.engine.video import VideoWriter
 from pvrbench.benchmark.records.keys import TrainKey
+from pvrbench.benchmark.records.parts import PartStore
 from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.common.reference import resolve
 from pvrbench.envs.base import Task
 from pvrbench.envs.spec import TaskSpec
-
-
-@runtime_checkable
-class Listener(Protocol):
-    """Hears how a run goes; the command line shows it, tests collect it."""
-
-    def say(self, text: str) -> None:
-        """One line worth reading."""
-        ...
-
-    def stage(self, text: str, total: int) -> None:
-        """A stage of known length begins."""
-        ...
-
-    def advance(self, count: int) -> None:
-        """Some of the stage is done."""
-        ...
-
-    def finished(self, num_cells: int) -> None:
-        """Some cells of the run are recorded."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +61,11 @@ class RunContext:
         self.simulators.close()
         self.trainers.close()
         self.features.trim()
+
+    @property
+    def parts(self) -> PartStore:
+        """Where the episodes of cells go whose evaluation is not finished."""
+        return PartStore(self.records.run_dir)
 
     @property
     def engine(self) -> EngineConfig:

@@ -20,9 +20,10 @@ from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor, provenance
 from pvrbench.benchmark.engine.rollout import EpisodeJob, EvaluatedPolicy, Evaluation, EvaluationRule, Outcome, evaluate
-from pvrbench.benchmark.engine.schedules.base import Round, Schedule
+from pvrbench.benchmark.engine.schedules.base import Round, Schedule, Stop
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.parts import UNFINISHED
 from pvrbench.benchmark.records.schema import CellRecord, CheckpointScore, Cost, Digests, Episode
 from pvrbench.common.reference import resolve
 from pvrbench.envs.base import InitialStates
@@ -52,7 +53,11 @@ def evaluate_cells(job: Job, context: RunContext, states: InitialStates, recorde
             recorder.record(cell, (), f"training failed: {failure}")
     outcomes: dict[Cell, list[Episode]] = {cell: [] for cell in job.cells if policies[cell].failure is None}
     by_update: dict[Cell, dict[int, list[Episode]]] = {}
-    schedule = make_schedule(job.config.episode_schedule, len(states.seeds))
+    schedule = (
+        make_schedule(job.config.episode_schedule, len(states.seeds))
+        if job.episodes is None
+        else _OneRound(job.episodes, len(states.seeds))
+    )
     while isinstance(found := schedule.next(outcomes), Round):
         _run_round(job, context, states, recorder, found, outcomes, by_update)
     for cell, episodes in outcomes.items():
@@ -111,8 +116,21 @@ def _run_round(  # noqa: PLR0913, PLR0917 - what is evaluated, where, and what t
         evaluate(context.simulators.of(job.task, job.view), recorder.encoder, evaluation, take)
 
 
+@dataclass(frozen=True, slots=True)
+class _OneRound:
+    """What the schedule of the whole run asks of a job now; a cell that has all its episodes at once is finished."""
+
+    episodes: Mapping[Cell, Sequence[int]]
+    num_planned: int
+
+    def next(self, outcomes: Mapping[Cell, Sequence[Episode]]) -> Round | Stop:
+        wanted = {cell: self.episodes[cell] for cell, episodes in outcomes.items() if not episodes}
+        last = {cell: "" if len(indices) == self.num_planned else UNFINISHED for cell, indices in wanted.items()}
+        return Round(wanted, last) if wanted else Stop()
+
+
 def make_schedule(name: str, num_episodes: int) -> Schedule:
-    """A schedule of the catalog, for a number of planned episodes."""
+    """A schedule of the catalog for the cells of a job, for a number of planned episodes."""
     make = cast("Callable[[int], Schedule]", resolve(schedules()[name].entry_point))
     return make(num_episodes)
 
@@ -155,6 +173,7 @@ class Recorder:
         demos: where the demonstrations come from.
         timing: seconds of each cell's own, and those that the job's cells share.
         written: the cells that were recorded.
+        num_unfinished: those of which only a part was, since more rounds follow.
         given_up: by cell, why it has no episodes or none of them came to an end.
         started: when the evaluation began.
     """
@@ -168,6 +187,7 @@ class Recorder:
     demos: Mapping[str, JsonValue]
     timing: Mapping[Cell, Mapping[str, float]]
     written: set[Cell] = field(default_factory=set[Cell])
+    num_unfinished: int = 0
     given_up: dict[str, str] = field(default_factory=dict[str, str])
     started: float = field(default_factory=time.monotonic)
 
@@ -215,11 +235,21 @@ class Recorder:
             },
             recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        context.records.write(record)
         self.written.add(cell)
-        reasons = [episode.failure for episode in episodes if episode.failure is not None]
-        if failure is not None:
-            self.given_up[cell.slug] = failure
-        elif reasons and len(reasons) == len(episodes):
-            self.given_up[cell.slug] = f"each of its episodes was given up, the first because {reasons[0]}"
+        if stopped == UNFINISHED:
+            context.parts.write(record)
+            self.num_unfinished += 1
+            return
+        context.records.write(record)
+        self.given_up |= given_up(record)
         context.listener.finished(1)
+
+
+def given_up(record: CellRecord) -> dict[str, str]:
+    """By cell, why a record has no episodes or none of them came to an end; empty for any other record."""
+    reasons = [episode.failure for episode in record.episodes if episode.failure is not None]
+    if record.failure is not None:
+        return {record.cell.slug: record.failure}
+    if reasons and len(reasons) == len(record.episodes):
+        return {record.cell.slug: f"each of its episodes was given up, the first because {reasons[0]}"}
+    return {}

@@ -13,6 +13,7 @@ from pvrbench.benchmark.records.keys import NOMINAL, Cell, TrainKey, digest_of
 from pvrbench.benchmark.records.schema import CellRecord, Digests
 from pvrbench.benchmark.records.store import RecordError
 from pvrbench.common.code import code_digest
+from pvrbench.common.files import locked
 from pvrbench.encoders.identity import EncoderIdentity
 from pvrbench.envs.base import InitialStates, Task
 from pvrbench.envs.demos.collection import collect_demos
@@ -45,7 +46,16 @@ def demonstrations_of(job: Job, context: RunContext, task: Task) -> DemoSet:
     """The demonstrations that a job's policies learn from, collected where they are missing."""
     spec, wanted = job.task, job.config.demo_pool
     path = demo_path(context.cache_dir, spec)
-    if not path.exists() or len(DemoSet.open(path, spec, spec.demo_noise, spec.demo_end)) < wanted:
+
+    def are_there() -> bool:
+        return path.exists() and len(DemoSet.open(path, spec, spec.demo_noise, spec.demo_end)) >= wanted
+
+    if are_there():
+        return DemoSet.open(path, spec, spec.demo_noise, spec.demo_end, wanted)
+    # Several runs or workers may share the cache: one of them collects, the others wait for it.
+    with locked(path):
+        if are_there():
+            return DemoSet.open(path, spec, spec.demo_noise, spec.demo_end, wanted)
         context.listener.stage(f"{spec.name}: collecting demonstrations", wanted)
         collect_demos(task, wanted, path, context.listener.advance, spec.demo_noise, spec.demo_end)
     return DemoSet.open(path, spec, spec.demo_noise, spec.demo_end, wanted)

@@ -4,73 +4,36 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 from pvrbench.benchmark.engine.adapted import pieces_of, readouts_of, whole_encoder
 from pvrbench.benchmark.engine.context import RunContext, load_task
 from pvrbench.benchmark.engine.evaluation import Recorder, evaluate_cells
 from pvrbench.benchmark.engine.expert import record_expert
 from pvrbench.benchmark.engine.features import TileEncoder
+from pvrbench.benchmark.engine.heartbeat import heartbeat
 from pvrbench.benchmark.engine.identity import demonstrations_of, digests_of, policy_digest
 from pvrbench.benchmark.engine.policy_store import PolicyStoreError
+from pvrbench.benchmark.engine.result import JobResult, summed
 from pvrbench.benchmark.engine.training import features_of, train
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.state import ERRORS
 from pvrbench.common.files import describe_os_error, write_atomically
 from pvrbench.envs.demos.demo_set import DemoSet
 from pvrbench.policies.base import Policy
-
-
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """What a job did; results add up to that of the run.
-
-    Attributes:
-        num_recorded: cells recorded.
-        num_skipped: cells that were recorded before.
-        frames_encoded: demonstration frames that went through the encoder.
-        frames_cached: demonstration frames whose features were in the cache.
-        policies_loaded: policies that were stored already.
-        failed: for each cell that was recorded without episodes, or with none that came to an end, why.
-        errors: for each job that did not come to its end, why.
-    """
-
-    num_recorded: int = 0
-    num_skipped: int = 0
-    frames_encoded: int = 0
-    frames_cached: int = 0
-    policies_loaded: int = 0
-    failed: Mapping[str, str] = field(default_factory=dict[str, str])
-    errors: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    def __add__(self, other: JobResult) -> JobResult:
-        """Both together."""
-        return JobResult(
-            self.num_recorded + other.num_recorded,
-            self.num_skipped + other.num_skipped,
-            self.frames_encoded + other.frames_encoded,
-            self.frames_cached + other.frames_cached,
-            self.policies_loaded + other.policies_loaded,
-            {**self.failed, **other.failed},
-            {**self.errors, **other.errors},
-        )
-
-
-def summed(results: Iterable[JobResult]) -> JobResult:
-    """What several jobs did."""
-    return sum(results, start=JobResult())
 
 
 def run_job(job: Job, context: RunContext) -> JobResult:
     """Does a job; a fault ends this job alone, with its traceback in `errors` of the run's folder."""
     parts: list[JobResult] = []
     try:
-        for piece in pieces_of(job, context):
-            _run(piece, context, parts)
+        with heartbeat(context.records.run_dir, job.cells[0].slug, job.name):
+            for piece in pieces_of(job, context):
+                _run(piece, context, parts)
     except Exception as error:  # noqa: BLE001 - the boundary at which one job's failure ends
         reason = (describe_os_error(error) if isinstance(error, OSError) else f"{error}") or type(error).__name__
-        path = context.records.run_dir / "errors" / f"{job.cells[0].slug}.txt"
+        path = context.records.run_dir / ERRORS / f"{job.cells[0].slug}.txt"
         context.listener.say(f"failed: {job.name}: {reason}")
         try:
             write_atomically(path, traceback.format_exc())
@@ -109,7 +72,8 @@ def _run(job: Job, context: RunContext, parts: list[JobResult]) -> None:
     try:
         evaluate_cells(job, context, states, recorder)
     finally:
-        parts.append(JobResult(num_recorded=len(recorder.written), failed=dict(recorder.given_up)))
+        num_recorded = len(recorder.written) - recorder.num_unfinished
+        parts.append(JobResult(num_recorded=num_recorded, failed=dict(recorder.given_up)))
 
 
 def _policies(

@@ -9,15 +9,19 @@ from typing import cast
 import torch
 
 from pvrbench.benchmark.analysis.comparison import protocol_facts
-from pvrbench.benchmark.catalog import executors
+from pvrbench.benchmark.catalog import executors, schedules
 from pvrbench.benchmark.config import BenchmarkConfig
-from pvrbench.benchmark.engine.context import Listener, RunContext, open_context
+from pvrbench.benchmark.engine.context import RunContext, load_task, open_context
 from pvrbench.benchmark.engine.executors.base import Executor, RunSite
 from pvrbench.benchmark.engine.forecast import check_training_memory
 from pvrbench.benchmark.engine.hardware import available_mib, cache_root, check_engine, num_cores, sized
-from pvrbench.benchmark.engine.identity import check_inputs, check_policies
-from pvrbench.benchmark.engine.job import JobResult, run_job, summed
+from pvrbench.benchmark.engine.identity import check_inputs, check_policies, demonstrations_of
+from pvrbench.benchmark.engine.job import run_job
+from pvrbench.benchmark.engine.listener import Listener
 from pvrbench.benchmark.engine.provenance import own_commit
+from pvrbench.benchmark.engine.result import JobResult, summed
+from pvrbench.benchmark.engine.rounds import run_rounds
+from pvrbench.benchmark.engine.training import demo_frames, demo_indices
 from pvrbench.benchmark.plan import Job, Plan
 from pvrbench.benchmark.records.keys import Cell, TrainKey
 from pvrbench.benchmark.records.schema import CellRecord
@@ -81,35 +85,47 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
         RecordError: the folder cannot be written, holds results of another protocol, or of inputs that have changed.
         WeightsError: an encoder's weights cannot be had.
     """
-    config = fit_to_machine(plan.config)
-    engine = config.engine
-    check_training_memory(plan, available_mib())
-    listener.say(
-        f"Engine: {engine.num_workers} simulator processes of {engine.envs_per_worker} environments, "
-        f"{engine.tile} frames an encoder call, {engine.precision} on {engine.device} (engine.* sets them)."
-    )
+    spec, spans_run = executors()[plan.config.engine.executor], schedules()[plan.config.episode_schedule].spans_run
+    if spec.is_remote:
+        # Workers fit the configuration to their machines. This one compares inputs on what it has.
+        here = plan.config.engine.model_copy(update={"device": "auto", "num_workers": 0, "envs_per_worker": 0})
+        config = fit_to_machine(plan.config.model_copy(update={"engine": here}))
+    else:
+        config = fit_to_machine(plan.config)
+        engine = config.engine
+        check_training_memory(plan, available_mib())
+        listener.say(
+            f"Engine: {engine.num_workers} simulator processes of {engine.envs_per_worker} environments, "
+            f"{engine.tile} frames an encoder call, {engine.precision} on {engine.device} (engine.* sets them)."
+        )
     store = RecordStore(run_dir)
     recorded, records = recorded_cells(plan, store)
-    again = [cell for cell, record in recorded.items() if engine.retry_failed and record.has_failed]
+    again = [cell for cell, record in recorded.items() if config.engine.retry_failed and record.has_failed]
     recorded = {cell: record for cell, record in recorded.items() if cell not in again}
     records = [record for record in records if record.cell not in again]
-    site = RunSite(plan.config, run_dir, policy_dir)
-    executor = cast("Callable[[RunSite], Executor]", resolve(executors()[engine.executor].entry_point))(site)
+    site = RunSite(plan.config, run_dir.absolute(), None if policy_dir is None else policy_dir.absolute())
+    executor = cast("Callable[[RunSite], Executor]", resolve(spec.entry_point))(site)
     with _context(site, config, listener) as context:
         left = [
             job.only(pending) for job in plan.jobs if (pending := [cell for cell in job.cells if cell not in recorded])
         ]
         context.encoders.check_weights({job.encoder.name: job.encoder for job in left}.values())
         fitted = [job.fitted(config) for job in plan.jobs]
-        check_inputs(fitted, records, context)
+        parts = context.parts.read() if spans_run else {}
+        check_inputs(fitted, [*records, *(found[0] for found in parts.values())], context)
         check_policies(fitted, {} if policy_dir is None else trained_records(policy_dir), context)
+
+        def do(jobs: Sequence[Job]) -> JobResult:
+            return summed(executor.run(jobs, lambda job: run_job(job.fitted(config), context), listener))
+
         with sole_writer(run_dir):
             for cell in again:
                 store.set_aside(cell)
-            write_atomically(run_dir / "config.json", config.model_dump_json(indent=1) + "\n")
+            written = plan.config if spec.is_remote else config
+            write_atomically(run_dir / "config.json", written.model_dump_json(indent=1) + "\n")
             own_commit()  # of what runs, whatever is checked out meanwhile
             listener.finished(len(recorded))
-            done = summed(executor.run(left, lambda job: run_job(job.fitted(config), context)))
+            done = run_rounds(plan, left, context, do) if spans_run else do(left)
         return done + JobResult(num_skipped=len(recorded))
 
 
@@ -124,6 +140,28 @@ def run_jobs(site: RunSite, jobs: Sequence[Job], listener: Listener) -> JobResul
     config = fit_to_machine(site.config)
     with _context(site, config, listener) as context:
         return summed(run_job(job.fitted(config), context) for job in jobs)
+
+
+def prepare(site: RunSite, jobs: Sequence[Job], listener: Listener, *, frames: bool = True) -> None:
+    """Makes once what several jobs need: demonstrations and their pictures, in the cache of this machine.
+
+    Args:
+        site: the run.
+        jobs: the jobs.
+        listener: hears of progress.
+        frames: whether pictures are made too.
+    """
+    config = fit_to_machine(site.config)
+    done: set[tuple[object, ...]] = set()
+    with _context(site, config, listener) as context:
+        for job in jobs:
+            key = (job.task.name, job.demo_view)
+            if key in done:
+                continue
+            done.add(key)
+            demos = demonstrations_of(job, context, load_task(job.task))
+            if frames and job.demo_view is not None:
+                demo_frames(demo_indices(job, demos), job, job.demo_view, context, demos)
 
 
 def _context(site: RunSite, config: BenchmarkConfig, listener: Listener) -> RunContext:

@@ -20,6 +20,7 @@ from pvrbench.encoders.readouts.base import Readout
 from pvrbench.encoders.readouts.fusion import fuse, history_indices
 from pvrbench.envs.base import Array
 from pvrbench.envs.demos.demo_set import DemoSet
+from pvrbench.envs.spec import View
 from pvrbench.policies.base import Policy, TrainJob, UntrainedPolicy
 
 
@@ -38,12 +39,29 @@ class Trained:
     feature_shape: tuple[int, ...] = ()
 
 
+def demo_indices(job: Job, demos: DemoSet) -> list[int]:
+    """The demonstrations that the cells of a job train on."""
+    return sorted({index for cell in job.cells for index in demos.subset(cell.num_demos, cell.seed)})
+
+
+def demo_frames(indices: Sequence[int], job: Job, view: View, context: RunContext, demos: DemoSet) -> Sequence[Array]:
+    """Pictures of some demonstrations."""
+    num_frames = sum(demos.length(index) for index in indices)
+    context.listener.stage(f"{job.task.name}: rendering demonstrations", num_frames)
+    return demos.frames(
+        view,
+        context.cache_dir / "frames",
+        indices,
+        num_workers=context.engine.num_workers,
+        on_progress=context.listener.advance,
+    )
+
+
 def features_of(
     job: Job, context: RunContext, encoder: TileEncoder, demos: DemoSet
 ) -> dict[int, FrameFeatures | NonFiniteError]:
     """Features of the demonstrations that the cells train on, by index: encoded, or read from the caches."""
-    indices = sorted({index for cell in job.cells for index in demos.subset(cell.num_demos, cell.seed)})
-    return features_at(indices, job, context, encoder, demos)
+    return features_at(demo_indices(job, demos), job, context, encoder, demos)
 
 
 def features_at(
@@ -53,14 +71,7 @@ def features_at(
     num_frames = sum(demos.length(index) for index in indices)
     inputs: Sequence[Array]
     if job.demo_view is not None:
-        context.listener.stage(f"{job.task.name}: rendering demonstrations", num_frames)
-        inputs = demos.frames(
-            job.demo_view,
-            context.cache_dir / "frames",
-            indices,
-            num_workers=context.engine.num_workers,
-            on_progress=context.listener.advance,
-        )
+        inputs = demo_frames(indices, job, job.demo_view, context, demos)
     elif job.encoder.modality == "state":
         inputs = [demos.demo(index).privileged for index in indices]
     else:

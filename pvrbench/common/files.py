@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 # The disk, the user's share of it, or the longest file is reached.
@@ -66,3 +68,20 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
 
     write_whole(path, fill)
+
+
+@contextmanager
+def locked(path: Path) -> Generator[None]:
+    """Keeps other processes out that ask for the same lock; it ends with the process that holds it.
+
+    Args:
+        path: what the lock is about. The lock is a file beside it; on network file systems it works where the system
+            supports `flock` there, as NFS does.
+
+    Raises:
+        OSError: the lock cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -28,8 +28,8 @@ class OneProcessEach:
     def __init__(self, site: Any) -> None:
         self.site = site
 
-    def run(self, jobs: Any, run_job: Any) -> Any:
-        del run_job  # for this process; the others open the run's stores themselves
+    def run(self, jobs: Any, run_job: Any, listener: Any) -> Any:
+        del run_job, listener  # for this process; the others open the run's stores themselves
         for job in jobs:
             with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                 yield pool.submit(work, self.site, job).result()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from pvrbench.benchmark.config import BenchmarkConfig
+from pvrbench.benchmark.engine.listener import Listener
 from pvrbench.benchmark.plan import Job
 
 R = TypeVar("R")
@@ -35,11 +36,12 @@ class RunSite:
 class Executor(Protocol):
     """Does jobs somewhere; made from a `RunSite`. The effects of a job go through the stores of its run alone."""
 
-    def run(self, jobs: Sequence[Job], run_job: Callable[[Job], R]) -> Iterator[R]:
+    def run(self, jobs: Sequence[Job], run_job: Callable[[Job], R], listener: Listener) -> Iterator[R]:
         """Does every job, and gives the result of each as it comes to its end.
 
         Args:
             jobs: the jobs; those of one task and view are neighbours.
             run_job: does one in this process; faults of a job are in its result.
+            listener: hears of what happens elsewhere; jobs in this process tell theirs.
         """
         ...

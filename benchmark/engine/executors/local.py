@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pvrbench.benchmark.engine.executors.base import RunSite
+from pvrbench.benchmark.engine.listener import Listener
 from pvrbench.benchmark.plan import Job
 
 R = TypeVar("R")
@@ -21,6 +22,7 @@ class Local:
     def __init__(self, site: RunSite) -> None:
         self.site = site
 
-    def run(self, jobs: Sequence[Job], run_job: Callable[[Job], R]) -> Iterator[R]:
+    def run(self, jobs: Sequence[Job], run_job: Callable[[Job], R], listener: Listener) -> Iterator[R]:
         """Does every job; see `Executor`."""
+        del listener
         yield from map(run_job, jobs)
