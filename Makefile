@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROBOMIMIC := $(VENV)/robomimic
 
-.PHONY: help quickstart test check docs bench setup system doctor clean
+.PHONY: help quickstart test test-cluster check docs bench setup system doctor clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 quickstart: setup ## Set up, check the machine, then run the quickstart comparison (minutes on two cores)
 	@$(BIN)/pvrbench doctor
@@ -17,6 +17,11 @@ quickstart: setup ## Set up, check the machine, then run the quickstart comparis
 
 test: setup ## Set up, then run the tests (offline, no GPU)
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-cluster: setup ## Run on a real Slurm and a real Ray cluster on this machine (Debian, root; minutes)
+	apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm,ray]'
+	$(BIN)/python -m pytest -n 0 -m cluster tests/cluster
 
 check: setup ## Lint, types and architecture
 	$(BIN)/ruff check .

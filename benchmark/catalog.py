@@ -86,6 +86,18 @@ EXECUTORS: Mapping[str, ComponentSpec] = {
             entry_point="pvrbench.benchmark.engine.executors.local:Local",
             description="this machine, one job after another, each on all cores",
         ),
+        ComponentSpec(
+            name="slurm",
+            entry_point="pvrbench.benchmark.engine.executors.slurm:Slurm",
+            description="one array of a Slurm cluster, whose nodes see the run's folder (pvrbench[slurm])",
+            is_remote=True,
+        ),
+        ComponentSpec(
+            name="ray",
+            entry_point="pvrbench.benchmark.engine.executors.ray:OnRay",
+            description="tasks of a Ray cluster, with or without a shared folder (pvrbench[ray])",
+            is_remote=True,
+        ),
     )
 }
 

@@ -15,6 +15,7 @@ torch.set_num_threads(1)
 OPT_IN = {
     "slow": "minutes rather than seconds: run with -m slow",
     "gpu": "needs a CUDA device: run with -m gpu",
+    "cluster": "starts Slurm or Ray on this machine: run with make test-cluster",
     "weights": "needs released weights: run with -m weights",
 }
 

@@ -103,7 +103,7 @@ def list_names(settings: ListSettings) -> int:
     elif settings.kind == "presets":
         configs = {name: compose_config([f"preset={name}"]) for name in preset_names()}
         rows = {
-            name: config.model_dump(mode="json", exclude={"name", "run_dir", "engine"})
+            name: config.model_dump(mode="json", exclude={"name", "run_dir", "engine", "cluster"})
             for name, config in configs.items()
         }
     else:

@@ -23,7 +23,7 @@ def settings_of(verb: Verb[Any]) -> list[FieldRow]:
     changeable = {*BenchmarkConfig.model_fields} - {"deviations"}
     defaults = _flat(compose_config([]).model_dump(mode="json"))
     if "run_dir" in verb.settings.subjects:
-        changeable = {*EVALUATION_KEYS, "engine"}
+        changeable = {*EVALUATION_KEYS, "engine", "cluster"}
         defaults |= {key: "the run's own" for key in EVALUATION_KEYS if key not in ("name", "run_dir")}
     rows = (row for row in field_rows(BenchmarkConfig.model_json_schema()) if row.path.partition(".")[0] in changeable)
     return [replace(row, default=defaults.get(row.path, row.default), required=False) for row in rows]

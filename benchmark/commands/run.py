@@ -1,9 +1,10 @@
-"""Bodies of `pvrbench run | plan | evaluate`."""
+"""Bodies of `pvrbench run | plan | evaluate | status`."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -12,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pvrbench.benchmark.commands.results import show_report
-from pvrbench.benchmark.commands.verb import RunSettings, UserPath, Verb, print_json, terminal
+from pvrbench.benchmark.commands.verb import RunSettings, UserPath, Verb, VerbSettings, print_json, terminal
 from pvrbench.benchmark.composition import compose_config, compose_evaluation
 from pvrbench.benchmark.config import read_config
+from pvrbench.benchmark.engine.executors.script import array_script
 from pvrbench.benchmark.engine.forecast import (
     Forecast,
     check_training_memory,
@@ -27,10 +29,11 @@ from pvrbench.benchmark.engine.forecast import (
 from pvrbench.benchmark.engine.hardware import available_mib, cache_root, check_engine, num_cores
 from pvrbench.benchmark.plan import Plan, make_plan
 from pvrbench.benchmark.records.keys import NOMINAL, digest_of
+from pvrbench.benchmark.records.state import states_of
 from pvrbench.benchmark.records.store import RecordStore
 
 if TYPE_CHECKING:
-    from pvrbench.benchmark.engine.job import JobResult
+    from pvrbench.benchmark.engine.result import JobResult
 
 RUN_HELP = """\
 Settings are given as key=value and override the preset's; lists are written [a,b,c]. Values are taken as written.
@@ -48,6 +51,19 @@ A run that was interrupted goes on where it stopped when the same command is giv
 class PlanSettings(RunSettings):
     """Settings of `pvrbench plan`."""
 
+    as_json: bool = False
+    """Print JSON for a program to read."""
+    as_slurm: bool = False
+    """Print a Slurm script that runs it without submitit."""
+
+
+class StatusSettings(VerbSettings):
+    """Settings of `pvrbench status`."""
+
+    subjects: ClassVar[tuple[str, ...]] = ("run_dir",)
+
+    run_dir: UserPath
+    """Folder of the run."""
     as_json: bool = False
     """Print JSON for a program to read."""
 
@@ -75,7 +91,8 @@ def run(settings: RunSettings) -> int:
     started = time.monotonic()
     with ProgressDisplay(console, len(plan.cells)) as display:
         result = run_plan(plan, run_dir, display)
-    if result.num_recorded == len(plan.cells) and result.frames_cached == 0 and not result.errors:
+    is_fixed = config.episode_schedule == "fixed"
+    if is_fixed and result.num_recorded == len(plan.cells) and result.frames_cached == 0 and not result.errors:
         # Only a whole run from nothing says how good the forecast was.
         seconds, expected = time.monotonic() - started, _forecast(plan)
         console.print(f"Took {duration(seconds)}; {duration(expected.seconds)} were forecast.")
@@ -130,7 +147,8 @@ def show_plan(console: Console, plan: Plan) -> None:
     console.print(
         f"{len(plan.cells)} cells: {len({job.task.name for job in plan.jobs})} tasks, "
         f"{len({job.encoder.name for job in plan.jobs})} encoders, N in {list(config.num_demos)}, "
-        f"{len(config.seeds)} seeds, {config.num_episodes} episodes each "
+        f"{len(config.seeds)} seeds, {'' if config.episode_schedule == 'fixed' else 'at most '}"
+        f"{config.num_episodes} episodes each "
         f"({len(plan.cells) * config.num_episodes} episodes); "
         f"{config.image_px} px, {config.render} rendering, {config.split} states.",
     )
@@ -151,8 +169,11 @@ def _forecast(plan: Plan) -> Forecast:
 def plan(settings: PlanSettings) -> int:
     """Shows what a run would do."""
     config = compose_config(settings.overrides)
-    check_engine(config.engine, config.image_px)
     made = make_plan(config)
+    if settings.as_slurm:
+        sys.stdout.write(array_script(made, settings.overrides, Path.cwd()))
+        return 0
+    check_engine(config.engine, config.image_px)
     check_training_memory(made, available_mib())
     if settings.as_json:
         print_json(
@@ -179,6 +200,30 @@ def plan(settings: PlanSettings) -> int:
     return 0
 
 
+def status(settings: StatusSettings) -> int:
+    """Says what is done, under way, failed and missing."""
+    plan = make_plan(read_config(settings.run_dir))
+    states = states_of(settings.run_dir, [(job.name, job.cells) for job in plan.jobs])
+    if settings.as_json:
+        print_json([asdict(state) for state in states])
+        return 0
+    console = Console()
+    counts = Counter(state.state for state in states)
+    cells, recorded = (sum(getattr(state, name) for state in states) for name in ("num_cells", "num_recorded"))
+    failed, unfinished = (sum(getattr(state, name) for state in states) for name in ("num_failed", "num_unfinished"))
+    console.print(
+        f"{recorded} of {cells} cells recorded{f', {failed} of them without a policy' if failed else ''}"
+        f"{f', {unfinished} with some of their rounds' if unfinished else ''}. Jobs: "
+        f"{', '.join(f'{number} {state}' for state, number in counts.items())}.",
+        highlight=False,
+    )
+    table = Table("job", "cells", "state", "", box=None)
+    for state in states:
+        table.add_row(state.name, f"{state.num_recorded}/{state.num_cells}", state.state, state.words)
+    console.print(table)
+    return 0
+
+
 RUN = Verb(name="run", summary="Run a benchmark and report it.", settings=RunSettings, body=run, details=RUN_HELP)
 PLAN = Verb(
     name="plan",
@@ -186,6 +231,13 @@ PLAN = Verb(
     settings=PlanSettings,
     body=plan,
     details=RUN_HELP,
+)
+STATUS = Verb(
+    name="status",
+    summary="Say how far a run is, from its folder alone.",
+    settings=StatusSettings,
+    body=status,
+    details="  pvrbench status results/runs/first",
 )
 EVALUATE = Verb(
     name="evaluate",

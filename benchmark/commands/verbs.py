@@ -14,7 +14,7 @@ from pvrbench.benchmark.commands.power import POWER
 from pvrbench.benchmark.commands.pretraining import PRETRAIN
 from pvrbench.benchmark.commands.probe import PROBE
 from pvrbench.benchmark.commands.results import EXPORT, LEADERBOARD, PACK, RANK, REPORT, SUBMIT
-from pvrbench.benchmark.commands.run import EVALUATE, PLAN, RUN
+from pvrbench.benchmark.commands.run import EVALUATE, PLAN, RUN, STATUS
 from pvrbench.benchmark.commands.spair import SPAIR
 from pvrbench.benchmark.commands.verb import Verb
 from pvrbench.benchmark.commands.weights import WEIGHTS
@@ -22,7 +22,7 @@ from pvrbench.benchmark.commands.weights import WEIGHTS
 VERBS: Mapping[str, Verb[Any]] = {
     verb.name: verb
     for verb in (
-        *(RUN, PLAN, EVALUATE, PROBE, SPAIR),
+        *(RUN, PLAN, EVALUATE, STATUS, PROBE, SPAIR),
         *(REPORT, RANK, POWER, SUBMIT, LEADERBOARD, PACK, EXPORT),
         *(LIST, CHECK_ENCODER, CHECK_TASK, CHECK_HEAD),
         *(DEMOS, WEIGHTS, DOCTOR, CACHE, FRAMES, PRETRAIN, DISTIL),

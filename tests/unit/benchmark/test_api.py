@@ -32,7 +32,7 @@ def test_settings_are_python_values_or_words_of_the_command_line() -> None:
         ({"looks": ["light/briter"]}, "Unknown look 'light/briter'. Did you mean 'light/brighter'?"),
         ({"looks": ["light/brighter@7"]}, "asks for level 7 of light/brighter, which has 3"),
         ({"episode_schedule": "fixd"}, "Unknown schedule 'fixd'. Did you mean 'fixed'?"),
-        ({"engine": {"executor": "slurm"}}, "Unknown executor 'slurm'"),
+        ({"engine": {"executor": "lsf"}}, "Unknown executor 'lsf'"),
         ({"demo_end": "sometime"}, "demo_end='sometime' is not valid"),
         ({"looks": ["nominal", "light/darker"], "engine": {"keep_policies": False}}, "Several looks share one"),
     ],
