@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.console import Console
 from rich.table import Table
 
+from pvrbench.benchmark.commands.forecasts import (
+    forecast_here,
+    forecast_text,
+    forecast_there,
+    is_remote,
+    learn_from,
+)
 from pvrbench.benchmark.commands.results import show_report
 from pvrbench.benchmark.commands.verb import RunSettings, UserPath, Verb, VerbSettings, print_json, terminal
 from pvrbench.benchmark.composition import compose_config, compose_evaluation
 from pvrbench.benchmark.config import read_config
 from pvrbench.benchmark.engine.executors.script import array_script
-from pvrbench.benchmark.engine.forecast import (
-    Forecast,
-    check_training_memory,
-    duration,
-    forecast,
-    learn,
-    learned_factor,
-    size,
-)
-from pvrbench.benchmark.engine.hardware import available_mib, cache_root, check_engine, num_cores
+from pvrbench.benchmark.engine.forecast import check_training_memory
+from pvrbench.benchmark.engine.hardware import available_mib, check_engine
 from pvrbench.benchmark.plan import Plan, make_plan
 from pvrbench.benchmark.records.keys import NOMINAL, digest_of
 from pvrbench.benchmark.records.state import states_of
@@ -80,7 +79,8 @@ class EvaluateSettings(RunSettings):
 def run(settings: RunSettings) -> int:
     """Runs what is not recorded yet, then reports."""
     config = compose_config(settings.overrides)
-    check_engine(config.engine, config.image_px)
+    if not is_remote(config):
+        check_engine(config.engine, config.image_px)
     plan = make_plan(config)
     console = terminal()
     show_plan(console, plan)
@@ -94,9 +94,7 @@ def run(settings: RunSettings) -> int:
     is_fixed = config.episode_schedule == "fixed"
     if is_fixed and result.num_recorded == len(plan.cells) and result.frames_cached == 0 and not result.errors:
         # Only a whole run from nothing says how good the forecast was.
-        seconds, expected = time.monotonic() - started, _forecast(plan)
-        console.print(f"Took {duration(seconds)}; {duration(expected.seconds)} were forecast.")
-        learn(cache_root(config.engine.cache_dir), expected, seconds)
+        console.print(learn_from(plan, time.monotonic() - started, result.node_seconds))
     return show_result(console, result, run_dir)
 
 
@@ -152,35 +150,30 @@ def show_plan(console: Console, plan: Plan) -> None:
         f"({len(plan.cells) * config.num_episodes} episodes); "
         f"{config.image_px} px, {config.render} rendering, {config.split} states.",
     )
-    expected = _forecast(plan)
-    console.print(
-        f"Forecast on {num_cores()} cores, nothing cached: {duration(expected.seconds)} "
-        f"(at most {duration(expected.most_seconds)}), {expected.rollout_frames:,} rollout frames, "
-        f"{size(expected.disk_bytes)} of cache, {size(expected.policy_bytes)} of stored policies.",
-    )
+    console.print(forecast_text(plan))
     for note in plan.notes:
         console.print(f"note: {note}")
-
-
-def _forecast(plan: Plan) -> Forecast:
-    return forecast(plan, num_cores(), learned_factor(cache_root(plan.config.engine.cache_dir)))
 
 
 def plan(settings: PlanSettings) -> int:
     """Shows what a run would do."""
     config = compose_config(settings.overrides)
+    is_here = not (settings.as_slurm or is_remote(config))
+    if is_here:
+        check_engine(config.engine, config.image_px)
     made = make_plan(config)
     if settings.as_slurm:
         sys.stdout.write(array_script(made, settings.overrides, Path.cwd()))
         return 0
-    check_engine(config.engine, config.image_px)
-    check_training_memory(made, available_mib())
+    if is_here:
+        check_training_memory(made, available_mib())
     if settings.as_json:
         print_json(
             {
                 "config": made.config.model_dump(mode="json"),
                 "notes": made.notes,
-                "forecast": asdict(_forecast(made)),
+                "forecast": asdict(forecast_here(made)),
+                "jobs_forecast": asdict(forecast_there(made)),
                 "cells": [cell.flat for cell in made.cells],
             }
         )
@@ -207,17 +200,18 @@ def status(settings: StatusSettings) -> int:
     if settings.as_json:
         print_json([asdict(state) for state in states])
         return 0
-    console = Console()
+    console = terminal()
     counts = Counter(state.state for state in states)
     cells, recorded = (sum(getattr(state, name) for state in states) for name in ("num_cells", "num_recorded"))
     failed, unfinished = (sum(getattr(state, name) for state in states) for name in ("num_failed", "num_unfinished"))
     console.print(
         f"{recorded} of {cells} cells recorded{f', {failed} of them without a policy' if failed else ''}"
         f"{f', {unfinished} with some of their rounds' if unfinished else ''}. Jobs: "
-        f"{', '.join(f'{number} {state}' for state, number in counts.items())}.",
-        highlight=False,
+        f"{', '.join(f'{number} {state}' for state, number in counts.items())}."
     )
-    table = Table("job", "cells", "state", "", box=None)
+    table = Table(box=None)
+    for name in ("job", "cells", "state", ""):
+        table.add_column(name, overflow="fold")
     for state in states:
         table.add_row(state.name, f"{state.num_recorded}/{state.num_cells}", state.state, state.words)
     console.print(table)

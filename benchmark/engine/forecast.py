@@ -64,13 +64,49 @@ class Forecast:
     policy_bytes: int
 
 
-def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
+@dataclass(frozen=True, slots=True)
+class JobsForecast:
+    """What is to be expected of jobs that a cluster does side by side.
+
+    Attributes:
+        seconds: expected duration of all jobs one after another, on the cores of one job.
+        longest_s: expected duration of the longest.
+        most_s: that of the longest where every episode fails.
+    """
+
+    seconds: float
+    longest_s: float
+    most_s: float
+
+    def wall_s(self, parallel: int) -> float:
+        """Expected time from first to last where so many jobs run at once."""
+        return max(self.longest_s, self.seconds / parallel)
+
+
+def forecast_jobs(plan: Plan, num_cores: int, factor: float = 1.0) -> JobsForecast:
+    """Forecasts the jobs of a plan one by one, for machines that each do one; demonstrations are there before them.
+
+    Args:
+        plan: the plan.
+        num_cores: cores of each job.
+        factor: as for `forecast`.
+    """
+    found = [forecast(Plan(plan.config, (job,), ()), num_cores, factor, collects_demos=False) for job in plan.jobs]
+    return JobsForecast(
+        seconds=sum(each.seconds for each in found),
+        longest_s=max(each.seconds for each in found),
+        most_s=max(each.most_seconds for each in found),
+    )
+
+
+def forecast(plan: Plan, num_cores: int, factor: float = 1.0, *, collects_demos: bool = True) -> Forecast:
     """Forecasts a plan.
 
     Args:
         plan: the plan.
         num_cores: cores to run on.
         factor: how much longer this machine has taken than forecast, see `learned_factor`.
+        collects_demos: whether demonstrations are collected first.
     """
     demo_frames = rollout_frames = disk_bytes = 0
     demo_s = expected_s = most_s = 0.0
@@ -92,7 +128,7 @@ def forecast(plan: Plan, num_cores: int, factor: float = 1.0) -> Forecast:
         plan.config.demo_pool * task.horizon * _demo_share(task) * STEP_S.get(task.name.partition("/")[0], 0.01)
         for task in {job.task.name: job.task for job in plan.jobs}.values()
     )
-    fixed_s = START_S + collecting_s + demo_s / num_cores
+    fixed_s = START_S + collecting_s * collects_demos + demo_s / num_cores
     return Forecast(
         demo_frames=demo_frames,
         rollout_frames=rollout_frames,
@@ -246,28 +282,33 @@ def _disk_bytes(job: Job, frames: int) -> int:
     return frames * (job.view.image_px**2 * 3 + FLOAT_BYTES * spec.feature_dim * (1 + side**2))
 
 
-def learned_factor(cache_dir: Path) -> float:
-    """How much longer runs of this machine have taken than the rates above say; 1 before the first."""
+def learned_factor(cache_dir: Path, executor: str = "local") -> float:
+    """How much longer runs of an executor have taken than the rates above say; 1 before the first."""
     try:
-        factor = float(json.loads((cache_dir / "speed.json").read_text())["factor"])
+        factor = float(json.loads(_speed_path(cache_dir, executor).read_text())["factor"])
     except (OSError, ValueError, KeyError, TypeError):
         return 1.0
     return factor if 0.01 < factor < 100 else 1.0
 
 
-def learn(cache_dir: Path, expected: Forecast, seconds: float) -> float:
+def _speed_path(cache_dir: Path, executor: str) -> Path:
+    return cache_dir / ("speed.json" if executor == "local" else f"speed-{executor}.json")
+
+
+def learn(cache_dir: Path, expected: Forecast | JobsForecast, seconds: float, executor: str = "local") -> float:
     """Takes note of how long a whole run took, where the cache can be written, and returns the new factor.
 
     Args:
         cache_dir: root of what is kept between runs.
         expected: the forecast that was made for it.
         seconds: what it took.
+        executor: where it was done.
     """
-    old = learned_factor(cache_dir)
+    old = learned_factor(cache_dir, executor)
     # Half way: one slow day should not spoil the next forecast.
     factor = old * (seconds / expected.seconds) ** 0.5
     with suppress(OSError):  # results are worth more than the next forecast
-        write_atomically(cache_dir / "speed.json", json.dumps({"factor": round(factor, 3)}) + "\n")
+        write_atomically(_speed_path(cache_dir, executor), json.dumps({"factor": round(factor, 3)}) + "\n")
     return factor
 
 

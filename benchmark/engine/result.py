@@ -18,6 +18,7 @@ class JobResult:
         policies_loaded: policies that were stored already.
         failed: for each cell that was recorded without episodes, or with none that came to an end, why.
         errors: for each job that did not come to its end, why.
+        node_seconds: what jobs took on the machines of a cluster, added up; 0 for those of this machine.
     """
 
     num_recorded: int = 0
@@ -27,6 +28,7 @@ class JobResult:
     policies_loaded: int = 0
     failed: Mapping[str, str] = field(default_factory=dict[str, str])
     errors: Mapping[str, str] = field(default_factory=dict[str, str])
+    node_seconds: float = 0.0
 
     def __add__(self, other: JobResult) -> JobResult:
         """Both together."""
@@ -38,6 +40,7 @@ class JobResult:
             self.policies_loaded + other.policies_loaded,
             {**self.failed, **other.failed},
             {**self.errors, **other.errors},
+            self.node_seconds + other.node_seconds,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +11,7 @@ from pvrbench.benchmark.catalog import see_current_folder
 from pvrbench.benchmark.cluster import ClusterError, time_limit
 from pvrbench.benchmark.config import BenchmarkConfig
 from pvrbench.benchmark.engine.executors.base import RunSite
-from pvrbench.benchmark.engine.forecast import forecast, learned_factor
+from pvrbench.benchmark.engine.forecast import forecast_jobs, learned_factor
 from pvrbench.benchmark.engine.hardware import ENV_MIB, PROCESS_MIB, TILE, cache_root
 from pvrbench.benchmark.engine.result import JobResult
 from pvrbench.benchmark.plan import Job, Plan
@@ -45,8 +47,8 @@ def needs_of(config: BenchmarkConfig, jobs: Sequence[Job]) -> Needs:
     envs = engine.envs_per_worker or -(-3 * (engine.tile or TILE["cpu"]) // workers)
     encoder_mib = max(job.encoder.num_params for job in jobs) * FLOAT_BYTES * ENCODER_FACTOR / 2**20
     memory_mib = 1024 * cluster.memory_gib or workers * (PROCESS_MIB + envs * ENV_MIB) + TRAINER_MIB + encoder_mib
-    factor = learned_factor(cache_root(engine.cache_dir))
-    longest = max(forecast(Plan(config, (job,), ()), cluster.cores, factor).most_seconds for job in jobs)
+    factor = learned_factor(cache_root(engine.cache_dir), engine.executor)
+    longest = forecast_jobs(Plan(config, tuple(jobs), ()), cluster.cores, factor).most_s
     return Needs(
         cores=cluster.cores,
         gpus=cluster.gpus or int(engine.device.startswith("cuda")),
@@ -88,21 +90,48 @@ def on_node(site: RunSite) -> RunSite:
 
 
 def work(site: RunSite, job: Job) -> JobResult:
-    """Does a job on the node that calls it; what was recorded by an earlier attempt is not done again."""
+    """Does a job on the node that calls it; what was recorded by an earlier attempt is not done again.
+
+    Raises:
+        ClusterError: the node does not see the run's folder.
+    """
+    started = time.monotonic()
     from pvrbench.benchmark.engine.listener import LogListener
     from pvrbench.benchmark.engine.runner import run_jobs
 
+    _check_seen(site)
     see_current_folder()
-    return run_jobs(on_node(site), left_of(site, [job]), LogListener())
+    done = run_jobs(on_node(site), left_of(site, [job]), LogListener())
+    return replace(done, node_seconds=time.monotonic() - started)
 
 
 def prepare_site(site: RunSite, jobs: Sequence[Job], *, frames: bool = True) -> None:
-    """Makes demonstrations, and their pictures, on the node that calls it, before jobs that would all make them."""
+    """Makes demonstrations, and their pictures, on the node that calls it, before jobs that would all make them.
+
+    Raises:
+        ClusterError: the node does not see the run's folder.
+    """
     from pvrbench.benchmark.engine.listener import LogListener
     from pvrbench.benchmark.engine.runner import prepare
 
+    _check_seen(site)
     see_current_folder()
     prepare(on_node(site), jobs, LogListener(), frames=frames)
+
+
+def _check_seen(site: RunSite) -> None:
+    """Refuses a folder that this node does not see; it would be made here, and nobody would find its records."""
+    # What hands jobs in has written it.
+    if site.config.cluster.shared_folder and not (site.run_dir / "config.json").is_file():
+        raise ClusterError(not_seen(f"Node {platform.node()} does", site))
+
+
+def not_seen(who: str, site: RunSite) -> str:
+    """What to do about a folder that nodes do not see."""
+    return (
+        f"{who} not see the run's folder {site.run_dir}. Use a folder that all nodes see as run_dir=..., or "
+        "engine.executor=ray with cluster.shared_folder=false."
+    )
 
 
 def needed(import_it: Callable[[], object], package: str, extra: str) -> None:

@@ -32,7 +32,13 @@ OUTPUTS = ("records", "rounds", "policies", "errors", "videos")
 CONNECT_S = 10.0
 # Seconds between two looks at what is recorded.
 POLL_S = 2.0
+# After so many such looks without an answer the head of the cluster is gone.
+MAX_SILENCES = 5
 REASON_LENGTH = 300
+
+
+class HeadLostError(ClusterError):
+    """The head of the Ray cluster is gone, and with it all tasks."""
 
 
 class OnRay:
@@ -60,24 +66,27 @@ class OnRay:
         if not left:
             return
         self._connect()
+        is_lost = False
         try:
             needs = needs_of(self.site.config, left)
-            self._check_room(needs)
+            room = self._room_for(needs)
             listener.say(
-                f"Ray: {len(left)} jobs, each with {needs.cores} cores and {needs.memory_mib} MiB, on "
-                f"{sum(bool(node['Alive']) for node in self.ray.nodes())} nodes."
+                f"Ray: {len(left)} jobs, each with {needs.cores} cores and {needs.memory_mib} MiB; the nodes have room "
+                f"for {room} at once."
             )
             yield from cast("Iterator[R]", self._results(left, needs, listener))
+        except HeadLostError:
+            is_lost = True
+            raise
         finally:
-            self.ray.shutdown()
+            if not is_lost:  # Ray would try to reach the head for a minute, and then end this process
+                self.ray.shutdown()
 
     def _connect(self) -> None:
         address = self.cluster.address
-        host, colon, port = address.rpartition(":")
         try:
-            if colon and port.isdigit() and "://" not in address:
-                # Ray itself would try for minutes.
-                socket.create_connection((host, int(port)), CONNECT_S).close()
+            if address.rpartition(":")[2].isdigit() and "://" not in address and not answers(address):
+                raise ConnectionError(address)  # Ray itself would try for minutes
             self.ray.init(
                 address=None if address == "local" else address,
                 log_to_driver=False,
@@ -95,21 +104,23 @@ class OnRay:
                 "same versions of Ray and Python on all machines."
             ) from error
 
-    def _check_room(self, needs: Needs) -> None:
-        """Refuses what no node can ever have; Ray would wait for such a node.
+    def _room_for(self, needs: Needs) -> int:
+        """How many jobs the nodes can do at once.
 
         Raises:
-            ClusterError: no node is large enough.
+            ClusterError: no node is large enough; Ray would wait for one.
         """
         wanted = {"CPU": needs.cores, "GPU": needs.gpus, "memory": needs.memory_mib * 2**20}
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        if not any(all(node.get(name, 0) >= number for name, number in wanted.items()) for node in nodes):
+        room = sum(min(int(node.get(name, 0) // number) for name, number in wanted.items() if number) for node in nodes)
+        if not room:
             largest = {name: max(float(node.get(name, 0)) for node in nodes) for name in wanted}
             raise ClusterError(
                 f"No node has {needs.cores} cores, {needs.gpus} GPUs and {needs.memory_mib} MiB together; the most are "
                 f"{largest['CPU']:.0f} cores, {largest['GPU']:.0f} GPUs and {largest['memory'] / 2**20:.0f} MiB. Set "
                 "cluster.cores, cluster.gpus and cluster.memory_gib."
             )
+        return room
 
     def _results(self, jobs: Sequence[Job], needs: Needs, listener: Listener) -> Iterator[JobResult]:
         """The result of each task as it ends; a task that Ray gives up is an error of its job alone."""
@@ -125,19 +136,20 @@ class OnRay:
 
         if self.cluster.shared_folder:
             site = with_cache(self.site)
-            ray.get(task(prepare_site).remote(site, list(jobs)))
+            self._prepared(task(prepare_site).remote(site, list(jobs)))
             work_on = task(work)
 
             def start(job: Job) -> Any:
                 return work_on.remote(site, job)
         else:
-            demos = ray.put(ray.get(task(collect).remote(self.site, list(jobs))))
+            demos = ray.put(self._prepared(task(collect).remote(self.site, list(jobs))))
             work_on = task(work_apart)
 
             def start(job: Job) -> Any:
                 return work_on.remote(self.site, job, demos, self._inputs_of(job))
 
         left, waiting = deque(jobs), dict[Any, Job]()
+        head, failures = ray.get_runtime_context().gcs_address, 0
         while left or waiting:
             while left and len(waiting) < (self.cluster.parallel or len(jobs)):
                 job = left.popleft()
@@ -148,6 +160,27 @@ class OnRay:
             if (done := num_done(self.site, jobs)) > told:
                 listener.finished(done - told)
                 told = done
+            failures = 0 if answers(head) else failures + 1
+            if failures == MAX_SILENCES:
+                raise HeadLostError(
+                    f"The head of the Ray cluster at {head} does not answer any more. Start the cluster again and give "
+                    "the same command again: what is recorded is not done twice."
+                )
+
+    def _prepared(self, reference: Any) -> Any:
+        """What the preparation returns.
+
+        Raises:
+            ClusterError: it failed.
+        """
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, ClusterError):
+                raise cause from error
+            reason = f"{type(cause).__name__}: {' '.join(str(cause).split())}"
+            raise ClusterError(f"The preparation of the run failed on its node: {reason}") from error
 
     def _result(self, reference: Any, job: Job) -> JobResult:
         try:
@@ -176,6 +209,16 @@ class OnRay:
         if self.site.policy_dir is not None:
             files |= {f"records/{record.cell.slug}.json": record.model_dump_json().encode() for record in records}
         return files
+
+
+def answers(address: str) -> bool:
+    """Whether something listens at `host:port`."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def with_cache(site: RunSite) -> RunSite:

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -18,6 +20,7 @@ from pvrbench.benchmark.engine.executors.cluster import (
     left_of,
     needed,
     needs_of,
+    not_seen,
     num_done,
     prepare_site,
     work,
@@ -30,6 +33,9 @@ from pvrbench.common.files import write_atomically
 R = TypeVar("R")
 
 POLL_S = 2.0
+# Seconds in which the controller must answer before anything is handed in.
+ANSWER_S = 30.0
+PREPARATION = "preparation"
 # The log of a task is told in so many characters.
 LOG_TAIL = 300
 
@@ -57,7 +63,7 @@ class Slurm:
         site: the run.
 
     Raises:
-        ClusterError: this is no machine of a Slurm cluster, or submitit is missing.
+        ClusterError: this is no machine of a Slurm cluster, its controller does not answer, or submitit is missing.
     """
 
     def __init__(self, site: RunSite) -> None:
@@ -74,6 +80,7 @@ class Slurm:
                 "or engine.executor=local."
             )
         needed(lambda: importlib.import_module("submitit"), "submitit", "slurm")
+        _partitions()  # of a controller that answers
 
     def run(self, jobs: Sequence[Job], run_job: Callable[[Job], R], listener: Listener) -> Iterator[R]:
         """Does every job; see `Executor`."""
@@ -105,11 +112,16 @@ class Slurm:
         needs = needs_of(self.site.config, jobs)
         executor.update_parameters(**self._parameters(needs))
         try:
-            first = executor.submit(prepare_site, self.site, list(jobs))
-            executor.update_parameters(dependency=f"afterok:{first.job_id}")
-            tasks = executor.map_array(Work(), [self.site] * len(jobs), list(jobs))
+            with redirect_stderr(StringIO()):  # submitit prints what it raises
+                first = executor.submit(prepare_site, self.site, list(jobs))
+                executor.update_parameters(dependency=f"afterok:{first.job_id}")
+                tasks = executor.map_array(Work(), [self.site] * len(jobs), list(jobs))
         except submitit.core.utils.FailedJobError as error:
-            raise ClusterError(f"Slurm refuses the jobs: {_one_line(str(error))}. {self._remedy()}") from error
+            raise ClusterError(
+                f"Slurm refuses the jobs: {_one_line(str(error))}. The partitions are {', '.join(_partitions())}: "
+                "cluster.partition=... chooses one, cluster.cores, cluster.memory_gib and cluster.minutes what a job "
+                "asks for."
+            ) from error
         array = str(tasks[0].job_id).partition("_")[0]
         write_atomically(self.folder / "array.json", json.dumps({"jobs": [first.job_id, array]}) + "\n")
         listener.say(
@@ -134,13 +146,6 @@ class Slurm:
             key: value for key, value in (("partition", cluster.partition), ("account", cluster.account)) if value
         }
 
-    def _remedy(self) -> str:
-        partitions = ", ".join(sorted({name.rstrip("*") for name in _lines("sinfo", "-h", "-o", "%P")}))
-        return (
-            f"The partitions are {partitions or 'not known'}: cluster.partition=... chooses one, cluster.cores, "
-            "cluster.memory_gib and cluster.minutes what a job asks for."
-        )
-
     def _results(
         self, tasks: Sequence[Any], jobs: Sequence[Job], killed: dict[str, str], listener: Listener
     ) -> Iterator[JobResult]:
@@ -151,28 +156,55 @@ class Slurm:
             jobs: the jobs.
             killed: takes the jobs whose task Slurm knows no more and which left no result, and why.
             listener: hears of cells that were recorded.
+
+        Raises:
+            ClusterError: the preparation failed, or the nodes do not see the run's folder.
         """
-        names = ["preparation", *(job.name for job in jobs)]
+        names = [PREPARATION, *(job.name for job in jobs)]
         waiting = {str(task.job_id): (task, name) for task, name in zip(tasks, names, strict=True)}
         handed_in = sorted({name.partition("_")[0] for name in waiting})
-        told, missing = num_done(self.site, jobs), set[str]()
+        told, missing, answers = num_done(self.site, jobs), set[str](), True
         while waiting:
             time.sleep(POLL_S)
             if (done := num_done(self.site, jobs)) > told:
                 listener.finished(done - told)
                 told = done
             alive = queued(handed_in)
+            if answers and alive is None:
+                listener.say("Slurm's controller does not answer. Jobs that run go on; waiting for it.")
+            answers = alive is not None
             for task_id, (task, name) in list(waiting.items()):
                 if Path(task.paths.result_pickle).exists():
                     del waiting[task_id]
-                    yield from _result(task, name)
+                    yield self._result(task, name, handed_in)
                 # Where the controller does not answer, the nodes go on, and it may come back. Files of another machine
                 # may be seen here some time after the end of its task.
                 elif alive is not None and task_id not in alive:
                     if task_id in missing:
+                        if name == PREPARATION and not Path(task.paths.stderr).exists():
+                            raise ClusterError(not_seen("The nodes do", self.site))
                         del waiting[task_id]
                         killed[name] = f"Slurm task {task_id} ended without a result. {_tail(Path(task.paths.stderr))}"
                     missing.add(task_id)
+
+    def _result(self, task: Any, name: str, handed_in: Sequence[str]) -> JobResult:
+        """What a task that came to its end has done.
+
+        Raises:
+            ClusterError: it was the preparation, and it failed.
+        """
+        try:
+            found = task.result()
+        except Exception as error:
+            reason = _one_line(str(error))[-LOG_TAIL:]
+            if name == PREPARATION:
+                subprocess.run(["scancel", *handed_in], capture_output=True, check=False)
+                raise ClusterError(
+                    f"The preparation of the run failed, and its jobs were cancelled: {reason} Its log is "
+                    f"{task.paths.stderr}; the same command tries it again."
+                ) from error
+            return JobResult(errors={name: f"Slurm task {task.job_id}: {reason}"})
+        return found if isinstance(found, JobResult) else JobResult()
 
     def _wait_for_earlier(self, jobs: Sequence[Job], listener: Listener) -> None:
         """Waits while an earlier command's array of this run is in the queue: its jobs are not done twice."""
@@ -196,17 +228,6 @@ class Slurm:
                 told = done
 
 
-def _result(task: Any, name: str) -> Iterator[JobResult]:
-    """What a task that came to its end has done."""
-    try:
-        found = task.result()
-    except Exception as error:  # noqa: BLE001 - whatever another process raised; other jobs go on
-        yield JobResult(errors={name: f"Slurm task {task.job_id}: {_one_line(str(error))[-LOG_TAIL:]}"})
-        return
-    if isinstance(found, JobResult):
-        yield found
-
-
 def queued(names: Sequence[str]) -> set[str] | None:
     """Tasks of some Slurm jobs that wait or run, `12` or `12_3`; None where the controller does not answer."""
     result = subprocess.run(
@@ -217,9 +238,28 @@ def queued(names: Sequence[str]) -> set[str] | None:
     return set(result.stdout.split())
 
 
-def _lines(*command: str) -> list[str]:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.split() if result.returncode == 0 else []
+def _partitions() -> list[str]:
+    """Names of the partitions of this cluster.
+
+    Raises:
+        ClusterError: Slurm does not answer.
+    """
+    command = ["sinfo", "--noheader", "--format=%P"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_S)
+        reason = _one_line(result.stderr)[:LOG_TAIL] if result.returncode else ""
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(_no_answer(f"sinfo said nothing for {ANSWER_S:.0f} s")) from error
+    if reason:
+        raise ClusterError(_no_answer(reason))
+    return sorted({name.rstrip("*") for name in result.stdout.split()})
+
+
+def _no_answer(reason: str) -> str:
+    return (
+        f"Slurm does not answer on this machine: {reason}. Try `sinfo`, and give the same command again when it "
+        "answers, or use engine.executor=local."
+    )
 
 
 def _one_line(text: str) -> str:

@@ -15,7 +15,7 @@ from pvrbench.benchmark.cluster import ClusterError
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.config import ConfigError
 from pvrbench.benchmark.engine.executors.base import RunSite
-from pvrbench.benchmark.engine.executors.cluster import left_of, needs_of, on_node
+from pvrbench.benchmark.engine.executors.cluster import left_of, needs_of, on_node, work
 from pvrbench.benchmark.engine.executors.ray import OnRay
 from pvrbench.benchmark.engine.executors.script import array_script
 from pvrbench.benchmark.engine.executors.slurm import Slurm
@@ -57,6 +57,13 @@ def test_what_is_stored_is_not_done_again(tmp_path: Path, make_record: Callable[
     PartStore(tmp_path).write(make_record(second, second.cells[0], {3: True, 4: False}, None, UNFINISHED))
     assert left_of(site, [second]) == []
     assert left_of(site, [second.round(dict.fromkeys(job.cells, (5, 6)))])
+
+
+def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+    plan = plan_of()
+    with pytest.raises(ClusterError, match=r"does not see the run's folder .*/absent\. Use a folder"):
+        work(RunSite(plan.config, tmp_path / "absent"), plan.jobs[0])
+    assert not (tmp_path / "absent").exists()
 
 
 def test_a_node_uses_the_cores_of_one_job() -> None:

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from pvrbench.benchmark.composition import compose_config
-from pvrbench.benchmark.engine.forecast import Forecast, duration, forecast, learn, learned_factor, size
+from pvrbench.benchmark.engine.forecast import (
+    Forecast,
+    duration,
+    forecast,
+    forecast_jobs,
+    learn,
+    learned_factor,
+    size,
+)
 from pvrbench.benchmark.plan import make_plan
 
 
@@ -60,6 +68,9 @@ def test_a_machine_learns_its_own_speed(tmp_path: Path) -> None:
     assert learned_factor(tmp_path) == 1.0
     assert learn(tmp_path, base, 4 * base.seconds) == pytest.approx(2.0)
     assert learned_factor(tmp_path) == pytest.approx(2.0)
+    # Nodes of a cluster are other machines.
+    assert learn(tmp_path, base, 9 * base.seconds, "slurm") == pytest.approx(3.0)
+    assert (learned_factor(tmp_path), learned_factor(tmp_path, "slurm")) == pytest.approx((2.0, 3.0))
     (tmp_path / "speed.json").write_text("{")
     assert learned_factor(tmp_path) == 1.0
 
@@ -68,6 +79,18 @@ def test_a_cache_that_cannot_be_written_costs_no_results(tmp_path: Path) -> None
     (tmp_path / "cache").touch()
     base = expected()
     assert learn(tmp_path / "cache", base, 4 * base.seconds) == pytest.approx(2.0)
+
+
+def test_jobs_side_by_side_take_as_long_as_the_longest_or_as_their_sum_allows() -> None:
+    plan = make_plan(compose_config(["preset=quickstart"]))
+    found = forecast_jobs(plan, 2)
+    assert found.longest_s < found.most_s < found.seconds
+    assert found.wall_s(1) == found.seconds
+    assert found.wall_s(3) == found.seconds / 3
+    assert found.wall_s(10_000) == found.longest_s
+    # Each job starts a process of its own.
+    assert found.seconds > forecast(plan, 2).seconds
+    assert forecast_jobs(plan, 8).longest_s < found.longest_s
 
 
 def test_durations_are_told_in_one_number() -> None:
