@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -23,8 +24,8 @@ import pytest
 
 SETTINGS = [
     *("preset=quickstart", "tasks=[metaworld/reach-v3]", "encoders=[pixels_7,oracle,proprio]", "baselines=[]"),
-    *("readouts=[pooled,mean]", "num_demos=[1,2,3]", "seeds=[0,1]", "num_episodes=10", "demo_pool=4", "horizon=60"),
-    *("image_px=32", "train.num_updates=200", "engine.videos=false", "cluster.cores=1", "cluster.memory_gib=3"),
+    *("readouts=[pooled,mean]", "num_demos=[1,2]", "seeds=[0,1]", "num_episodes=5", "demo_pool=4", "horizon=40"),
+    *("image_px=32", "train.num_updates=100", "engine.videos=false", "cluster.cores=1", "cluster.memory_gib=3"),
 ]
 NODES = ("n1", "n2", "n3")
 
@@ -88,6 +89,11 @@ def kill(pids: Sequence[int]) -> None:
             continue
 
 
+def without(hidden: Path | None) -> list[str]:
+    """The start of a command that shall not see a folder: it finds an empty one there."""
+    return [] if hidden is None else ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none {hidden} && exec "$@"', "sh"]
+
+
 @dataclass(slots=True)
 class SlurmCluster:
     """Debian's Slurm with three nodes of one core on this machine."""
@@ -111,7 +117,7 @@ class SlurmCluster:
         self.start_controller()
         for node in NODES:
             self.start_node(node)
-        wait_until(lambda: self.call("sinfo", "-h", "-t", "idle", "-o", "%D") == "3", "three idle nodes")
+        self.wait_for_nodes()
 
     def call(self, *command: str) -> str:
         found = subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True, check=False)
@@ -120,8 +126,18 @@ class SlurmCluster:
     def start_controller(self) -> None:
         self.call("slurmctld")
 
-    def start_node(self, name: str) -> None:
-        self.call("slurmd", "-N", name)
+    def start_node(self, name: str, hidden: Path | None = None) -> None:
+        self.call(*without(hidden), "slurmd", "-N", name)
+
+    def restart_nodes(self, hidden: Path | None = None) -> None:
+        """Starts all nodes again, as machines that do not see a folder."""
+        for node in NODES:
+            self.kill_node(node)
+            self.start_node(node, hidden)
+        self.wait_for_nodes()
+
+    def wait_for_nodes(self) -> None:
+        wait_until(lambda: self.call("sinfo", "-h", "-t", "idle", "-o", "%D") == "3", "three idle nodes")
 
     def kill_controller(self) -> None:
         kill(self._daemon("slurmctld"))
@@ -161,11 +177,10 @@ class RayCluster:
 
     folder: Path
     sockets: Path
-    port: int = 0
+    port: int
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
 
     def start(self) -> None:
-        self.port = 30000 + os.getpid() % 10000
         self._launch("--head", f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false")
         for _ in range(2):
             self.add_node()
@@ -174,8 +189,9 @@ class RayCluster:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def add_node(self) -> None:
-        self._launch(f"--address={self.address}", "--num-cpus=1", "--memory=4000000000")
+    def add_node(self, hidden: Path | None = None) -> None:
+        """Adds a node, which may be one that does not see a folder."""
+        self._launch(f"--address={self.address}", "--num-cpus=1", "--memory=4000000000", hidden=hidden)
 
     def kill_node(self) -> None:
         """Ends the first node that is not the head, with all of its workers."""
@@ -183,17 +199,40 @@ class RayCluster:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def kill_head(self) -> None:
+        """Ends the head; its nodes end themselves after a while."""
+        head = self.nodes.pop(0)
+        os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+
+    def restart_nodes(self, hidden: Path | None = None) -> None:
+        """Starts both nodes again, as machines that do not see a folder."""
+        for _ in range(2):
+            self.kill_node()
+        for _ in range(2):
+            self.add_node(hidden)
+
     def stop(self) -> None:
-        for process in self.nodes:
+        while self.nodes:
+            process = self.nodes.pop()
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _launch(self, *options: str) -> None:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+    def _launch(self, *options: str, hidden: Path | None = None) -> None:
+        command = [
+            *without(hidden),
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--block",
+            "--disable-usage-stats",
+        ]
         size = "--object-store-memory=200000000"
         log = self.folder / f"node{len(list(self.folder.glob('*.log')))}.log"
         # Sockets have a folder with a short name, since their paths may be no longer than 107 characters.
-        env = {**os.environ, "RAY_TMPDIR": str(self.sockets)}
+        # Ray's workers are nice by default: beside other programs they would be slower than local processes.
+        env = {**os.environ, "RAY_TMPDIR": str(self.sockets), "RAY_worker_niceness": "0"}
         with log.open("wb") as file:
             node = subprocess.Popen(
                 [*command, size, *options], env=env, stdout=file, stderr=file, start_new_session=True
@@ -212,15 +251,28 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     cluster.stop()
 
 
-@pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+@contextmanager
+def running_ray(folder: Path, port: int) -> Generator[RayCluster]:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("needs ray: make test-cluster installs it")
-    cluster = RayCluster(tmp_path_factory.mktemp("ray"), Path(tempfile.mkdtemp(prefix="ray-")))
+    cluster = RayCluster(folder, Path(tempfile.mkdtemp(prefix="ray-")), port)
     cluster.start()
     yield cluster
     cluster.stop()
     shutil.rmtree(cluster.sockets, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    with running_ray(tmp_path_factory.mktemp("ray"), 30000 + os.getpid() % 10000) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def doomed_ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    """One that a test may destroy."""
+    with running_ray(tmp_path_factory.mktemp("ray"), 40001 + os.getpid() % 10000) as cluster:
+        yield cluster
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,33 @@ def test_the_command_may_be_killed_and_given_again(
     assert runs.contents(tmp_path) == calm
 
 
+def test_a_head_that_dies_is_named_and_the_run_goes_on_elsewhere(
+    doomed_ray_cluster: Any, ray_cluster: Any, runs: Any, calm: dict[str, Any], tmp_path: Path
+) -> None:
+    process = runs.start(tmp_path, *on_ray(doomed_ray_cluster))
+    runs.wait_until(lambda: runs.at_work(tmp_path), "a job at work")
+    doomed_ray_cluster.kill_head()
+    assert process.wait(timeout=120) == 2
+    (line,) = [text for text in (tmp_path / "log.txt").read_text().splitlines() if text.startswith("error")]
+    assert "does not answer any more. Start the cluster again and give the same command again" in line
+    doomed_ray_cluster.stop()
+    runs.finish(runs.start(tmp_path, *on_ray(ray_cluster)), tmp_path)
+    assert runs.contents(tmp_path) == calm
+
+
+def test_a_folder_that_the_nodes_do_not_see_is_named(ray_cluster: Any, runs: Any, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    ray_cluster.restart_nodes(hidden=tmp_path / "here")
+    run_dir = tmp_path / "here" / "run"
+    try:
+        process = runs.start(run_dir, *on_ray(ray_cluster))
+        assert process.wait(timeout=300) == 2
+    finally:
+        ray_cluster.restart_nodes()
+    (line,) = [text for text in (run_dir / "log.txt").read_text().splitlines() if text.startswith("error")]
+    assert f"does not see the run's folder {run_dir}" in line
+
+
 def test_what_no_node_has_is_refused(ray_cluster: Any, runs: Any, tmp_path: Path) -> None:
     process = runs.start(tmp_path, *on_ray(ray_cluster), "cluster.cores=64")
     assert process.wait(timeout=120) == 2

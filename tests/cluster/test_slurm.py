@@ -32,6 +32,15 @@ def test_a_killed_worker_is_replaced(slurm: Any, runs: Any, calm: dict[str, Any]
     assert "handed in again" in (tmp_path / "log.txt").read_text()
 
 
+def test_a_preempted_job_is_queued_again(slurm: Any, runs: Any, calm: dict[str, Any], tmp_path: Path) -> None:
+    process = runs.start(tmp_path, ON_SLURM, env=slurm.env)
+    runs.wait_until(lambda: runs.at_work(tmp_path), "a job at work")
+    (job, *_) = slurm.call("squeue", "-h", "-r", "-t", "running", "-o", "%A").split()
+    slurm.call("scontrol", "requeue", job)  # what a cluster does with preempted jobs
+    runs.finish(process, tmp_path)
+    assert runs.contents(tmp_path) == calm
+
+
 def test_jobs_of_a_dead_node_go_to_others(slurm: Any, runs: Any, calm: dict[str, Any], tmp_path: Path) -> None:
     process = runs.start(tmp_path, ON_SLURM, env=slurm.env)
     runs.wait_until(lambda: runs.at_work(tmp_path), "a job at work")
@@ -83,7 +92,33 @@ def test_the_plain_script_needs_no_submitit(slurm: Any, runs: Any, calm: dict[st
     status = subprocess.run(
         [sys.executable, "-m", "pvrbench", "status", str(run_dir)], env=env, capture_output=True, text=True, check=True
     )
-    assert "24 of 24 cells recorded" in status.stdout
+    assert "16 of 16 cells recorded" in status.stdout
+
+
+def test_a_folder_that_the_nodes_do_not_see_is_named(slurm: Any, runs: Any, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    slurm.restart_nodes(hidden=tmp_path / "here")
+    run_dir = tmp_path / "here" / "run"
+    try:
+        process = runs.start(run_dir, ON_SLURM, env=slurm.env)
+        assert process.wait(timeout=300) == 2
+    finally:
+        slurm.restart_nodes()
+    (line,) = [text for text in (run_dir / "log.txt").read_text().splitlines() if text.startswith("error")]
+    assert f"The nodes do not see the run's folder {run_dir}. Use a folder that all nodes see" in line
+    assert not slurm.call("squeue", "-h")
+
+
+def test_a_controller_that_is_dead_from_the_start_is_named(slurm: Any, runs: Any, tmp_path: Path) -> None:
+    slurm.kill_controller()
+    try:
+        process = runs.start(tmp_path, ON_SLURM, env=slurm.env)
+        assert process.wait(timeout=120) == 2
+    finally:
+        slurm.start_controller()
+        slurm.wait_for_nodes()
+    (line,) = [text for text in (tmp_path / "log.txt").read_text().splitlines() if text.startswith("error")]
+    assert "Slurm does not answer on this machine" in line
 
 
 def test_a_partition_that_is_not_there_is_named(slurm: Any, runs: Any, tmp_path: Path) -> None:
