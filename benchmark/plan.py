@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pvrbench.benchmark.catalog import (
     encoder_spec,
     expand_tasks,
-    heads,
     readouts,
     tasks,
 )

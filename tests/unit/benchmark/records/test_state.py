@@ -22,7 +22,12 @@ def test_jobs_are_done_under_way_silent_failed_or_missing(
     tmp_path: Path, make_record: Callable[..., CellRecord], capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = compose_config(
-        ["preset=quickstart", "encoders=[oracle,proprio,random_resnet18_64,pixels_7,pixels_14]", "baselines=[]", "seeds=[0]"]
+        [
+            "preset=quickstart",
+            "encoders=[oracle,proprio,random_resnet18_64,pixels_7,pixels_14]",
+            "baselines=[]",
+            "seeds=[0]",
+        ]
     )
     plan = make_plan(config.model_copy(update={"tasks": config.tasks[:1]}))
     done, running, silent, failed, missing = plan.jobs
