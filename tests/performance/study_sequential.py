@@ -1,10 +1,10 @@
 """Does sequential evaluation keep its 5 %, and how many episodes does it save?
 
 Made-up contenders are evaluated on states that they share: a state's difficulty correlates their outcomes. Writes
-`false.csv`, `saved.csv`, `coverage.csv`, `zoo.csv` and `sequential.png` to results/studies/sequential;
-docs/statistics.md describes the results. `zoo.csv` is the committed study of the zoo, evaluated again in rounds.
-Run as `python tests/performance/study_sequential.py [--repeats N] [--processes N]`; about a quarter of an hour on two
-cores, and the same numbers again on any machine.
+`false.csv`, `saved.csv`, `coverage.csv`, `replayed.csv` and `sequential.png` to results/studies/sequential;
+docs/statistics.md describes the results. `replayed.csv` is about committed studies, evaluated again in rounds.
+Run as `python tests/performance/study_sequential.py [PART...] [--repeats N] [--processes N]`; about a quarter of an
+hour on two cores, and the same numbers again on any machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ import matplotlib.pyplot as plt
 
 pyplot: Any = plt
 ROOT = Path(__file__).resolve().parents[2]
-OUTPUT, ZOO = ROOT / "results" / "studies" / "sequential", ROOT / "results" / "studies" / "zoo"
+STUDIES = ROOT / "results" / "studies"
+OUTPUT = STUDIES / "sequential"
 
 CONTENDERS, GAPS, PLANNED = (2, 5, 10), (0.1, 0.2, 0.3), (200, 500)
 BASE_RATE, CORRELATION = 0.5, 0.5
@@ -45,7 +46,8 @@ FIXED_SIZES = (10, 15, 20, 30, 40, 60, 80, 100, 130, 160, 200, 250, 300, 400, 50
 # A sequential design that finds more than this share is compared with the fixed one that finds this share: which size
 # finds everything cannot be simulated.
 MOST_POWER = 0.99
-ZOO_PLANNED = (200, 1000)
+# Committed studies that are evaluated again, and how many states are planned.
+REPLAYED, REPLAY_PLANNED = ("zoo", "heads_zoo/base", "heads/base"), (100, 200, 1000)
 
 
 def outcomes(
@@ -158,52 +160,54 @@ def coverage(setting: tuple[float, float, int], repeats: int) -> dict[str, float
     }
 
 
-def zoo_scores(records: Sequence[CellRecord]) -> dict[Contender, Array]:
-    """Scores of the zoo's contenders on its states, in the order of a sequential run."""
+def recorded_scores(records: Sequence[CellRecord]) -> dict[Contender, Array]:
+    """Scores of a study's contenders on its states, in the order of a sequential run."""
     episodes = {record.cell: record.episodes for record in records if record.failure is None}
     (family,) = families(list(episodes))
     order = state_order(records[0].settings.num_episodes)
     return {who: state_scores(member, episodes, order) for who, member in sorted(family.items()) if member.is_compared}
 
 
-def zoo(records: Sequence[CellRecord], planned: int, repeats: int) -> dict[str, float]:
-    """The zoo evaluated in rounds, on its own states or on more states drawn from these with replacement."""
-    scores = zoo_scores(records)
+def replayed(setting: tuple[str, int | None], repeats: int) -> dict[str, object]:
+    """A committed study evaluated in rounds, on its own states or on more states drawn from these with replacement."""
+    study, planned = setting
+    records = RecordStore(STUDIES / study).read()[0]
+    scores = recorded_scores(records)
     names, values = list(scores), np.stack(list(scores.values()))
-    known = {
+    fixed = {
         (min(ends), max(ends))
         for pair in analyse(records).comparisons
         if (ends := (names.index(pair.first), names.index(pair.second))) and pair.adjusted_p_value < 0.05
     }
     states, decided, cost = values.shape[1], 0.0, 0.0
     when: list[float] = []
+    repeats = repeats if planned else 1
     for repeat in range(repeats):
-        drawn = np.random.default_rng([5, planned, repeat]).integers(0, states, planned)
-        given = numbered(values if planned == states else values[:, drawn])
-        result = replay(given, planned, ended=given if planned == states else ())
-        decided += len(result.decisions)
-        cost += sum(ending.states for ending in result.endings.values()) / len(values)
-        when += [result.decisions[pair].states if pair in result.decisions else np.inf for pair in known]
-    pairs = len(values) * (len(values) - 1) // 2
+        drawn = np.random.default_rng([5, planned or 0, repeat]).integers(0, states, planned or states)
+        given = numbered(values[:, drawn] if planned else values)
+        result = replay(given, planned or states, ended=() if planned else given)
+        decided += len(result.decisions) / repeats
+        cost += sum(ending.states for ending in result.endings.values()) / len(values) / repeats
+        when += [result.decisions[pair].states if pair in result.decisions else np.inf for pair in fixed]
     return {
-        **{"planned": planned, "contenders": len(values), "pairs": pairs},
-        "pairs_decided": decided / repeats,
-        "mean_states": cost / repeats,
-        "saved_of_planned": 1 - cost / repeats / planned,
-        "pairs_of_the_fixed_analysis": len(known),
-        "share_of_them_decided": float(np.isfinite(when).mean()),
+        **{"study": study, "recorded_states": states, "planned": planned or states, "contenders": len(values)},
+        **{"pairs": len(values) * (len(values) - 1) // 2, "pairs_decided": decided},
+        **{"mean_states": cost, "saved_of_planned": 1 - cost / (planned or states)},
+        **{"pairs_of_the_fixed_analysis": len(fixed), "share_of_them_decided": float(np.isfinite(when).mean())},
         **{
-            f"states_until_{share}_percent_of_them": float(np.sort(when)[len(when) * share // 100])
-            for share in (50, 90)
+            f"states_until_{share}_percent_of_them": float(np.sort(when)[max(0, -(-len(when) * share // 100) - 1)])
+            for share in (50, 90, 100)
         },
     }
 
 
-def write(name: str, rows: Sequence[Mapping[str, float]]) -> None:
+def write(name: str, rows: Sequence[Mapping[str, object]]) -> None:
     with (OUTPUT / name).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: f"{value:.4g}" for key, value in row.items()} for row in rows)
+        writer.writerows(
+            {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
+        )
 
 
 def draw(false: Sequence[Mapping[str, float]], savings: Sequence[Mapping[str, float]]) -> None:
@@ -238,30 +242,33 @@ def draw(false: Sequence[Mapping[str, float]], savings: Sequence[Mapping[str, fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["simulated", "replayed"])
     parser.add_argument("--repeats", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     repeats: int = arguments.repeats
     OUTPUT.mkdir(parents=True, exist_ok=True)
     with Pool(arguments.processes) as pool:
-        cases = list(product(CONTENDERS, (0.1, 0.5), (1, 3), (0.0, 0.5)))
-        false = pool.map(partial(false_decisions, repeats=repeats), cases, chunksize=1)
-        write("false.csv", false)
-        places = list(product(CONTENDERS, GAPS))
-        curves = dict(
-            zip(places, pool.map(partial(fixed_power, repeats=repeats // 4), places, chunksize=1), strict=True)
-        )
-        found = pool.map(partial(saved, repeats=repeats // 2), list(product(CONTENDERS, GAPS, PLANNED)), chunksize=1)
-        savings = [against_fixed(row, curves[int(row["contenders"]), row["gap"]]) for row in found]
-        write("saved.csv", savings)
-        held = pool.map(
-            partial(coverage, repeats=repeats // 2), list(product((0.1, 0.5), (0.0, 0.2), (1, 3))), chunksize=1
-        )
-        write("coverage.csv", held)
-    records = RecordStore(ZOO).read()[0]
-    states = records[0].settings.num_episodes
-    write("zoo.csv", [zoo(records, states, 1), *(zoo(records, planned, 20) for planned in ZOO_PLANNED)])
-    draw(false, savings)
+        if "simulated" in arguments.parts:
+            cases = list(product(CONTENDERS, (0.1, 0.5), (1, 3), (0.0, 0.5)))
+            false = pool.map(partial(false_decisions, repeats=repeats), cases, chunksize=1)
+            write("false.csv", false)
+            places = list(product(CONTENDERS, GAPS))
+            curves = dict(
+                zip(places, pool.map(partial(fixed_power, repeats=repeats // 4), places, chunksize=1), strict=True)
+            )
+            designs = list(product(CONTENDERS, GAPS, PLANNED))
+            found = pool.map(partial(saved, repeats=repeats // 2), designs, chunksize=1)
+            savings = [against_fixed(row, curves[int(row["contenders"]), row["gap"]]) for row in found]
+            write("saved.csv", savings)
+            held = pool.map(
+                partial(coverage, repeats=repeats // 2), list(product((0.1, 0.5), (0.0, 0.2), (1, 3))), chunksize=1
+            )
+            write("coverage.csv", held)
+            draw(false, savings)
+        if "replayed" in arguments.parts:
+            studies = list(product(REPLAYED, (None, *REPLAY_PLANNED)))
+            write("replayed.csv", pool.map(partial(replayed, repeats=repeats // 100), studies, chunksize=1))
 
 
 if __name__ == "__main__":
