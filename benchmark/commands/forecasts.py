@@ -38,10 +38,8 @@ def forecast_there(plan: Plan) -> JobsForecast:
 def forecast_text(plan: Plan) -> str:
     """The forecast of a plan where it is done, for readers."""
     here, cluster = forecast_here(plan), plan.config.cluster
-    amount = (
-        f"{here.rollout_frames:,} rollout frames, {size(here.disk_bytes)} of cache, {size(here.policy_bytes)} of stored "
-        "policies."
-    )
+    disk = f"{size(here.disk_bytes)} of cache, {size(here.policy_bytes)} of stored policies"
+    amount = f"{here.rollout_frames:,} rollout frames, {disk}."
     if not is_remote(plan.config):
         return (
             f"Forecast on {num_cores()} cores, nothing cached: {duration(here.seconds)} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 from pvrbench.benchmark.catalog import schedules
@@ -32,13 +33,12 @@ def run_rounds(
         do: does the jobs of a round.
 
     Raises:
-        RecordError: the run was decided among other cells than those of the plan.
+        RecordError: workers leave nothing in the run's folder.
     """
     name, num_planned = plan.config.episode_schedule, plan.config.num_episodes
     make = cast("Callable[[int], RunSchedule]", resolve(schedules()[name].entry_point))
     schedule, done = make(num_planned), JobResult()
     records, parts = _read(plan, context)
-    _check_cells(plan, records, parts, context)
     while True:
         outcomes = {
             cell: records[cell].episodes
@@ -80,17 +80,17 @@ def _read(plan: Plan, context: RunContext) -> tuple[dict[Cell, CellRecord], dict
     return records, {cell: parts for cell, parts in context.parts.read().items() if cell in planned}
 
 
-def _check_cells(
-    plan: Plan, records: Mapping[Cell, CellRecord], parts: Mapping[Cell, Sequence[CellRecord]], context: RunContext
+def check_family(
+    plan: Plan, recorded: Mapping[Cell, CellRecord], parts: Mapping[Cell, Sequence[CellRecord]], run_dir: Path
 ) -> None:
     """Contenders that ended early were decided among those that were there: none can join them later.
 
     Raises:
         RecordError: one would.
     """
-    new = [cell for cell in plan.cells if cell not in records and cell not in parts]
-    if new and any(record.stopped for record in records.values()):
+    new = [cell for cell in plan.cells if cell not in recorded and cell not in parts]
+    if new and any(record.stopped for record in recorded.values()):
         raise RecordError(
-            f"{context.records.run_dir} was decided without {new[0].slug}, and contenders that ended early cannot be "
-            "compared with it on equal terms. Give this run a name of its own with name=..."
+            f"{run_dir} was decided without {new[0].slug}, and contenders that ended early cannot be compared with it "
+            "on equal terms. Give this run a name of its own with name=..."
         )

@@ -20,7 +20,7 @@ from pvrbench.benchmark.engine.job import run_job
 from pvrbench.benchmark.engine.listener import Listener
 from pvrbench.benchmark.engine.provenance import own_commit
 from pvrbench.benchmark.engine.result import JobResult, summed
-from pvrbench.benchmark.engine.rounds import run_rounds
+from pvrbench.benchmark.engine.rounds import check_family, run_rounds
 from pvrbench.benchmark.engine.training import demo_frames, demo_indices
 from pvrbench.benchmark.plan import Job, Plan
 from pvrbench.benchmark.records.keys import Cell, TrainKey
@@ -112,6 +112,7 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
         context.encoders.check_weights({job.encoder.name: job.encoder for job in left}.values())
         fitted = [job.fitted(config) for job in plan.jobs]
         parts = context.parts.read() if spans_run else {}
+        check_family(plan, recorded, parts, run_dir)
         check_inputs(fitted, [*records, *(found[0] for found in parts.values())], context)
         check_policies(fitted, {} if policy_dir is None else trained_records(policy_dir), context)
 
