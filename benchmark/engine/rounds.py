@@ -33,12 +33,14 @@ def run_rounds(
         do: does the jobs of a round.
 
     Raises:
-        RecordError: workers leave nothing in the run's folder.
+        RecordError: the run was decided among other cells than those of the plan, or workers leave nothing in its
+            folder.
     """
     name, num_planned = plan.config.episode_schedule, plan.config.num_episodes
     make = cast("Callable[[int], RunSchedule]", resolve(schedules()[name].entry_point))
     schedule, done = make(num_planned), JobResult()
     records, parts = _read(plan, context)
+    check_family(plan, records, parts, context.records.run_dir)
     while True:
         outcomes = {
             cell: records[cell].episodes

@@ -112,7 +112,8 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
         context.encoders.check_weights({job.encoder.name: job.encoder for job in left}.values())
         fitted = [job.fitted(config) for job in plan.jobs]
         parts = context.parts.read() if spans_run else {}
-        check_family(plan, recorded, parts, run_dir)
+        if again and spans_run:
+            check_family(plan, recorded, parts, run_dir)
         check_inputs(fitted, [*records, *(found[0] for found in parts.values())], context)
         check_policies(fitted, {} if policy_dir is None else trained_records(policy_dir), context)
 
