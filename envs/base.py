@@ -92,6 +92,15 @@ class TaskEnv(Protocol):
         ...
 
 
+@runtime_checkable
+class HandlingEnv(Protocol):
+    """What an environment adds that knows its objects: which of them the robot dealt with."""
+
+    def handled(self) -> tuple[str, ...]:
+        """The objects that were moved or touched in this episode, in order."""
+        ...
+
+
 class SimulationError(RuntimeError):
     """The simulator left the range in which its answers mean anything."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pvrbench.envs.instructed import INSTRUCTED_TASKS, ROBOSUITE_CAMERAS
 from pvrbench.envs.spec import Measured, Quantity, Scenery, TaskSpec, Workspace
 
 # Meta-World's own horizon is 500 steps; its scripted experts need 40 to 170. A failed episode costs the whole horizon,
@@ -164,9 +165,6 @@ def _metaworld(name: str, description: str) -> TaskSpec:
     )
 
 
-_ROBOSUITE_CAMERAS = ("agentview", "frontview", "sideview", "birdview", "robot0_eye_in_hand")
-
-
 def _robosuite(name: str, environment: str, description: str, horizon: int, state_dim: int) -> TaskSpec:
     return TaskSpec(
         name=f"robosuite/{name}",
@@ -175,7 +173,7 @@ def _robosuite(name: str, environment: str, description: str, horizon: int, stat
         horizon=horizon,
         control_hz=20,
         # The bins of PickPlace come without a camera from the side.
-        cameras=tuple(camera for camera in _ROBOSUITE_CAMERAS if (environment, camera) != ("PickPlaceCan", "sideview")),
+        cameras=tuple(camera for camera in ROBOSUITE_CAMERAS if (environment, camera) != ("PickPlaceCan", "sideview")),
         proprio_dim=9,
         state_dim=state_dim,
         action_dim=7,
@@ -197,6 +195,7 @@ _ROWS = (
     _robosuite("stack", "Stack", "put the red cube on the green one", 200, 25),
     _robosuite("pick_place_can", "PickPlaceCan", "put the can into its compartment of the other bin", 300, 18),
     _robosuite("nut_assembly_square", "NutAssemblySquare", "put the square nut on the square peg", 300, 24),
+    *INSTRUCTED_TASKS.values(),
 )
 
 
@@ -228,4 +227,26 @@ TASK_SETS: Mapping[str, tuple[str, ...]] = {
         "metaworld/drawer-open-v3",
         "metaworld/hammer-v3",
     ),
+    # Meta-World's MT10. Each task has a scene of its own, so the picture says what to do.
+    "mt10": tuple(
+        f"metaworld/{name}-v3"
+        for name in (
+            "reach",
+            "push",
+            "pick-place",
+            "door-open",
+            "drawer-open",
+            "drawer-close",
+            "button-press-topdown",
+            "peg-insert-side",
+            "window-open",
+            "window-close",
+        )
+    ),
+    **{
+        scene: tuple(
+            row.name for row in INSTRUCTED_TASKS.values() if row.instruction and row.instruction.scene == scene
+        )
+        for scene in ("coloured_row", "four_objects", "two_cubes")
+    },
 }

@@ -270,13 +270,30 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """What tells apart tasks that share one scene.
+
+    Attributes:
+        scene: name of the scene; tasks of one scene have the same initial states and pictures, seed by seed.
+        object: what the task is about, one of the objects of the scene.
+        text: the wording that policies are trained with.
+        paraphrases: other wordings, which are never trained with.
+    """
+
+    scene: str
+    object: str
+    text: str
+    paraphrases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """One row of the task catalog.
 
     Attributes:
         name: `<suite>/<task>`.
         entry_point: `module:function` that takes the spec and returns a `Task`.
-        description: what the robot has to do, in one line; also the language instruction.
+        description: what the robot has to do, in one line; also the instruction where there is no other.
         horizon: control steps after which an episode has failed.
         control_hz: control steps a second.
         cameras: names of the cameras that `View` may ask for; the first is the default.
@@ -294,6 +311,7 @@ class TaskSpec:
         options: constructor data of the adapter.
         quantities: parts of the privileged state that have a name, for linear probes; empty where nobody named them.
         scenery: what the scene consists of; None where nobody said, and looks that need it cannot be had.
+        instruction: what tells it apart from other tasks in the same scene; None where it has the scene for itself.
     """
 
     name: str
@@ -315,3 +333,4 @@ class TaskSpec:
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])
     quantities: tuple[Quantity, ...] = ()
     scenery: Scenery | None = None
+    instruction: Instruction | None = None

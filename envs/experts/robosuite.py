@@ -151,17 +151,33 @@ def _wait(way: Float64[Array, " 3"], delta_m: Float64[Array, " 3"], turn_rad: fl
     return np.array([way[0], way[1], max(way[2], delta_m[2] + height)])
 
 
+def _turn_beside(facts: Facts, apart_m: float, side_m: float) -> float:
+    """How far the hand turns for a cube, radians: away from the other one, and straight for a cube that fills it."""
+    # Only where the cubes stand so close that a finger would land on the other one.
+    yaw = _hand_turn(facts) * float(np.clip((0.11 - apart_m) / 0.02, 0.0, 1.0))
+    if side_m < 0.045:
+        return yaw
+    straight = float(np.arctan2(facts["cube_turn"][1], facts["cube_turn"][0])) / 4.0
+    return min((straight + quarter * np.pi / 2 for quarter in (-1, 0, 1)), key=lambda turn: abs(turn - yaw))
+
+
 def _stack(facts: Facts, style: Style) -> Float64[Array, " 7"]:
+    return _stack_cube(facts, style, 0.04)
+
+
+def _stack_either(facts: Facts, style: Style) -> Float64[Array, " 7"]:
+    return _stack_cube(facts, style, float(facts["cube_side"][0]))
+
+
+def _stack_cube(facts: Facts, style: Style, side_m: float) -> Float64[Array, " 7"]:
     delta, goal = facts["eef_to_cube"], facts["cube_to_base"] + np.array([0.0, 0.0, 0.046])
     travel_m, hold = style.clearance_m + 0.02, _level(facts, 0.0)
-    is_held = _holds_cube(facts, 0.04)
+    is_held = _holds_cube(facts, side_m)
     # Fingers that have begun to open go on, though the cube settles a little.
     if _is_near(goal, 0.012, 0.009) if is_held else _is_near(goal, 0.02, 0.015):
         return _act(_UP if _width(facts) > 0.065 else delta, hold, _OPEN, style)
     if not _is_near(delta, 0.015, 0.014):
-        # Turned away only where the cubes stand so close that a finger would land on the other one.
-        apart = float(np.linalg.norm(goal[:2]))
-        yaw = _hand_turn(facts) * float(np.clip((0.11 - apart) / 0.02, 0.0, 1.0))
+        yaw = _turn_beside(facts, float(np.linalg.norm(goal[:2])), side_m)
         way = _wait(_from_above(delta, style, travel_m), delta, yaw)
         return _act(way, _level(facts, yaw), _OPEN, style)
     if not is_held:
@@ -180,6 +196,24 @@ def _can(facts: Facts, style: Style) -> Float64[Array, " 7"]:
     if _width(facts) > 0.054:
         return _act(delta, turn, _CLOSE, style)
     return _act(_from_above(goal, style, style.clearance_m + 0.09), turn, _CLOSE, style)
+
+
+def _touch(facts: Facts, style: Style) -> Float64[Array, " 7"]:
+    delta = facts["eef_to_object"]
+    return _act(_from_above(delta, style, style.clearance_m), _straight(facts), _OPEN, style)
+
+
+def _place(facts: Facts, style: Style) -> Float64[Array, " 7"]:
+    """Takes the object at `eef_to_object` between the fingers and lets go of it at `object_to_goal`."""
+    delta, goal = facts["eef_to_object"], facts["object_to_goal"]
+    turn, (width_m,) = _straight(facts), facts["grasp_width"]
+    if _is_near(goal, 0.03, 0.03):
+        return _act(_UP if _width(facts) > 0.065 else delta, turn, _OPEN, style)
+    if not _is_near(delta, 0.018, 0.02):
+        return _act(_from_above(delta, style, style.clearance_m + 0.05), turn, _OPEN, style)
+    if _width(facts) > width_m:
+        return _act(delta, turn, _CLOSE, style)
+    return _act(_from_above(goal, style, style.clearance_m + 0.12), turn, _CLOSE, style)
 
 
 def _turn_onto_peg(nut_turn: Float64[Array, " 2"]) -> float:
@@ -217,5 +251,8 @@ EXPERTS: Mapping[str, Expert] = {
     "Stack": _stack,
     "PickPlaceCan": _can,
     "NutAssemblySquare": _square,
+    "ColouredRow": _touch,
+    "FourObjects": _place,
+    "StackEither": _stack_either,
 }
-"""By robosuite's name of the environment."""
+"""By the name of robosuite's environment, or of ours."""

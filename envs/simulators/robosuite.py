@@ -133,12 +133,16 @@ class RobosuiteEnv:
         self._body_quat = self._model.body_quat.copy()
         scene = Scene(self._model, self._data)
         self._robot_facts = robot_facts(scene)
-        self._task_facts = SCENE_FACTS[str(spec.options["environment"])](scene)
+        self._task_facts = self.task_facts(scene)
         self._simulator.reset()  # hides the markers of robosuite's interactive viewer
         self._control = ArmControl(self._simulator)
         self._renderer = (
             None if view is None else ViewRenderer(without_collision_geoms(self._model), view, scenery=spec.scenery)
         )
+
+    def task_facts(self, scene: Scene) -> Callable[[], Facts]:
+        """A reader of the privileged facts beyond proprioception."""
+        return SCENE_FACTS[str(self.spec.options["environment"])](scene)
 
     @property
     def scene(self) -> tuple[Any, Any]:
@@ -171,9 +175,13 @@ class RobosuiteEnv:
         self._control.step(np.clip(action, -1.0, 1.0).astype(np.float64))
         if not np.all(np.isfinite(self._data.qpos)) or self._data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number:
             raise SimulationError(f"{self.spec.name}: the physics became unstable; the episode cannot go on.")
-        success = bool(self._simulator._check_success())
+        success = self.is_solved()
         self._refresh()
         return StepResult(self.observe(), success)
+
+    def is_solved(self) -> bool:
+        """Whether the task is solved after the last physics step."""
+        return bool(self._simulator._check_success())
 
     def _refresh(self) -> None:
         """Brings positions up to the present joint state.
