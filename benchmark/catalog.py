@@ -22,6 +22,8 @@ from pvrbench.encoders.readouts.catalog import READOUTS
 from pvrbench.encoders.readouts.spec import ReadoutSpec
 from pvrbench.encoders.reference import spec_for as encoder_spec_for
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.text.catalog import TEXT_ENCODERS
+from pvrbench.encoders.text.spec import TextEncoderSpec
 from pvrbench.encoders.weights.location import file_of
 from pvrbench.envs.catalog import TASK_SETS, TASKS
 from pvrbench.envs.looks import LOOKS
@@ -301,6 +303,12 @@ def heads() -> Catalog[HeadSpec]:
 def readouts() -> Catalog[ReadoutSpec]:
     """All readouts."""
     return Catalog("readout", READOUTS)
+
+
+@cache
+def text_encoders() -> Catalog[TextEncoderSpec]:
+    """How instructions become vectors."""
+    return Catalog("text_encoder", TEXT_ENCODERS)
 
 
 @cache

@@ -35,6 +35,7 @@ INTRODUCTIONS: Mapping[str, str] = {
     "heads": "Behaviour-cloning heads that can be named in `heads=[...]`. See [Heads](../heads.md) for a comparison.",
     "readouts": "Readouts that can be named in `readouts=[...]`. See [Readouts](../readouts.md) for details.",
     "adaptations": "What happens to an encoder besides being read, for `adaptations=[...]`.",
+    "text_encoders": "How instructions become vectors, for `text_encoders=[...]`. See [Language](../language.md).",
     "probes": (
         "What `pvrbench probe` measures, for `probes=[...]`; options are set as `probe_options.<probe>.<option>=...`. "
         "See [Probes](../probes.md) for the protocols."
@@ -115,6 +116,12 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("reads", lambda spec: ", ".join(spec.reads)),
         ("trained", lambda spec: "yes" if spec.trainable else "no"),
         ("options", lambda spec: _options(spec.options)),
+        ("source", lambda spec: spec.paper),
+    ),
+    "text_encoders": (
+        ("description", lambda spec: spec.description),
+        ("width", lambda spec: spec.dim or "number of tasks"),
+        ("licence", lambda spec: spec.licence),
         ("source", lambda spec: spec.paper),
     ),
     "probes": (

@@ -141,7 +141,9 @@ ROBOSUITE_WORKSPACE = Workspace(centre=(0.0, 0.0, 0.8), inner=(0.2, 0.22), outer
 _METAWORLD_SCENERY = Scenery(table=("tablelink",), background=("world", "RetainingWall"), workspace=METAWORLD_WORKSPACE)
 _ROBOSUITE_SCENERY = Scenery(table=("table",), background=("world",), workspace=ROBOSUITE_WORKSPACE)
 # Beside the bins there is nothing that a foreign body could stand on.
-_ROBOSUITE_SCENERIES = {"PickPlaceCan": Scenery(table=("bin1", "bin2"), background=("world",))}
+_ROBOSUITE_SCENERIES = dict.fromkeys(
+    ("PickPlaceCan", "FourObjects"), Scenery(table=("bin1", "bin2"), background=("world",))
+)
 
 
 def _metaworld(name: str, description: str) -> TaskSpec:
@@ -195,7 +197,10 @@ _ROWS = (
     _robosuite("stack", "Stack", "put the red cube on the green one", 200, 25),
     _robosuite("pick_place_can", "PickPlaceCan", "put the can into its compartment of the other bin", 300, 18),
     _robosuite("nut_assembly_square", "NutAssemblySquare", "put the square nut on the square peg", 300, 24),
-    *INSTRUCTED_TASKS.values(),
+    *(
+        replace(row, scenery=_ROBOSUITE_SCENERIES.get(str(row.options["environment"]), _ROBOSUITE_SCENERY))
+        for row in INSTRUCTED_TASKS.values()
+    ),
 )
 
 

@@ -22,13 +22,25 @@ from pvrbench.benchmark.catalog import (
     readouts,
     schedules,
     tasks,
+    text_encoders,
     unknown,
 )
 from pvrbench.benchmark.commands.verb import Verb, VerbSettings, print_json, terminal
 from pvrbench.benchmark.composition import compose_config, preset_names
 from pvrbench.benchmark.config import ConfigError
 
-Kind = Literal["encoders", "tasks", "heads", "readouts", "adaptations", "probes", "looks", "schedules", "executors"]
+Kind = Literal[
+    "encoders",
+    "tasks",
+    "heads",
+    "readouts",
+    "adaptations",
+    "text_encoders",
+    "probes",
+    "looks",
+    "schedules",
+    "executors",
+]
 
 
 class ListSettings(VerbSettings):
@@ -79,6 +91,7 @@ CATALOGS: Mapping[Kind, Callable[[], Catalog[Any]]] = {
     "heads": heads,
     "readouts": readouts,
     "adaptations": adaptations,
+    "text_encoders": text_encoders,
     "probes": probes,
     "looks": looks,
     "schedules": schedules,

@@ -12,9 +12,10 @@ from typing import ClassVar, Literal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from pvrbench.benchmark.catalog import encoders
+from pvrbench.benchmark.catalog import encoders, text_encoders
 from pvrbench.benchmark.commands.verb import Verb, VerbSettings, terminal
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.text.spec import weights_row
 from pvrbench.encoders.weights.download import OnProgress
 from pvrbench.encoders.weights.loading import (
     WeightsError,
@@ -58,8 +59,15 @@ def weights_command(settings: WeightsSettings) -> int:
 
 
 def _specs(names: list[str]) -> list[EncoderSpec]:
-    named = [part for name in names for part in parts_of(encoders()[name])]
-    return named or [spec for spec in encoders().values() if spec.weights]
+    named = [part for name in names for part in parts_of(_row(name))]
+    of_text = [weights_row(spec) for spec in text_encoders().values() if spec.weights]
+    return named or [*(spec for spec in encoders().values() if spec.weights), *of_text]
+
+
+def _row(name: str) -> EncoderSpec:
+    """The row of an encoder, or that of a text encoder with weights."""
+    found = text_encoders().get(name)
+    return encoders()[name] if found is None or found.weights is None else weights_row(found)
 
 
 def _list(names: list[str], *, as_json: bool) -> int:
@@ -121,7 +129,7 @@ def _import(names: list[str], *, as_json: bool) -> int:
     del as_json
     if len(names) != 2:
         raise ValueError("`pvrbench weights import` needs the name of one encoder and its official file.")
-    spec = encoders()[names[0]]
+    spec = _row(names[0])
     _say_licence(spec)
     path = import_weights(spec, Path(names[1]).expanduser())
     sys.stdout.write(f"{path}\n")

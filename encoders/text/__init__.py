@@ -1,0 +1,1 @@
+"""Text encoders: instructions -> embeddings that policies are conditioned on."""
