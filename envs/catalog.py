@@ -141,7 +141,7 @@ ROBOSUITE_WORKSPACE = Workspace(centre=(0.0, 0.0, 0.8), inner=(0.2, 0.22), outer
 _METAWORLD_SCENERY = Scenery(table=("tablelink",), background=("world", "RetainingWall"), workspace=METAWORLD_WORKSPACE)
 _ROBOSUITE_SCENERY = Scenery(table=("table",), background=("world",), workspace=ROBOSUITE_WORKSPACE)
 # Beside the bins there is nothing that a foreign body could stand on.
-_ROBOSUITE_SCENERIES = dict.fromkeys(
+_ROBOSUITE_SCENERIES: Mapping[str, Scenery] = dict.fromkeys(
     ("PickPlaceCan", "FourObjects"), Scenery(table=("bin1", "bin2"), background=("world",))
 )
 

@@ -167,7 +167,7 @@ class Grasp:
 
 GRASPS: Mapping[str, Grasp] = {
     "milk": Grasp(0.05, 0.046, (0.0, 0.0, 0.03)),
-    "bread": Grasp(0.0, 0.046, (0.0, 0.0, 0.03)),
+    "bread": Grasp(0.0, 0.052, (0.0, 0.0, 0.03)),
     "cereal": Grasp(0.035, 0.036, (0.0, 0.0, 0.03)),
     "can": Grasp(0.0, 0.054, (-0.04, -0.03, 0.02)),
 }
