@@ -5,7 +5,6 @@ Nothing here is written by hand twice: a row that is added to a catalog appears 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from pvrbench.benchmark.commands.catalogs import CATALOGS
 from pvrbench.benchmark.commands.help import default_text, help_of, kind_text, settings_of
 from pvrbench.benchmark.commands.verbs import VERBS
 from pvrbench.benchmark.composition import compose_config, preset_names
-from pvrbench.encoders.catalog import ENCODERS
 from pvrbench.encoders.rows.parity import PARITY, Parity, parity_of, statement
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.envs.spec import LookSpec
 
 PICTURES = Path(__file__).parent / "figures" / "tasks"
+PARITY_MARKS = ("<!-- table: written by `python docs/reference.py` -->", "<!-- end of table -->")
 
 # What each page says above its table.
 INTRODUCTIONS: Mapping[str, str] = {
@@ -66,7 +65,7 @@ def _parity(spec: EncoderSpec) -> str:
     if spec.weights is None and not spec.parts:
         return ""
     entry = parity_of(spec)
-    return "trained here" if entry is None else statement(entry)
+    return "trained here" if entry is None else statement(entry, spec.name)
 
 
 def _opened(spec: EncoderSpec) -> str:
@@ -171,14 +170,16 @@ def catalog_page(kind: str) -> str:
 
 def parity_table() -> str:
     """The table of docs/parity.md: every comparison with official code, and what was not compared, with the reason."""
-    names = [name for name, spec in CATALOGS["encoders"]().usable()[0].items() if parity_of(spec) is not None]
     rows: list[list[str]] = []
     for entry in PARITY:
-        covered = [name for name in names if parity_of(ENCODERS[name]) is entry]
         values = [f"{value:.1e}" if value else "0" if value == 0 else "" for value in _differences(entry)]
         official = entry.official or f"not compared: {entry.reason}"
-        rows.append([", ".join(f"`{name}`" for name in covered), official, *values])
-    return _table(["rows", "compared with", "class token", "grid", "pooled"], rows)
+        rows.append([_names(entry.rows), official, *values, _names(entry.other_sizes)])
+    return _table(["rows", "compared with", "class token", "grid", "pooled", "other sizes, not compared"], rows)
+
+
+def _names(rows: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in rows)
 
 
 def _differences(entry: Parity) -> tuple[float | None, ...]:
@@ -284,5 +285,12 @@ def _page(title: str, *parts: str) -> str:
     return "\n\n".join((f"# {title}", *(part for part in parts if part))) + "\n"
 
 
+def write_parity(page: Path) -> None:
+    """Puts the table of comparisons between its two marks on a page."""
+    before, _, rest = page.read_text().partition(PARITY_MARKS[0])
+    after = rest.partition(PARITY_MARKS[1])[2]
+    page.write_text(f"{before}{PARITY_MARKS[0]}\n\n{parity_table()}\n\n{PARITY_MARKS[1]}{after}")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{parity_table()}\n")
+    write_parity(Path(__file__).parent / "parity.md")

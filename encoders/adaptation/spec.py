@@ -63,8 +63,10 @@ def refusal(adaptation: AdaptationSpec, encoder: EncoderSpec) -> str | None:
     """Why an adaptation cannot be had for an encoder, as far as the rows tell; None where it can."""
     if adaptation.keeps_features:
         return None
-    if encoder.modality != "image" or encoder.num_params == 0:
+    if encoder.modality != "image":
         return f"{adaptation.name} trains a network, and {encoder.name} has none"
+    if encoder.num_params == 0:
+        return f"{adaptation.name} trains a network, and the row of {encoder.name} states none (num_params is 0)"
     if adaptation.untrained_only and encoder.weights is not None:
         return f"{adaptation.name} is for untrained networks, and {encoder.name} has pretrained weights"
     return None

@@ -2,8 +2,9 @@
 
 A row of `TaskSpec` says all: `entry_point="pvrbench.envs.simulators.gymnasium:load_task"` and in `options` the
 `environment` id, `module` to import for its registration, `proprio_start` and `proprio_stop` (a slice of the
-observation), optionally `success_key` of `info` (default `success`) and `minari` (a dataset name, whose actions are
-replayed by seed).
+observation), optionally `success_key` of `info` (default `success`), and where demonstrations come from: `minari` (a
+dataset name, whose actions are replayed by seed) or `expert` (`module:Class`, a class without arguments whose
+`get_action(observation)` takes the environment's whole observation and returns an action in its own bounds).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from pvrbench.common.reference import resolve
 from pvrbench.envs.base import Array, InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from pvrbench.envs.demos.demo_file import DemoError
 from pvrbench.envs.initial_states import make_initial_states
@@ -138,6 +140,10 @@ class GymnasiumEnv:
         if hasattr(self._simulator, "_get_obs"):
             self._full = np.asarray(self._simulator._get_obs(), np.float64)
 
+    def full_observation(self) -> Float64[Array, " F"]:
+        """The environment's own observation of the present state."""
+        return self._full.copy()
+
     def scale_back(self, action: Array) -> Float32[Array, " A"]:
         """An action in the environment's own bounds, in [-1, 1]."""
         share = (action - self._action_low) / (self._action_high - self._action_low)
@@ -162,12 +168,15 @@ class GymnasiumTask:
         return GymnasiumEnv(self.spec, view)
 
     def make_expert(self, env: TaskEnv, seed: int) -> Callable[[], Float32[Array, " A"]]:
-        """Replays the actions of the Minari episode that was recorded from the reset seed `seed`.
+        """The row's own expert, or the actions of the Minari episode that was recorded from the reset seed `seed`.
 
         Raises:
-            DemoError: no dataset is named, or none of its episodes began from that seed.
+            DemoError: neither is named, or no episode of the dataset began from that seed.
         """
         simulator = cast("GymnasiumEnv", env)
+        if "expert" in self.spec.options:
+            policy: Any = resolve(str(self.spec.options["expert"]))()
+            return lambda: simulator.scale_back(np.asarray(policy.get_action(simulator.full_observation()), np.float64))
         actions = iter(self._episode(seed))
 
         def act() -> Float32[Array, " A"]:
@@ -181,7 +190,7 @@ class GymnasiumTask:
 
         name = self.spec.options.get("minari")
         if name is None:
-            raise DemoError(f"{self.spec.name} names no Minari dataset in options['minari'], so it has no expert.")
+            raise DemoError(f"{self.spec.name} has no expert: options['expert'] or options['minari'] names one.")
         dataset: Any = minari.load_dataset(str(name))
         seeds = [metadata.get("seed") for metadata in dataset.storage.get_episode_metadata(dataset.episode_indices)]
         if seed not in seeds:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from pvrbench.common.reference import resolve
 from pvrbench.envs.base import InitialStates, Observation, SimulationError, StepResult, TaskEnv
 from pvrbench.envs.initial_states import make_initial_states
 from pvrbench.envs.pictures.geometry import Geometry
@@ -215,13 +216,17 @@ class MetaworldTask:
     def make_expert(self, env: TaskEnv, seed: int) -> Callable[[], Float32[Array, " A"]]:
         """Meta-World's scripted policy for the episode that `env` has just been reset to.
 
+        `options["expert"]` names another one as `module:Class`: a class without arguments whose
+        `get_action(observation)` takes Meta-World's 39 numbers and returns an action.
+
         The package's policies have no free parameter; `seed` scales their speed by 0.85 to 1 (or from
         `options["expert_min_speed"]`), so that demonstrations differ in more than their initial state. Where
         `options["expert_attempt_steps"]` is given, a policy that has not succeeded by then opens the gripper, goes up
         and begins again: on its own it stays stuck for ever.
         """
         simulator = cast("MetaworldEnv", env)
-        policy = ENV_POLICY_MAP[str(self.spec.options["environment"])]()
+        named = self.spec.options.get("expert")
+        policy = resolve(str(named))() if named else ENV_POLICY_MAP[str(self.spec.options["environment"])]()
         speed = np.random.default_rng(seed).uniform(float(self.spec.options.get("expert_min_speed", MIN_SPEED)), 1.0)
         attempt_steps = int(self.spec.options.get("expert_attempt_steps", self.spec.horizon))
         clock = count()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pvrbench.policies.base import State, options_of
 from pvrbench.policies.options import ChunkedOptions
-from pvrbench.policies.rows import RowLinear
+from pvrbench.policies.row_products import RowLinear
 from pvrbench.policies.spec import HeadSpec
 from pvrbench.policies.training.modules import ModuleHead, ModulePolicy
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from pvrbench.policies.base import State, options_of
 from pvrbench.policies.options import DiffusionOptions
-from pvrbench.policies.rows import RowLinear
+from pvrbench.policies.row_products import RowLinear
 from pvrbench.policies.spec import HeadSpec
 from pvrbench.policies.training.modules import ModuleHead, ModulePolicy
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from pvrbench.policies.base import State, options_of
 from pvrbench.policies.options import MixtureOptions
-from pvrbench.policies.rows import apply_aligned, apply_by_row
+from pvrbench.policies.row_products import apply_aligned, apply_by_row
 from pvrbench.policies.spec import HeadSpec
 from pvrbench.policies.training.stacked import StackedHead
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pvrbench.policies.base import State, options_of
 from pvrbench.policies.options import LinearOptions, MlpOptions
-from pvrbench.policies.rows import apply_aligned
+from pvrbench.policies.row_products import apply_aligned
 from pvrbench.policies.spec import HeadSpec
 from pvrbench.policies.training.stacked import StackedHead
 

@@ -68,7 +68,8 @@ class ModulePolicy(TrainedPolicy, ABC):
     def act_rows(self, inputs: Float[Tensor, "B I"], states: Sequence[State]) -> Float[Tensor, "B K A"]:
         """Actions from normalized inputs.
 
-        Layers must be `pvrbench.policies.rows.RowLinear`, or work on rows one by one, so that rows stay independent.
+        Layers must be `pvrbench.policies.row_products.RowLinear`, or work on rows one by one, so that rows stay
+        independent.
         """
 
     def _inputs(self, observation: Observation, row: int) -> Float[Tensor, "1 I"]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pvrbench.policies.base import Observation, State, TrainedPolicy, Training
 from pvrbench.policies.heads.network import Layer, Output
-from pvrbench.policies.rows import affine, aligned_width, apply_by_row, padded_columns
+from pvrbench.policies.row_products import affine, aligned_width, apply_by_row, padded_columns
 from pvrbench.policies.training.normalization import Scaling
 
 

@@ -24,7 +24,7 @@ from torch.func import functional_call, stack_module_state
 
 from pvrbench.policies.base import Policy, Training, TrainJob
 from pvrbench.policies.heads.network import ACTIVATIONS, Layer, NetworkOptions, Output, forward, initial_layers
-from pvrbench.policies.rows import ALIGNED_FLOATS
+from pvrbench.policies.row_products import ALIGNED_FLOATS
 from pvrbench.policies.spec import HeadSpec, TrainSettings
 from pvrbench.policies.training.log import checkpoint_updates, failure_of, loss_log
 from pvrbench.policies.training.network_policy import BatchNorm, NetworkPolicy, restore_network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -39,6 +40,10 @@ def test_every_row_with_published_weights_says_what_it_was_compared_with_or_why_
     assert [entry.rows for entry in PARITY if bool(entry.official) == bool(entry.reason)] == []
 
 
+def test_a_new_row_is_not_said_to_agree_because_its_name_begins_like_another() -> None:
+    assert parity_of(replace(ENCODERS["dino_vits16"], name="dino_vits8")) is None
+
+
 def test_the_page_of_encoders_has_a_row_for_each_with_tokens_licence_and_comparison(reference: ModuleType) -> None:
     page = reference.catalog_page("encoders")
     lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
@@ -48,8 +53,10 @@ def test_the_page_of_encoders_has_a_row_for_each_with_tokens_licence_and_compari
     assert "| 256 |" in lines["siglip2_so400m14"]
     assert "The AI Institute, non-commercial research (non-commercial)" in lines["theia_tiny_cdiv"]
     assert (
-        "transformers 5.23, `RadioModel` (NVIDIA), table of positions resampled: 3.3e-06" in lines["cradio_v3_vitb16"]
+        "`RadioModel` (NVIDIA), two blocks of 48 channels, table of positions resampled: 3.3e-06"
+        in lines["cradio_v3_vitb16"]
     )
     assert "not compared: neither code nor file was seen" in lines["stp_vitb16"]
+    assert "not compared at this size; `mocov3_vits16` is the same network" in lines["mocov3_vitb16"]
     assert lines["efficientnet_lite0"].endswith("| opened |")
     assert lines["r3m_resnet50"].endswith("| never opened |")

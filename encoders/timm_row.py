@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, NotRequired, TypedDict, Unpack
 
 from pvrbench.encoders.spec import EncoderSpec, FeatureField, OfficialResize, WeightsSource
@@ -93,3 +94,16 @@ def timm_row(
 def default_readout(outputs: tuple[FeatureField, ...]) -> str:
     """The class token where there is one, else the mean over the grid."""
     return "class_token" if "class_token" in outputs else "mean"
+
+
+def with_weights(row: EncoderSpec, uri: str, converter: str) -> EncoderSpec:
+    """A row whose weights are its authors' file instead of timm's.
+
+    Args:
+        row: the row.
+        uri: where the file lies.
+        converter: function of `weights/checkpoint_format.py` that brings the file into timm's layout.
+    """
+    return replace(
+        row, weights=WeightsSource(uri=uri, converter=f"pvrbench.encoders.weights.checkpoint_format:{converter}")
+    )
