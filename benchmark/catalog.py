@@ -34,8 +34,10 @@ from pvrbench.policies.spec import HeadSpec
 S = TypeVar("S")
 
 
-class UnknownNameError(ValueError):
-    """A name is in no catalog; the text offers the nearest one."""
+class UnknownNameError(ValueError, KeyError):
+    """A name is in no catalog; the text offers the nearest one. A `KeyError` too, as a mapping must raise."""
+
+    __str__ = ValueError.__str__
 
 
 class PluginError(ValueError):
