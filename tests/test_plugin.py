@@ -149,7 +149,7 @@ def test_a_schedule_and_an_executor_of_an_installed_package_run(site: Path, tmp_
         first = next((episode.index for episode in episodes if episode.success), len(episodes) - 1)
         # The episodes that were run are those of the whole run, wherever and in whatever company they were run.
         assert record.episodes == episodes[: first + 1]
-        assert record.stopped == "each cell has solved one, or has had all"
+        assert record.stopped == ("it has solved one" if len(record.episodes) < len(episodes) else "")
         assert record.settings.episode_schedule == "example_first_success"
     assert len({len(record.episodes) for record in cut.values()}) > 1
     assert (tmp_path / "early" / "report" / "report.md").is_file()

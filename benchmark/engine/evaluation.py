@@ -63,7 +63,8 @@ def evaluate_cells(job: Job, context: RunContext, states: InitialStates, recorde
     for cell, episodes in outcomes.items():
         if cell not in recorder.written:
             scores = _scores(by_update.get(cell, {})) if policies[cell].checkpoints else ()
-            recorder.record(cell, sorted(episodes, key=_index), None, scores, found.reason)
+            reason = found.reason if len(episodes) < len(states.seeds) else ""
+            recorder.record(cell, sorted(episodes, key=_index), None, scores, reason)
 
 
 def _run_round(  # noqa: PLR0913, PLR0917 - what is evaluated, where, and what takes the outcomes

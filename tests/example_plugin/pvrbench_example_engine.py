@@ -19,7 +19,7 @@ class FirstSuccess:
             for cell, episodes in outcomes.items()
             if len(episodes) < self.num_episodes and not any(episode.success for episode in episodes)
         }
-        return Round(left, {}) if left else Stop("each cell has solved one, or has had all")
+        return Round(left, {}) if left else Stop("it has solved one")
 
 
 class OneProcessEach:

@@ -29,7 +29,8 @@ class Stop:
     """Nothing more is to be run. Cells that are not recorded yet are recorded with what they have.
 
     Attributes:
-        reason: why, as their records keep it.
+        reason: why they have no more, as the records of those keep it that do not have all planned episodes. Where
+            reasons differ by cell, `Round.last` gives them.
     """
 
     reason: str = ""
