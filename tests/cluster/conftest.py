@@ -29,6 +29,9 @@ SETTINGS = [
 ]
 NODES = ("n1", "n2", "n3")
 
+# Ray asks for a token where its user happens to have one. This one is of these clusters alone.
+RAY_ENV = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
 SLURM_CONF = """
 ClusterName=pvrbench
 SlurmctldHost={host}
@@ -232,7 +235,7 @@ class RayCluster:
         log = self.folder / f"node{len(list(self.folder.glob('*.log')))}.log"
         # Sockets have a folder with a short name, since their paths may be no longer than 107 characters.
         # Ray's workers are nice by default: beside other programs they would be slower than local processes.
-        env = {**os.environ, "RAY_TMPDIR": str(self.sockets), "RAY_worker_niceness": "0"}
+        env = {**os.environ, **RAY_ENV, "RAY_TMPDIR": str(self.sockets), "RAY_worker_niceness": "0"}
         with log.open("wb") as file:
             node = subprocess.Popen(
                 [*command, size, *options], env=env, stdout=file, stderr=file, start_new_session=True
@@ -246,9 +249,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     if shutil.which("slurmctld") is None or importlib.util.find_spec("submitit") is None:
         pytest.skip("needs Debian's slurmctld, slurmd and munge, and submitit: make test-cluster installs them")
     cluster = SlurmCluster(tmp_path_factory.mktemp("slurm"))
-    cluster.start()
-    yield cluster
-    cluster.stop()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 @contextmanager
@@ -256,10 +261,12 @@ def running_ray(folder: Path, port: int) -> Generator[RayCluster]:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("needs ray: make test-cluster installs it")
     cluster = RayCluster(folder, Path(tempfile.mkdtemp(prefix="ray-")), port)
-    cluster.start()
-    yield cluster
-    cluster.stop()
-    shutil.rmtree(cluster.sockets, ignore_errors=True)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(cluster.sockets, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -296,7 +303,7 @@ class Runs:
         with (run_dir / "log.txt").open("a") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "pvrbench", "run", *SETTINGS, f"run_dir={run_dir}", *overrides],
-                env={**os.environ, "PVRBENCH_CACHE": str(self.cache), "OMP_NUM_THREADS": "1", **(env or {})},
+                env={**os.environ, **RAY_ENV, "PVRBENCH_CACHE": str(self.cache), "OMP_NUM_THREADS": "1", **(env or {})},
                 stdout=log,
                 stderr=log,
                 text=True,

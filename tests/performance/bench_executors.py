@@ -141,7 +141,7 @@ def main() -> None:
     found: dict[str, Any] = {"hardware": processor(), "cores": num_cores(), "jobs": arguments.jobs}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        env = {"PVRBENCH_CACHE": str(folder / "cache")}
+        env = {**clusters.RAY_ENV, "PVRBENCH_CACHE": str(folder / "cache")}
         # Demonstrations, and the operating system's cache.
         cost_of([*trivial, "cameras=[default]", "looks=[nominal]"], env)
         cost_of([*COMMON, *LARGE, "num_episodes=4"], env)
