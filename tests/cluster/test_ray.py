@@ -93,3 +93,11 @@ def test_a_cluster_that_is_not_there_is_named(runs: Any, tmp_path: Path) -> None
     process = runs.start(tmp_path, "engine.executor=ray", "cluster.address=127.0.0.1:1")
     assert process.wait(timeout=120) == 2
     assert "There is no Ray cluster at cluster.address=127.0.0.1:1" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_cluster_with_another_token_is_named(ray_cluster: Any, runs: Any, tmp_path: Path) -> None:
+    process = runs.start(tmp_path, *on_ray(ray_cluster), env={"RAY_AUTH_TOKEN": "0" * 64})
+    assert process.wait(timeout=200) == 2
+    (line,) = [text for text in (tmp_path / "log.txt").read_text().splitlines() if text.startswith("error")]
+    assert f"What listens at cluster.address={ray_cluster.address} refuses this command" in line
+    assert "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" in line

@@ -84,8 +84,9 @@ class OnRay:
 
     def _connect(self) -> None:
         address = self.cluster.address
+        is_named = address.rpartition(":")[2].isdigit() and "://" not in address
         try:
-            if address.rpartition(":")[2].isdigit() and "://" not in address and not answers(address):
+            if is_named and not answers(address):
                 raise ConnectionError(address)  # Ray itself would try for minutes
             self.ray.init(
                 address=None if address == "local" else address,
@@ -94,6 +95,12 @@ class OnRay:
                 include_dashboard=False if address == "local" else None,
             )
         except OSError as error:
+            if is_named and answers(address):
+                raise ClusterError(
+                    f"What listens at cluster.address={address} refuses this command. If the cluster asks for a token, "
+                    "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to what its machines have; `ray get-auth-token` prints "
+                    "it there. Else check that the head of a Ray cluster listens at this address."
+                ) from error
             raise ClusterError(
                 f"There is no Ray cluster at cluster.address={address}. Start one with `ray start --head`, give its "
                 "address, or use cluster.address=local for one on this machine."
