@@ -115,6 +115,14 @@ def cost_of(settings: Sequence[str], env: Mapping[str, str]) -> dict[str, float]
     return {"wall_s": wall_s, "processor_s": used.seconds}
 
 
+def forecast_of(settings: Sequence[str], env: Mapping[str, str]) -> dict[str, float]:
+    """What a run is forecast to take on this machine, and its jobs one after another on their cores."""
+    command = [sys.executable, "-m", "pvrbench", "plan", *settings, "--json"]
+    printed = subprocess.run(command, env={**os.environ, **env}, check=True, capture_output=True, text=True).stdout
+    plan: dict[str, Any] = json.loads(printed)
+    return {"here_s": plan["forecast"]["seconds"], "jobs_s": plan["jobs_forecast"]["seconds"]}
+
+
 def pairs_of(count: int, env: Mapping[str, str], ray: Sequence[str]) -> list[dict[str, Any]]:
     """Two local processes and two Ray workers in turn, so that what else the machine does meets both alike."""
     found: list[dict[str, Any]] = []
@@ -153,6 +161,8 @@ def main() -> None:
             ray = ["engine.executor=ray", f"cluster.address={cluster.address}"]
             try:
                 if "pairs" in parts:
+                    # Of a machine that has learned nothing yet.
+                    found["forecast"] = forecast_of([*COMMON, *LARGE], {**env, "PVRBENCH_CACHE": str(folder / "new")})
                     found["pairs"] = pairs_of(arguments.pairs, env, ray)
                 if "ray" in parts:
                     found["ray_jobs"] = cost_of([*trivial, *ray], env)
