@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parent
+# What a page of the repository names by its command is a page of the site: docs/reference/ is made with the site alone.
+LISTED = re.compile(r"(?<![`\[])`pvrbench list (\w+)`(?![`\]])")
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
 project = "pvrbench"
@@ -42,6 +44,7 @@ def setup(app: Sphinx) -> None:
     """Writes the generated pages before the site is read."""
     app.connect("builder-inited", lambda app: write_reference(Path(app.srcdir) / "reference"))
     app.connect("source-read", name_repository_files)
+    app.connect("source-read", link_reference)
 
 
 def name_repository_files(_app: Sphinx, page: str, source: list[str]) -> None:
@@ -58,3 +61,16 @@ def name_repository_files(_app: Sphinx, page: str, source: list[str]) -> None:
         return f"`{path}`" if link[1].strip("`").rstrip("/") in {str(path), path.name} else f"{link[1]} (`{path}`)"
 
     source[0] = LINK.sub(named, source[0])
+
+
+def link_reference(app: Sphinx, page: str, source: list[str]) -> None:
+    """The command that lists a catalog becomes a link to the generated page of that catalog."""
+    if page.startswith("reference/"):
+        return
+    root = "../" * page.count("/")
+
+    def linked(command: re.Match[str]) -> str:
+        is_there = (Path(app.srcdir) / "reference" / f"{command[1]}.md").exists()
+        return f"[{command[0]}]({root}reference/{command[1]}.md)" if is_there else command[0]
+
+    source[0] = LISTED.sub(linked, source[0])

@@ -137,18 +137,32 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
 }
 DEFAULT_COLUMNS: Sequence[Column] = (("description", lambda spec: spec.description),)
 EFFECTS = {"higher": "higher", "lower": "lower", "none": "the same", "unknown": "not known"}
+# What docs/presets.md says above its first table.
+PRESETS = """\
+A preset is a protocol: a set of values for all settings. `pvrbench run preset=<name>` uses it, and `key=value` changes
+a setting.
+
+- **Default.** Without `preset=` a run has the preset `standard`.
+- **Name.** Without `name=` a run has the name of its preset, and is written to `results/runs/<preset>`.
+- **Split.** Without `split=` initial states are those of `test`.
+- **Encoders.** Give your own, `encoders=[...]`. `baselines` are run beside them.
+
+The table shows the settings in which presets differ. All others have the same value in every preset; `pvrbench list
+settings` shows them. `metaworld5` stands for the five tasks of Meta-World in the R3M evaluation: assembly,
+bin-picking, button-press-topdown, drawer-open and hammer. `pvrbench list presets --json` prints the same for
+programs, and `pvrbench plan preset=<name>` says what a preset costs on your machine."""
 # Settings that are shown for a preset: what is a matter of the protocol.
 NOT_OF_A_PROTOCOL = {"name", "run_dir", "engine", "deviations", "preset"}
 
 
 def write_reference(folder: Path) -> None:
-    """Writes one page for each catalog, and the pages of presets, settings and commands.
+    """Writes one page for each catalog, and the pages of settings and commands.
 
     Args:
         folder: where the pages go; a page whose text is unchanged is not touched.
     """
     pages = {kind: catalog_page(kind) for kind in CATALOGS}
-    pages |= {"presets": presets_page(), "settings": settings_page(), "commands": commands_page()}
+    pages |= {"settings": settings_page(), "commands": commands_page()}
     folder.mkdir(exist_ok=True)
     for name, text in pages.items():
         path = folder / f"{name}.md"
@@ -187,13 +201,11 @@ def _differences(entry: Parity) -> tuple[float | None, ...]:
 
 
 def presets_page() -> str:
-    """Every preset: its settings where they differ from the defaults, and its deviations from the original."""
-    sections = [
-        (
-            "A preset is a protocol: `pvrbench run preset=<name>`. The first table has the settings in which presets "
-            "differ. The deviations of a preset say where it departs from the published protocol."
-        ),
-    ]
+    """docs/presets.md: every preset, its settings where presets differ, and its deviations from the original.
+
+    The page is committed, because a reader of the repository needs it as much as a reader of the site.
+    """
+    sections = ["<!-- written by `python docs/reference.py` -->", PRESETS]
     configs = {name: compose_config([f"preset={name}"]) for name in preset_names()}
     values = {
         name: _flat(config.model_dump(mode="json", exclude=NOT_OF_A_PROTOCOL)) for name, config in configs.items()
@@ -205,7 +217,7 @@ def presets_page() -> str:
     for name, config in configs.items():
         sections.append(f"## `{name}`")
         if not config.deviations:
-            sections.append("A protocol of this project; there is no original to depart from.")
+            sections.append("A protocol of this project. There is no original, so there are no deviations.")
             continue
         sections.append(
             _table(
@@ -294,3 +306,4 @@ def write_parity(page: Path) -> None:
 
 if __name__ == "__main__":
     write_parity(Path(__file__).parent / "parity.md")
+    (Path(__file__).parent / "presets.md").write_text(presets_page())

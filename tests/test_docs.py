@@ -60,6 +60,30 @@ def test_commands_are_found() -> None:
     assert sum(len([*commands(page)]) for page in PAGES) > 40
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_clone_leads_somewhere(page: Path) -> None:
+    """Nothing is linked that is made with the site alone; headings are named as GitHub and the site name them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        path = (page.parent / file).resolve() if file else page
+        assert path.exists(), target
+        assert not path.is_relative_to(ROOT / "docs" / "reference"), target
+        if anchor:
+            headings = re.findall(r"(?m)^#+ (.+)$", path.read_text())
+            anchors = {re.sub(r"[^\w\- ]", "", each).strip().lower().replace(" ", "-") for each in headings}
+            assert anchor in anchors, target
+
+
+def test_the_page_of_presets_is_that_of_the_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    written = importlib.import_module("reference").presets_page()
+    committed = (ROOT / "docs" / "presets.md").read_text()
+    assert committed == written, "run `python docs/reference.py`"
+
+
 def test_the_generated_pages_name_every_verb_and_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs")
     importlib.import_module("reference").write_reference(tmp_path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
 
@@ -42,6 +44,15 @@ def test_every_row_with_published_weights_says_what_it_was_compared_with_or_why_
 
 def test_a_new_row_is_not_said_to_agree_because_its_name_begins_like_another() -> None:
     assert parity_of(replace(ENCODERS["dino_vits16"], name="dino_vits8")) is None
+
+
+def test_the_page_on_encoders_names_every_non_commercial_row_with_its_licence() -> None:
+    lines = [line for line in (DOCS / "encoders.md").read_text().splitlines() if line.startswith("| ")]
+    named = {pattern: line for line in lines for pattern in re.findall(r"`([a-z0-9_*]+)`", line)}
+    for row in ENCODERS.values():
+        if row.non_commercial:
+            found = [line for pattern, line in named.items() if fnmatch(row.name, pattern)]
+            assert any(row.licence.partition(" (")[0] in line for line in found), row.name
 
 
 def test_the_page_of_encoders_has_a_row_for_each_with_tokens_licence_and_comparison(reference: ModuleType) -> None:
