@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 
 from pvrbench.benchmark.cluster import ClusterConfig
+from pvrbench.benchmark.imagination.config import ImaginationConfig
 from pvrbench.benchmark.limits import (
     MAX_BATCH,
     MAX_STEPS,
@@ -202,6 +203,9 @@ class BenchmarkConfig(Frozen):
     """What `pvrbench probe` measures for each encoder on each task; a run leaves it aside."""
     probe_options: Mapping[str, Mapping[str, str | int | float | bool]] = {}
     """Options of probes that differ from the catalog's, by the probe's name; a run leaves them aside."""
+    imagination: ImaginationConfig | None = None
+    """What `pvrbench imagine` trains, measures and plans; a run leaves it aside, and configurations of earlier versions
+    have none."""
     train: TrainConfig
     """Optimiser settings."""
     checkpoint_evaluations: Whole

@@ -66,8 +66,9 @@ def _annotation(model: type[BaseModel], path: Sequence[str]) -> object:
         return None
     if len(path) == 1:
         return field.annotation
-    inner = field.annotation
-    return _annotation(inner, path[1:]) if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+    kinds = (kind for kind in _alternatives(field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel))
+    inner = next(kinds, None)
+    return None if inner is None else _annotation(inner, path[1:])
 
 
 def _value(text: str, annotation: object) -> object:

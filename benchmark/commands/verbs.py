@@ -9,6 +9,7 @@ from pvrbench.benchmark.commands.catalogs import CHECK_ENCODER, CHECK_HEAD, CHEC
 from pvrbench.benchmark.commands.demos import DEMOS
 from pvrbench.benchmark.commands.distilling import DISTIL
 from pvrbench.benchmark.commands.frames import FRAMES
+from pvrbench.benchmark.commands.imagine import IMAGINE
 from pvrbench.benchmark.commands.machine import CACHE, DOCTOR
 from pvrbench.benchmark.commands.power import POWER
 from pvrbench.benchmark.commands.pretraining import PRETRAIN
@@ -22,7 +23,7 @@ from pvrbench.benchmark.commands.weights import WEIGHTS
 VERBS: Mapping[str, Verb[Any]] = {
     verb.name: verb
     for verb in (
-        *(RUN, PLAN, EVALUATE, STATUS, PROBE, SPAIR),
+        *(RUN, PLAN, EVALUATE, STATUS, PROBE, IMAGINE, SPAIR),
         *(REPORT, RANK, POWER, SUBMIT, LEADERBOARD, PACK, EXPORT),
         *(LIST, CHECK_ENCODER, CHECK_TASK, CHECK_HEAD),
         *(DEMOS, WEIGHTS, DOCTOR, CACHE, FRAMES, PRETRAIN, DISTIL),

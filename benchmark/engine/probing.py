@@ -16,18 +16,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from pvrbench.benchmark.engine.context import Listener, RunContext, load_task, open_context
+from pvrbench.benchmark.engine.context import RunContext, load_task, open_context
 from pvrbench.benchmark.engine.features import FrameFeatures, NonFiniteError, TileEncoder, demo_features
 from pvrbench.benchmark.engine.hardware import cache_root
-from pvrbench.benchmark.engine.identity import (
-    NAMES,
-    changed_inputs,
-    component_digest,
-    demonstrations_of,
-    digests_of,
-    what_changed,
-)
+from pvrbench.benchmark.engine.identity import component_digest, demonstrations_of, digests_of
+from pvrbench.benchmark.engine.listener import Listener
 from pvrbench.benchmark.engine.provenance import processor, provenance
+from pvrbench.benchmark.engine.resuming import recorded_before, refuse_changed_inputs, write_config
 from pvrbench.benchmark.engine.runner import fit_to_machine
 from pvrbench.benchmark.engine.training import features_at
 from pvrbench.benchmark.plan import Job
@@ -35,7 +30,7 @@ from pvrbench.benchmark.probe_plan import ProbeJob, ProbePlan
 from pvrbench.benchmark.probes.base import Frames, load_probe
 from pvrbench.benchmark.probes.spec import Option
 from pvrbench.benchmark.records.keys import digest_of
-from pvrbench.benchmark.records.probe_schema import ProbeKey, ProbeRecord
+from pvrbench.benchmark.records.probe_schema import ProbeRecord
 from pvrbench.benchmark.records.probe_store import ProbeStore
 from pvrbench.benchmark.records.schema import Digests
 from pvrbench.benchmark.records.store import RecordError
@@ -198,14 +193,14 @@ def run_probes(plan: ProbePlan, run_dir: Path, listener: Listener) -> ProbeResul
     """
     config = fit_to_machine(plan.config)
     store = ProbeStore(run_dir)
-    recorded = _recorded(plan, store)
+    recorded = recorded_before(store, {item.key: item.settings for item in plan.jobs})
     errors: dict[str, str] = {}
     num_recorded = 0
     with open_context(config, run_dir, cache_root(config.engine.cache_dir), listener, run_dir, {}) as context:
         left = [item for item in plan.jobs if item.key not in recorded]
         context.encoders.check_weights({item.job.encoder.name: item.job.encoder for item in left}.values())
         listener.finished(len(recorded))
-        _write_config(run_dir, config.model_dump_json(indent=1))
+        write_config(run_dir, config)
         prepared = _Prepared(context)
         for item in plan.jobs:
             item = replace(item, job=item.job.fitted(config))  # noqa: PLW2901 - the same job on this machine
@@ -257,34 +252,16 @@ class _Prepared:
         return self._digests[key]
 
 
-def _recorded(plan: ProbePlan, store: ProbeStore) -> dict[ProbeKey, ProbeRecord]:
-    records, refusals = store.read()
-    if refusals:
-        raise RecordError(f"{refusals[0].path} {refusals[0].reason}. Move it away to make its probe again.")
-    planned = {item.key: item.settings for item in plan.jobs}
-    found = {record.key: record for record in records if record.key in planned}
-    for key, record in found.items():
-        here = planned[key]
-        if keys := here.differences(record.settings):
-            texts = [f"{name} ({getattr(record.settings, name)} there, {getattr(here, name)} here)" for name in keys]
-            raise RecordError(
-                f"{store.run_dir} holds {key.probe} under other settings: {', '.join(texts)}. "
-                "Give this run a name of its own with name=..."
-            )
-    return found
-
-
 def _refuse_changes(item: ProbeJob, record: ProbeRecord, prepared: _Prepared, run_dir: Path) -> None:
-    now = prepared.digests(item.job)
-    for name in changed_inputs(record.digests, now):
-        words = NAMES[name].format(
-            task=item.key.task, encoder=item.key.encoder, adaptation=item.key.adaptation, readout="", head="", look=""
-        )
-        raise RecordError(
-            f"{words[0].upper()}{words[1:]} changed after {run_dir} was recorded"
-            f"{what_changed(name, record.digests, now)}. Results of both must not be mixed: give this run a name of "
-            "its own with name=..., or bring the old one back."
-        )
+    key = item.key
+    refuse_changed_inputs(
+        record.digests,
+        prepared.digests(item.job),
+        run_dir,
+        task=key.task,
+        encoder=key.encoder,
+        adaptation=key.adaptation,
+    )
     if record.probe != _probe_digest(item):
         raise RecordError(
             f"The code of the probe {item.key.probe} changed after {run_dir} was recorded. Results of both must not be "
@@ -321,12 +298,3 @@ def _probed(item: ProbeJob, prepared: _Prepared, context: RunContext) -> ProbeRe
         timing={"prepare_s": ready - started, "probe_s": time.monotonic() - ready},
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _write_config(run_dir: Path, text: str) -> None:
-    try:
-        write_atomically(run_dir / "config.json", text + "\n")
-    except OSError as error:
-        raise RecordError(
-            f"Cannot write to {run_dir}: {error.strerror}. Choose another folder with run_dir=..."
-        ) from error

@@ -44,6 +44,13 @@ def draw_row(title: str, images: list[UInt8[Array, "H W 3"]]) -> Picture:
     return Picture(title=title, jpeg=_jpeg(_enlarged(np.concatenate(images, axis=1))))
 
 
+def draw_rows(title: str, rows: Sequence[Sequence[UInt8[Array, "H W 3"]]], side: int) -> Picture:
+    """Rows of pictures of one size, each picture resized to a square of `side` pixels."""
+    resized = [[np.asarray(Image.fromarray(image).resize((side, side))) for image in row] for row in rows]
+    canvas = np.concatenate([np.concatenate(row, axis=1) for row in resized])
+    return Picture(title=title, jpeg=_jpeg(Image.fromarray(canvas)))
+
+
 def draw_heat(title: str, values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str]) -> Picture:
     """A table of numbers as a heat map, dark where they are large."""
     cell, left, top = (64, 30), 80, 24

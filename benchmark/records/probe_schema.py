@@ -65,6 +65,10 @@ class ProbeSettings(Frozen):
         """Keys whose values differ."""
         return [key for key in ProbeSettings.model_fields if getattr(self, key) != getattr(other, key)]
 
+    def value(self, key: str) -> object:
+        """The value of a key that `differences` gave."""
+        return getattr(self, key)
+
 
 class Measure(Frozen):
     """One number that a probe found."""

@@ -16,13 +16,14 @@ from typing import TypeVar, cast
 
 from pydantic import ValidationError
 
+from pvrbench.benchmark.records.imagination_schema import ImaginationRecord
 from pvrbench.benchmark.records.keys import Cell, digest_of
 from pvrbench.benchmark.records.migrations import Json, MigrationError, migrated
 from pvrbench.benchmark.records.probe_schema import ProbeRecord
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.common.files import write_atomically
 
-R = TypeVar("R", CellRecord, ProbeRecord)
+R = TypeVar("R", CellRecord, ProbeRecord, ImaginationRecord)
 
 PACKED_NAME = "records.jsonl.gz"
 LOCK_NAME = ".lock"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,11 +47,7 @@ def stray(task: Task, view: View | None, num_episodes: int, noise: float, stride
         found: list[Strayed] = []
         for seed in seeds_of("selection", num_episodes):
             states = states_of(task, blind, seed, noise, stride)
-            observed: list[Observation] = []
-            seeing.reset(seed)
-            for state in states:
-                seeing.set_state(state)
-                observed.append(seeing.observe())
+            observed = observe_states(seeing, seed, states)
             found.append(
                 Strayed(*(np.stack([each[name] for each in observed]) for name in ("image", "state", "proprio")))
             )
@@ -59,6 +56,16 @@ def stray(task: Task, view: View | None, num_episodes: int, noise: float, stride
         blind.close()
         if seeing is not blind:
             seeing.close()
+
+
+def observe_states(env: TaskEnv, seed: int, states: Iterable[Array]) -> list[Observation]:
+    """What is seen at some states of the episode that a seed begins."""
+    env.reset(seed)
+    seen: list[Observation] = []
+    for state in states:
+        env.set_state(state)
+        seen.append(env.observe())
+    return seen
 
 
 def states_of(task: Task, env: TaskEnv, seed: int, noise: float, stride: int) -> list[Array]:

@@ -100,7 +100,7 @@ def load_frames(  # noqa: PLR0913 - what, whose, which, how, where; two settings
         DemoError: the images cannot be written, or the processes are killed.
     """
     demos = {index: file.demo(index) for index in indices}
-    paths = {index: cache_dir / f"{_key(spec, demo, view)}.npy" for index, demo in demos.items()}
+    paths = {index: cache_dir / f"{frames_key(spec, demo.digest, view)}.npy" for index, demo in demos.items()}
     sizes = {index: len(demo.actions) for index, demo in demos.items()}
     done = 0
 
@@ -111,7 +111,7 @@ def load_frames(  # noqa: PLR0913 - what, whose, which, how, where; two settings
 
     # Where a process was killed, by the system for its memory most likely: on with one.
     for processes in (num_workers, 1):
-        missing = {index: path for index, path in paths.items() if not _is_sound(path, demos[index], view)}
+        missing = {index: path for index, path in paths.items() if not are_sound(path, sizes[index], view)}
         # What is there already, and what a pool finished before it broke.
         report(sum(size for index, size in sizes.items() if index not in missing) - done)
         try:
@@ -175,12 +175,16 @@ def _render(index: int, path: Path) -> int:
     """Renders one demonstration; returns its number of frames."""
     # Read here: a pool whose process dies while a large job is being handed to it may never notice.
     demo = cast("tuple[TaskSpec, DemoFile, View]", _served)[1].demo(index)
-    _save(path, render_demo(_environment(), demo))
+    save_frames(path, render_demo(_environment(), demo))
     return len(demo.actions)
 
 
-def _save(path: Path, frames: UInt8[Array, "T H W 3"]) -> None:
-    """Writes an array in numpy's format with the SHA-256 of everything before it at the end, which numpy skips."""
+def save_frames(path: Path, frames: UInt8[Array, "T H W 3"]) -> None:
+    """Writes an array in numpy's format with the SHA-256 of everything before it at the end, which numpy skips.
+
+    Raises:
+        DemoError: it cannot be written.
+    """
     content = io.BytesIO()
     np.save(content, frames)
     signed = content.getvalue() + hashlib.sha256(content.getbuffer()).digest()
@@ -194,7 +198,7 @@ def _save(path: Path, frames: UInt8[Array, "T H W 3"]) -> None:
         ) from error
 
 
-def _is_sound(path: Path, demo: Demo, view: View) -> bool:
+def are_sound(path: Path, num_frames: int, view: View) -> bool:
     """Whether a file has the right shape and the content that was written.
 
     Raises:
@@ -216,11 +220,12 @@ def _is_sound(path: Path, demo: Demo, view: View) -> bool:
         raise DemoError(f"{path} cannot be read: {error.strerror}. {PERMISSIONS}") from error
     except (ValueError, EOFError):
         return False
-    return frames.shape == (len(demo.actions), view.image_px, view.image_px, 3) and frames.dtype == np.uint8
+    return frames.shape == (num_frames, view.image_px, view.image_px, 3) and frames.dtype == np.uint8
 
 
-def _key(spec: TaskSpec, demo: Demo, view: View) -> str:
+def frames_key(spec: TaskSpec, content: str, view: View) -> str:
+    """Cache key of the images of some states, whose digest is `content`: all that determines their pixels."""
     # Drivers draw the same scene in slightly different pixels.
     made_by = [f"lean {LEAN_VERSION}", f"looks {LOOKS_VERSION}", gl_renderer()]
     versions = [*(f"{name} {version(name)}" for name in spec.packages), *made_by]
-    return hashlib.sha256(repr([spec.name, demo.digest, astuple(view), versions]).encode()).hexdigest()
+    return hashlib.sha256(repr([spec.name, content, astuple(view), versions]).encode()).hexdigest()
