@@ -16,6 +16,50 @@ from pvrbench.benchmark.records.schema import SCHEMA_VERSION, CellRecord
 
 SCHEMA_FILE, TABLE_FILE = "record.schema.json", "records.md"
 
+# What the page says above its table.
+INTRODUCTION = f"""\
+# Fields of a record
+
+A record is one JSON object for each cell (schema version {SCHEMA_VERSION}). This page and the JSON Schema
+[{SCHEMA_FILE}]({SCHEMA_FILE}) are made by `python -m pvrbench.benchmark.records.documentation`.
+Records of schema 2 are read too: they are converted when they are read.
+
+The folder `records/` of a run has one file for each record. `pvrbench pack RUN_DIR` writes `records.jsonl.gz` with
+one record in each line. `pvr.read_records` makes a table of both, with a row for each episode
+([Reading records](results.md#reading-records)). A record, shortened:
+
+```json
+{{
+ "schema_version": 3,
+ "cell": {{
+  "train": {{"tasks": ["metaworld/assembly-v3"], "camera": "left_cap2", "encoder": "zoo_mae", "adaptation": "frozen",
+            "readout": "grid_pca", "head": "mlp", "num_demos": 25, "seed": 0}},
+  "evaluation": {{"task": "metaworld/assembly-v3", "instruction": "", "camera": "left_cap2", "look": "nominal",
+                 "split": "test"}}
+ }},
+ "settings": {{"preset": "quickstart", "num_episodes": 12, "horizon": 150, "...": "..."}},
+ "digests": {{"encoder": "1e0a3c34...", "demos": "32756144...", "initial_states": "367bc575...", "...": "..."}},
+ "episodes": [
+  {{"index": 0, "seed": 2000000, "success": true, "num_steps": 94, "failure": null}},
+  {{"index": 1, "seed": 2000001, "success": false, "num_steps": 150, "failure": null}}
+ ],
+ "failure": null,
+ "digest": "2951600c..."
+}}
+```
+
+If a cell or an episode did not go as planned, look here:
+
+| field | says |
+|---|---|
+| `failure` | why the whole cell has no episodes, for example because training diverged |
+| `episodes[].failure` | why this episode was given up; it counts as not solved |
+| `stopped` | why there are fewer episodes than planned, in words of the schedule |
+
+The schedule `fixed` never stops early. `sequential` writes that all comparisons of the contender were settled, after
+how many states, how many are significantly different, and how many were given up. The table has every field:
+"""
+
 
 def json_schema() -> str:
     """JSON Schema of a record, as text."""
@@ -28,12 +72,7 @@ def field_table() -> str:
     """A page in Markdown with every field of a record, by its path, type and meaning."""
     schema = cast("dict[str, Any]", json.loads(json_schema()))
     lines = [
-        "# Fields of a record",
-        "",
-        f"A record is one JSON object for each cell (schema version {SCHEMA_VERSION}). This page and the JSON Schema",
-        f"[{SCHEMA_FILE}]({SCHEMA_FILE}) are made by `python -m pvrbench.benchmark.records.documentation`.",
-        "Records of schema 2 are read too: they are converted when they are read.",
-        "",
+        INTRODUCTION,
         "| field | type | meaning |",
         "|---|---|---|",
         *(_line(row) for row in field_rows(schema, groups=True)),

@@ -124,7 +124,7 @@ class ProbeRecord(Frozen):
     recorded_at: str
     """UTC time, ISO 8601."""
     digest: str = ""
-    """Hash over all of the above but pictures, timing and time; a record edited by hand does not match it."""
+    """Hash over all other fields but pictures, timing and time; a record edited by hand does not match it."""
 
     def sealed(self) -> ProbeRecord:
         """The same record with its digest filled in."""

@@ -64,7 +64,7 @@ class Settings(Frozen):
     num_episodes: Count
     """Initial states that were planned to be evaluated."""
     episode_schedule: str = Field(default="fixed", exclude_if=lambda value: value == "fixed")
-    """Which of them are run; left out where it is `fixed`, all of them."""
+    """Which of the planned episodes are run; left out where it is `fixed`, which runs all of them."""
     horizon: Count
     """Control steps after which an episode has failed."""
     success_rule: Literal["any_step", "last_step"]
@@ -76,7 +76,7 @@ class Settings(Frozen):
     history: Count
     """Frames given to the head."""
     fusion: str
-    """How they are combined."""
+    """How the frames given to the head are combined: `none`, `concat` or `flare`."""
     budget_dim: Count | None
     """Common width to which features are projected before the head; null leaves them."""
     precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
@@ -114,7 +114,7 @@ class Digests(Frozen):
     encoder: str
     """Weights, preprocessing, options and code of the encoder."""
     encoder_parts: Mapping[str, str] = {}
-    """The same apart: `weights`, `preprocessing`, `code`."""
+    """Hashes of its parts: `weights`, `preprocessing`, `code`."""
     encoder_probe: tuple[float, ...] = ()
     """Summary of the features of a fixed probe picture, for what cannot be hashed; equal up to rounding."""
     adaptation: str = ""
@@ -124,7 +124,7 @@ class Digests(Frozen):
     head: str = ""
     """Code of the head; its options are in the settings."""
     policy: str = ""
-    """The trained policy, under which name it is stored."""
+    """The trained policy, which is stored under this name."""
     look: str = ""
     """Options and code of the look; empty for the nominal one."""
     simulator: Mapping[str, str]
@@ -223,7 +223,7 @@ class CellRecord(Frozen):
     episodes: tuple[Episode, ...]
     """Every evaluation episode, in the order of the initial states."""
     stopped: str = Field(default="", exclude_if=lambda value: not value)
-    """Why the evaluation ended before all planned episodes; left out where it did not."""
+    """Why the evaluation ended before all planned episodes, in words of the schedule; left out where all were run."""
     checkpoints: tuple[CheckpointScore, ...] = ()
     """Intermediate evaluations for the legacy checkpoint rule."""
     timing: Mapping[str, float]
@@ -233,7 +233,7 @@ class CellRecord(Frozen):
     migrated_from: str = Field(default="", exclude_if=lambda value: not value)
     """For a record of an earlier schema: that version and the digest it was sealed with."""
     digest: str = ""
-    """Hash over all of the above but timing and time; a record edited by hand does not match it."""
+    """Hash over all other fields but `timing` and `recorded_at`; a record edited by hand does not match it."""
 
     @property
     def has_failed(self) -> bool:
