@@ -252,7 +252,7 @@ def test_features_that_are_not_finite_fail_their_own_cells(
     error = capsys.readouterr().err
     assert "odd_encoders_nan-pooled-mlp-n1-s0" in error
     assert "returned NaN or infinity in pooled" in error
-    assert "run with another name=" in error
+    assert "the same command with engine.retry_failed=true runs these again" in error
     failures = {
         (item["cell"]["train"]["encoder"], item["cell"]["train"]["num_demos"]): item["failure"]
         for item in records(run_dir)

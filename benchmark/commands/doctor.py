@@ -53,7 +53,9 @@ print("\\t".join(["frame", gl_renderer(), hashlib.sha256(image.tobytes()).hexdig
 def examine() -> list[Finding]:
     """Examines everything a run needs; seconds for each suite."""
     findings = [_python(), _device(), _space()]
-    suites = {spec.name.partition("/")[0]: spec.name for spec in reversed(list(tasks().values()))}
+    # One task of each simulator; several suites may share one.
+    simulators = {spec.packages: spec.name for spec in reversed(list(tasks().values()))}
+    suites = {name.partition("/")[0]: name for name in simulators.values()}
     findings += [_frame(suite, task) for suite, task in sorted(suites.items())]
     findings += [_weights()]
     return findings
