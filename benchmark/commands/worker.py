@@ -9,6 +9,7 @@ from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.engine.executors.base import RunSite
 from pvrbench.benchmark.engine.executors.cluster import prepare_site, work
 from pvrbench.benchmark.plan import make_plan
+from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.common.files import write_atomically
 
 
@@ -22,6 +23,11 @@ def main(arguments: Sequence[str]) -> int:
     plan = make_plan(compose_config(overrides))
     site = RunSite(plan.config, plan.config.output_dir.absolute())
     if task == "prepare":
+        from pvrbench.benchmark.engine.runner import recorded_cells, to_retry
+
+        store = RecordStore(site.run_dir)
+        for cell in to_retry(plan.config, recorded_cells(plan, store)[0]):
+            store.set_aside(cell)
         write_atomically(site.run_dir / "config.json", plan.config.model_dump_json(indent=1) + "\n")
         prepare_site(site, plan.jobs)
         return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -70,6 +70,11 @@ def recorded_cells(plan: Plan, store: RecordStore) -> tuple[dict[Cell, CellRecor
     return {record.cell: record for record in records if record.cell in planned}, records
 
 
+def to_retry(config: BenchmarkConfig, recorded: Mapping[Cell, CellRecord]) -> list[Cell]:
+    """The cells that are recorded as failed and shall run again."""
+    return [cell for cell, record in recorded.items() if config.engine.retry_failed and record.has_failed]
+
+
 def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | None = None) -> JobResult:
     """Runs what is not recorded yet.
 
@@ -100,7 +105,7 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
         )
     store = RecordStore(run_dir)
     recorded, records = recorded_cells(plan, store)
-    again = [cell for cell, record in recorded.items() if config.engine.retry_failed and record.has_failed]
+    again = to_retry(plan.config, recorded)
     recorded = {cell: record for cell, record in recorded.items() if cell not in again}
     records = [record for record in records if record.cell not in again]
     site = RunSite(plan.config, run_dir.absolute(), None if policy_dir is None else policy_dir.absolute())

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pvrbench.benchmark.cluster import ClusterError
+from pvrbench.benchmark.commands import worker
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.config import ConfigError
 from pvrbench.benchmark.engine.executors.base import RunSite
@@ -24,7 +25,7 @@ from pvrbench.benchmark.engine.runner import run_plan
 from pvrbench.benchmark.plan import Plan, make_plan
 from pvrbench.benchmark.records.parts import UNFINISHED, PartStore
 from pvrbench.benchmark.records.schema import CellRecord
-from pvrbench.benchmark.records.store import RecordStore
+from pvrbench.benchmark.records.store import RecordError, RecordStore
 
 SETTINGS = ("preset=quickstart", "encoders=[oracle,proprio]", "baselines=[]", "num_demos=[5]", "seeds=[0,1]")
 
@@ -82,6 +83,25 @@ def test_the_script_is_bash_and_has_a_task_for_each_job(tmp_path: Path) -> None:
     for line in (f"#SBATCH --array=0-{len(plan.jobs) - 1}", "#SBATCH --partition=cpu", "#SBATCH --constraint=skylake"):
         assert line in text.splitlines()
     assert "'run_dir=my run'" in text
+
+
+def test_the_preparation_of_a_script_moves_failed_records_and_refuses_another_protocol(
+    tmp_path: Path, make_record: Callable[..., CellRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PVRBENCH_CACHE", str(tmp_path / "cache"))
+    run_dir = tmp_path / "run"
+    overrides = ["tasks=[metaworld/reach-v3]", "num_demos=[1]", "demo_pool=1", "num_episodes=2", f"run_dir={run_dir}"]
+    plan, store = plan_of(*overrides), RecordStore(run_dir)
+    solved, failed = plan.jobs[0].cells
+    store.write(make_record(plan.jobs[0], solved, {0: True, 1: True}))
+    lost = make_record(plan.jobs[0], failed, {}).model_copy(update={"failure": "training diverged"})
+    store.write(lost.sealed())
+    assert worker.main(["prepare", *SETTINGS, *overrides, "engine.retry_failed=true"]) == 0
+    assert not store.path_of(failed).exists()
+    assert (run_dir / "failed" / f"{failed.slug}.json").exists()
+    assert store.path_of(solved).exists()
+    with pytest.raises(RecordError, match=r"holds results under another protocol: .*num_episodes"):
+        worker.main(["prepare", *SETTINGS, *overrides, "num_episodes=3"])
 
 
 def test_a_script_cannot_decide_between_rounds(tmp_path: Path) -> None:
