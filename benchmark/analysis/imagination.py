@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,8 +81,8 @@ class Success:
 
     Attributes:
         who: the imaginer.
-        by_task: with its interval.
-        overall: mean over tasks; None where a task or seed is missing.
+        by_task: with its interval, on the tasks that are dropped too.
+        overall: mean over the tasks that are kept; None where one of them or a seed is missing.
         best_rank: one more than the number of imaginers that are significantly better; None for references, and where
             one seed does not allow ranks.
         worst_rank: number of imaginers less those that are significantly worse; None likewise.
@@ -126,7 +126,7 @@ def analyse_imaginations(records: Sequence[ImaginationRecord]) -> ImaginationAna
     )
     planned = {place: by_seed for place, by_seed in found.items() if all(each.episodes for each in by_seed.values())}
     dropped = _dropped(planned)
-    success, warnings = _success({place: value for place, value in planned.items() if place[1] not in dropped})
+    success, warnings = _success(planned, dropped)
     return ImaginationAnalysis(curves, success, dropped, warnings)
 
 
@@ -203,9 +203,10 @@ def _dropped(planned: Mapping[tuple[Imaginer, str], Mapping[int, ImaginationReco
 
 
 def _success(
-    planned: Mapping[tuple[Imaginer, str], Mapping[int, ImaginationRecord]],
+    planned: Mapping[tuple[Imaginer, str], Mapping[int, ImaginationRecord]], dropped: Collection[str]
 ) -> tuple[tuple[Success, ...], tuple[str, ...]]:
-    tasks = sorted({task for _, task in planned})
+    """Success on every task; what is dropped counts neither in the mean nor in the ranks."""
+    tasks = sorted({task for _, task in planned} - {*dropped})
     everyone = sorted({who for who, _ in planned})
     competing = [who for who in everyone if not who.is_reference]
     seeds = sorted({seed for (who, _), by_seed in planned.items() if who in competing for seed in by_seed})
@@ -214,9 +215,9 @@ def _success(
     for who in everyone:
         own = {task: planned[who, task] for task in tasks if (who, task) in planned}
         shapes = {_outcomes(by_seed).shape for by_seed in own.values()}
-        if len(own) == len(tasks) and len(shapes) == 1:
+        if tasks and len(own) == len(tasks) and len(shapes) == 1:
             complete[who] = np.stack([_outcomes(own[task]) for task in tasks])
-        if not who.is_reference and (who not in complete or complete[who].shape[1] != len(seeds)):
+        if tasks and not who.is_reference and (who not in complete or complete[who].shape[1] != len(seeds)):
             complete.pop(who, None)
             warnings.append(f"{who.label} lacks some tasks or seeds; it has no rank.")
     ranked = [who for who in competing if who in complete]
@@ -236,7 +237,7 @@ def _success(
         Success(
             who=who,
             by_task={
-                task: mean_interval(_outcomes(planned[who, task])[None]) for task in tasks if (who, task) in planned
+                task: mean_interval(_outcomes(found)[None]) for (one, task), found in planned.items() if one == who
             },
             overall=mean_interval(complete[who]) if who in complete else None,
             best_rank=1 + better[who] if who in better and has_ranks else None,

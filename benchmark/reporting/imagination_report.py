@@ -84,7 +84,10 @@ def imagination_page(
         style=(template / "report.css").read_text(),
         warnings=[*warnings, *analysis.warnings],
         summary=summary_of(analysis.success),
-        dropped=[f"{task} is left out of the ranking: {reason}." for task, reason in analysis.dropped.items()],
+        dropped=[
+            f"{task} counts neither in the mean nor in the ranks: {reason}."
+            for task, reason in analysis.dropped.items()
+        ],
         success=_success_table(analysis.success),
         sections=[_section(task, analysis, records) for task in tasks],
         protocol=_protocol(records),
@@ -200,6 +203,7 @@ def _figure(curves: Sequence[Curves]) -> str:
             line: dict[str, Any] = {
                 "color": colour,
                 "marker": marker,
+                "markerfacecolor": "white" if item.who.model == "linear" else colour,
                 "linestyle": dash,
                 "markersize": 3.5,
                 "linewidth": 1.2,
