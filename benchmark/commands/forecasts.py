@@ -12,9 +12,10 @@ from pvrbench.benchmark.engine.forecast import (
     forecast_jobs,
     learn,
     learned_factor,
+    memory_bytes,
     size,
 )
-from pvrbench.benchmark.engine.hardware import cache_root, num_cores
+from pvrbench.benchmark.engine.hardware import available_mib, cache_root, num_cores, sized
 from pvrbench.benchmark.plan import Plan
 
 
@@ -26,6 +27,13 @@ def is_remote(config: BenchmarkConfig) -> bool:
 def forecast_here(plan: Plan) -> Forecast:
     """What a plan takes on this machine."""
     return forecast(plan, num_cores(), learned_factor(cache_root(plan.config.engine.cache_dir)))
+
+
+def memory_here(plan: Plan) -> int:
+    """Bytes of memory that a plan takes on this machine, at most; the number of simulators follows what is free."""
+    device = plan.config.engine.device
+    engine = sized(plan.config.engine, "cpu" if device == "auto" else device, num_cores(), available_mib())
+    return memory_bytes(plan, engine.num_workers, engine.envs_per_worker)
 
 
 def forecast_there(plan: Plan) -> JobsForecast:
@@ -43,7 +51,7 @@ def forecast_text(plan: Plan) -> str:
     if not is_remote(plan.config):
         return (
             f"Forecast on {num_cores()} cores, nothing cached: {duration(here.seconds)} "
-            f"(at most {duration(here.most_seconds)}), {amount}"
+            f"(at most {duration(here.most_seconds)}), up to {size(memory_here(plan))} of memory, {amount}"
         )
     there, parallel = forecast_there(plan), min(cluster.parallel, len(plan.jobs))
     wall = f"; {duration(there.wall_s(parallel))} if {parallel} run at once" if parallel else ""

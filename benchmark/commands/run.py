@@ -18,6 +18,7 @@ from pvrbench.benchmark.commands.forecasts import (
     forecast_there,
     is_remote,
     learn_from,
+    memory_here,
 )
 from pvrbench.benchmark.commands.results import show_report
 from pvrbench.benchmark.commands.verb import RunSettings, UserPath, Verb, VerbSettings, print_json, terminal
@@ -172,7 +173,7 @@ def plan(settings: PlanSettings) -> int:
             {
                 "config": made.config.model_dump(mode="json"),
                 "notes": made.notes,
-                "forecast": asdict(forecast_here(made)),
+                "forecast": asdict(forecast_here(made)) | {"memory_bytes": memory_here(made)},
                 "jobs_forecast": asdict(forecast_there(made)),
                 "cells": [cell.flat for cell in made.cells],
             }
@@ -239,6 +240,6 @@ EVALUATE = Verb(
     settings=EvaluateSettings,
     body=evaluate,
     details="""\
-  pvrbench evaluate results/runs/first split=selection num_episodes=100 name=more
+  pvrbench evaluate results/runs/first num_episodes=100 name=more
   pvrbench evaluate results/runs/first 'cameras=[corner]' 'looks=[nominal,light/darker@2]' name=shifted""",
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pvrbench.benchmark.config import ConfigError
+from pvrbench.benchmark.engine.hardware import ENV_MIB, PROCESS_MIB
 from pvrbench.benchmark.plan import Job, Plan
 from pvrbench.benchmark.records.keys import Cell
 from pvrbench.common.files import write_atomically
@@ -38,6 +39,8 @@ FLOAT_BYTES, INDEX_BYTES = 4, 8
 # keeps about 16 numbers a channel and token, and takes 24 operations a squared channel and token. Measured of zoo_mae:
 # 3.7 MiB a frame, as this says.
 KEPT_SHARE = 0.67
+# Memory of the process that trains and encodes, without its encoder; and an encoder in use against its parameters.
+TRAINER_MIB, ENCODER_FACTOR = 3000, 4
 # Of a stored policy beside its numbers: the JSON file and the header of the other.
 POLICY_NOTE_BYTES = 3500
 
@@ -208,11 +211,37 @@ def _num_weights(plan: Plan, job: Job, cell: Cell) -> int:
     return job.heads[cell.head].options.num_weights(_num_inputs(plan, job, cell), job.task.action_dim)
 
 
+def memory_bytes(plan: Plan, workers: int, envs: int) -> int:
+    """Memory of all processes of a run, at most.
+
+    Args:
+        plan: the plan.
+        workers: simulator processes.
+        envs: environments in each of them.
+    """
+    encoder = ENCODER_FACTOR * FLOAT_BYTES * max(job.encoder.num_params for job in plan.jobs)
+    training = max((max(_training_bytes(plan, job).values()) for job in plan.jobs if not job.needs_policies), default=0)
+    return 2**20 * (workers * (PROCESS_MIB + envs * ENV_MIB) + TRAINER_MIB) + encoder + training
+
+
+def _training_bytes(plan: Plan, job: Job) -> Counter[tuple[str, str]]:
+    """What the training of a job's policies takes, by readout and head: those of one readout are trained at a time.
+
+    Each has its weights, their gradients and two moments, the rows of all its batches, and one batch of inputs.
+    """
+    needs: Counter[tuple[str, str]] = Counter()
+    for cell in job.cells:
+        train = plan.config.train_of(cell.head)
+        rows = INDEX_BYTES * train.num_updates * train.batch_size
+        inputs = FLOAT_BYTES * train.batch_size * _num_inputs(plan, job, cell)
+        needs[cell.readout, cell.head] += rows + inputs + 4 * FLOAT_BYTES * _num_weights(plan, job, cell)
+    return needs
+
+
 def check_training_memory(plan: Plan, memory_mib: float) -> None:
     """Refuses a plan whose policies cannot be trained in the memory of this machine; it would die hours into the run.
 
-    The policies of one readout are trained at a time. Each has its weights, their gradients and two moments, the rows
-    of all its batches, and one batch of inputs. Policies that are stored already need none of it.
+    Policies that are stored already need none of it.
 
     Args:
         plan: the plan.
@@ -224,15 +253,9 @@ def check_training_memory(plan: Plan, memory_mib: float) -> None:
     for job in plan.jobs:
         if job.needs_policies:
             continue
-        needs: Counter[tuple[str, str]] = Counter()
-        for cell in job.cells:
-            train = plan.config.train_of(cell.head)
-            rows = INDEX_BYTES * train.num_updates * train.batch_size
-            inputs = FLOAT_BYTES * train.batch_size * _num_inputs(plan, job, cell)
-            needs[cell.readout, cell.head] += rows + inputs + 4 * FLOAT_BYTES * _num_weights(plan, job, cell)
         if not job.adaptation.keeps_features:
             _check_adaptation_memory(plan, job, memory_mib)
-        (readout, head), needed = needs.most_common(1)[0]
+        (readout, head), needed = _training_bytes(plan, job).most_common(1)[0]
         if needed / 2**20 > memory_mib:
             train = plan.config.train_of(head)
             raise ConfigError(

@@ -11,16 +11,13 @@ from pvrbench.benchmark.catalog import see_current_folder
 from pvrbench.benchmark.cluster import ClusterError, time_limit
 from pvrbench.benchmark.config import BenchmarkConfig
 from pvrbench.benchmark.engine.executors.base import RunSite
-from pvrbench.benchmark.engine.forecast import forecast_jobs, learned_factor
-from pvrbench.benchmark.engine.hardware import ENV_MIB, PROCESS_MIB, TILE, cache_root
+from pvrbench.benchmark.engine.forecast import forecast_jobs, learned_factor, memory_bytes
+from pvrbench.benchmark.engine.hardware import TILE, cache_root
 from pvrbench.benchmark.engine.result import JobResult
 from pvrbench.benchmark.plan import Job, Plan
 from pvrbench.benchmark.records.keys import Cell
 from pvrbench.benchmark.records.parts import PartStore
 from pvrbench.benchmark.records.store import RecordStore
-
-# Memory of the process that trains and encodes, without its encoder; and an encoder in use against its parameters.
-TRAINER_MIB, ENCODER_FACTOR, FLOAT_BYTES = 3000, 4, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +42,10 @@ def needs_of(config: BenchmarkConfig, jobs: Sequence[Job]) -> Needs:
     cluster, engine = config.cluster, config.engine
     workers = engine.num_workers or cluster.cores
     envs = engine.envs_per_worker or -(-3 * (engine.tile or TILE["cpu"]) // workers)
-    encoder_mib = max(job.encoder.num_params for job in jobs) * FLOAT_BYTES * ENCODER_FACTOR / 2**20
-    memory_mib = 1024 * cluster.memory_gib or workers * (PROCESS_MIB + envs * ENV_MIB) + TRAINER_MIB + encoder_mib
+    plan = Plan(config, tuple(jobs), ())
+    memory_mib = 1024 * cluster.memory_gib or memory_bytes(plan, workers, envs) / 2**20
     factor = learned_factor(cache_root(engine.cache_dir), engine.executor)
-    longest = forecast_jobs(Plan(config, tuple(jobs), ()), cluster.cores, factor).most_s
+    longest = forecast_jobs(plan, cluster.cores, factor).most_s
     return Needs(
         cores=cluster.cores,
         gpus=cluster.gpus or int(engine.device.startswith("cuda")),

@@ -14,6 +14,7 @@ from pvrbench.benchmark.engine.forecast import (
     forecast_jobs,
     learn,
     learned_factor,
+    memory_bytes,
     size,
 )
 from pvrbench.benchmark.plan import make_plan
@@ -44,6 +45,17 @@ def test_policies_are_counted_once_wherever_they_are_tried() -> None:
     assert expected("looks=[nominal,light/darker@2]").policy_bytes == base
     assert expected("engine.keep_policies=false").policy_bytes == 0
     assert expected("encoders=[expert]", "baselines=[]").policy_bytes == 0
+
+
+def test_memory_grows_with_simulators_encoders_and_what_is_trained_at_once() -> None:
+    def gib(*overrides: str, workers: int = 2) -> float:
+        return memory_bytes(make_plan(compose_config(["preset=quickstart", *overrides])), workers, envs=12) / 2**30
+
+    base = gib()
+    assert 4.2 < base < 10  # the quickstart was measured with 4.2 GB
+    assert gib(workers=4) > base + 4
+    assert gib("encoders=[mae_vith14]") > base + 8
+    assert gib("train.num_updates=1000000", "train.batch_size=256") > base + 3
 
 
 def test_sizes_are_told_in_one_number() -> None:
