@@ -86,6 +86,23 @@ def test_another_camera_and_look_are_places_of_their_own(trained: Path, tmp_path
         assert bool(record.digests.look) == (record.cell.look != "nominal")
 
 
+def test_nominal_rows_are_taken_over_and_whoever_sees_no_picture_does_the_same(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["looks=[combined@3]", "readouts=[pooled]", f"run_dir={tmp_path / 'shifted'}"]
+    assert main(["evaluate", str(trained), *settings]) == 0
+    # Of four cells two were recorded by the run of the policies, on the same states.
+    assert "2 cells recorded, 2 were there already." in " ".join(capsys.readouterr().out.split())
+    records, _ = RecordStore(tmp_path / "shifted").read()
+    found = {(record.cell.encoder, record.cell.look): record for record in records}
+    for encoder in ("pixels_7", "oracle"):
+        assert found[encoder, "nominal"] == cells(trained)[encoder, "pooled"]
+    assert found["oracle", "combined@3"].episodes == found["oracle", "nominal"].episodes
+    assert len(list((tmp_path / "shifted" / "looks").glob("*.png"))) == 2
+    assert len(list((tmp_path / "shifted" / "report").glob("looks-*.png"))) == 1
+    assert "## Changed looks" in (tmp_path / "shifted" / "report" / "report.md").read_text(encoding="utf-8")
+
+
 def test_a_killed_run_does_not_train_what_is_stored(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,29 @@ def load_runs(run_dirs: Sequence[Path], look: str | None = None) -> tuple[list[C
     Raises:
         ReportError: there are no sound records, or the runs differ in something that changes numbers.
     """
+    records, warnings = _read(run_dirs)
+    records, other_looks = _of_look(records, look)
+    return _comparable(records), (*warnings, *other_looks)
+
+
+def load_looks(run_dirs: Sequence[Path]) -> dict[str, list[CellRecord]]:
+    """The sound records of some runs by look, the nominal one first; empty where there is none beside it.
+
+    Args:
+        run_dirs: the runs.
+
+    Raises:
+        ReportError: there are no sound records, or the runs differ in something that changes numbers.
+    """
+    records, _ = _read(run_dirs)
+    looks = sorted({record.cell.look for record in records} - {NOMINAL})
+    if not looks or all(record.cell.look != NOMINAL for record in records):
+        return {}
+    comparable = _comparable(records, across_looks=True)
+    return {look: [record for record in comparable if record.cell.look == look] for look in (NOMINAL, *looks)}
+
+
+def _read(run_dirs: Sequence[Path]) -> tuple[list[CellRecord], list[str]]:
     records: list[CellRecord] = []
     warnings: list[str] = []
     for run_dir in run_dirs:
@@ -48,15 +71,22 @@ def load_runs(run_dirs: Sequence[Path], look: str | None = None) -> tuple[list[C
     if not records:
         reasons = " ".join(warnings) or "Nothing is recorded there yet. Start with `pvrbench run`."
         raise ReportError(f"There is nothing to report in {', '.join(str(path) for path in run_dirs)}. {reasons}")
-    records, other_looks = _of_look(records, look)
-    warnings += other_looks
-    differing = incomparable(records)
+    return records, warnings
+
+
+def _comparable(records: Sequence[CellRecord], *, across_looks: bool = False) -> list[CellRecord]:
+    """Each cell once.
+
+    Raises:
+        ReportError: the records differ in something that changes numbers.
+    """
+    differing = incomparable(records, but=("look",) if across_looks else ())
     if differing:
         raise ReportError(
             f"These results are not comparable: {'; '.join(differing)}. Report them separately, or run them with "
             "the same settings."
         )
-    return without_repeats(records), tuple(warnings)
+    return without_repeats(records)
 
 
 def unfinished(run_dir: Path, recorded: Sequence[CellRecord]) -> list[CellRecord]:
@@ -116,12 +146,18 @@ def without_repeats(records: Iterable[CellRecord]) -> list[CellRecord]:
     return list(kept.values())
 
 
-def incomparable(records: Iterable[CellRecord]) -> list[str]:
-    """What differs between records but has to be the same: protocol, initial states, simulator, encoder."""
+def incomparable(records: Iterable[CellRecord], but: Sequence[str] = ()) -> list[str]:
+    """What differs between records but has to be the same: protocol, initial states, simulator, encoder.
+
+    Args:
+        records: the records.
+        but: facts that may differ.
+    """
     values: dict[str, set[str]] = {}
     for record in records:
         for name, value in facts(record).items():
-            values.setdefault(name, set()).add(value)
+            if name not in but:
+                values.setdefault(name, set()).add(value)
     return [f"{name} is {' and '.join(sorted(found))}" for name, found in sorted(values.items()) if len(found) > 1]
 
 
@@ -149,6 +185,8 @@ def facts(record: CellRecord) -> dict[str, str]:
     """Everything that must agree wherever two records both have it, under names that say whose it is."""
     cell, digests = record.cell, record.digests
     found = protocol_facts(record.settings, cell) | {"look": cell.look}
+    if digests.look:
+        found[f"look {cell.look} of {cell.task}"] = digests.look[:16]
     found[f"initial_states of {cell.task}"] = digests.initial_states[:16]
     found[f"demos of {cell.task}"] = digests.demos[:16]
     found[f"simulator of {cell.task}"] = " ".join(

@@ -12,6 +12,7 @@ from pvrbench.benchmark.config import BenchmarkConfig, EngineConfig
 from pvrbench.benchmark.engine.cache import FeatureCache
 from pvrbench.benchmark.engine.encoder_pool import EncoderPool
 from pvrbench.benchmark.engine.listener import Listener
+from pvrbench.benchmark.engine.look_pictures import PICTURES_NAME
 from pvrbench.benchmark.engine.policy_store import PolicyStore
 from pvrbench.benchmark.engine.simulator import SharedSimulators
 from pvrbench.benchmark.engine.trainers import Trainers
@@ -66,6 +67,11 @@ class RunContext:
     def parts(self) -> PartStore:
         """Where the episodes of cells go whose evaluation is not finished."""
         return PartStore(self.records.run_dir)
+
+    @property
+    def pictures(self) -> Path:
+        """Where the pictures of looks go."""
+        return self.records.run_dir / PICTURES_NAME
 
     @property
     def engine(self) -> EngineConfig:

@@ -17,6 +17,7 @@ from pvrbench.benchmark.engine.adapted import adapted_params, readouts_of
 from pvrbench.benchmark.engine.context import RunContext
 from pvrbench.benchmark.engine.encoder_pool import EncoderFacts
 from pvrbench.benchmark.engine.features import TileEncoder
+from pvrbench.benchmark.engine.look_pictures import picture_path, write_picture
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor, provenance
 from pvrbench.benchmark.engine.rollout import EpisodeJob, EvaluatedPolicy, Evaluation, EvaluationRule, Outcome, evaluate
@@ -96,23 +97,30 @@ def _run_round(  # noqa: PLR0913, PLR0917 - what is evaluated, where, and what t
         if update == _last_update(policies[cell]):
             outcomes[cell].append(outcome.episode)
         by_update.setdefault(cell, {}).setdefault(update, []).append(outcome.episode)
-        if outcome.frames and context.videos is not None:
+        which = outcome.contender, outcome.episode.index
+        if outcome.frames and which == pictured:
+            write_picture(context.pictures, cell.evaluation, outcome.frames[0])
+        if outcome.frames and which in filmed and context.videos is not None:
             context.videos.write(cell, outcome.episode, outcome.frames, job.task.control_hz / policy.chunk)
         left[cell] -= 1
         if left[cell] == 0 and cell in wanted.last:
             scores = _scores(by_update[cell]) if policies[cell].checkpoints else ()
             recorder.record(cell, sorted(outcomes[cell], key=_index), None, scores, wanted.last[cell])
 
+    # One episode shows the look to readers, whoever acts.
+    pictured = (jobs[0].contender, jobs[0].index) if jobs and _lacks_picture(job, context) else None
     largest = max(job.config.num_demos), job.config.seeds[0]
     filmed = frozenset(
-        episode
+        (episode.contender, episode.index)
         for episode in jobs
         if episode.index < NUM_FILMED
         for cell, update, _ in [entries[episode.contender]]
         if (cell.num_demos, cell.seed) == largest and update == _last_update(policies[cell])
     )
     context.listener.stage(f"{job.task.name}: {job.encoder.name}: evaluating", len(jobs))
-    evaluation = Evaluation(contenders, jobs, rule, filmed if context.videos is not None else frozenset())
+    shown = {pictured, *(filmed if context.videos is not None else ())}
+    kept = frozenset(episode for episode in jobs if (episode.contender, episode.index) in shown)
+    evaluation = Evaluation(contenders, jobs, rule, kept)
     with one_thread() if job.encoder.num_params < LARGE_ENCODER_PARAMS else nullcontext():
         evaluate(context.simulators.of(job.task, job.view), recorder.encoder, evaluation, take)
 
@@ -128,6 +136,11 @@ class _OneRound:
         wanted = {cell: self.episodes[cell] for cell, episodes in outcomes.items() if not episodes}
         last = {cell: "" if len(indices) == self.num_planned else UNFINISHED for cell, indices in wanted.items()}
         return Round(wanted, last) if wanted else Stop()
+
+
+def _lacks_picture(job: Job, context: RunContext) -> bool:
+    """Whether there is no picture yet of what a job shows its encoder."""
+    return job.view is not None and not picture_path(context.pictures, job.cells[0].evaluation).exists()
 
 
 def make_schedule(name: str, num_episodes: int) -> Schedule:

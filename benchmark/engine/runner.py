@@ -18,12 +18,13 @@ from pvrbench.benchmark.engine.hardware import available_mib, cache_root, check_
 from pvrbench.benchmark.engine.identity import check_inputs, check_policies, demonstrations_of
 from pvrbench.benchmark.engine.job import run_job
 from pvrbench.benchmark.engine.listener import Listener
+from pvrbench.benchmark.engine.look_pictures import PICTURES_NAME, copy_picture
 from pvrbench.benchmark.engine.provenance import own_commit
 from pvrbench.benchmark.engine.result import JobResult, summed
 from pvrbench.benchmark.engine.rounds import check_family, run_rounds
 from pvrbench.benchmark.engine.training import demo_frames, demo_indices
 from pvrbench.benchmark.plan import Job, Plan
-from pvrbench.benchmark.records.keys import Cell, TrainKey
+from pvrbench.benchmark.records.keys import NOMINAL, Cell, TrainKey
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordError, RecordStore, sole_writer
 from pvrbench.common.files import write_atomically
@@ -75,6 +76,32 @@ def to_retry(config: BenchmarkConfig, recorded: Mapping[Cell, CellRecord]) -> li
     return [cell for cell, record in recorded.items() if config.engine.retry_failed and record.has_failed]
 
 
+def take_over_records(plan: Plan, trained_dir: Path, store: RecordStore) -> None:
+    """Takes over what the run of the policies recorded of the cells beside changed looks.
+
+    The nominal rows were evaluated there on the same states already. Where no look is changed nothing is taken over:
+    who evaluates the same cells anew wants them anew.
+
+    Args:
+        plan: the evaluation.
+        trained_dir: the run of the policies.
+        store: takes the records.
+
+    Raises:
+        RecordError: they cannot be written.
+    """
+    if all(cell.look == NOMINAL for cell in plan.cells):
+        return
+    planned = {cell: job.settings[cell.head] for job in plan.jobs for cell in job.cells}
+    there = {record.cell: record for record in store.read()[0]}
+    for record in RecordStore(trained_dir).read()[0]:
+        cell = record.cell
+        is_wanted = cell in planned and cell not in there and not record.has_failed
+        if is_wanted and protocol_facts(record.settings, cell) == protocol_facts(planned[cell], cell):
+            store.write(record)
+            copy_picture(trained_dir / PICTURES_NAME, store.run_dir / PICTURES_NAME, cell.evaluation)
+
+
 def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | None = None) -> JobResult:
     """Runs what is not recorded yet.
 
@@ -104,6 +131,9 @@ def run_plan(plan: Plan, run_dir: Path, listener: Listener, policy_dir: Path | N
             f"{engine.tile} frames an encoder call, {engine.precision} on {engine.device} (engine.* sets them)."
         )
     store = RecordStore(run_dir)
+    if policy_dir is not None:
+        with sole_writer(run_dir):
+            take_over_records(plan, policy_dir, store)
     recorded, records = recorded_cells(plan, store)
     again = to_retry(plan.config, recorded)
     recorded = {cell: record for cell, record in recorded.items() if cell not in again}

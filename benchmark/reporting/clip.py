@@ -68,6 +68,12 @@ class Clip:
         return f"{where}, initial state {entry.episode_index}"
 
     @property
+    def state(self) -> tuple[str, str, int, int, int]:
+        """What is the same whatever the look: an initial state is seen under all looks, one after another."""
+        entry = self.entry
+        return entry.task, entry.camera, entry.num_demos, entry.seed, entry.episode_index
+
+    @property
     def label(self) -> str:
         """Who acts, and how it ends."""
         entry = self.entry
@@ -100,7 +106,7 @@ def read_clips(folders: Iterable[Path]) -> tuple[list[Clip], list[str]]:
 def rows_of(clips: Iterable[Clip], order: Sequence[Contender]) -> dict[str, list[Clip]]:
     """Clips by initial state; those that some solve and others do not come first: they show the most."""
     rows: dict[str, list[Clip]] = {}
-    for clip in sorted(clips, key=lambda clip: (clip.place, order.index(clip.contender))):
+    for clip in sorted(clips, key=lambda clip: (clip.state, clip.place, order.index(clip.contender))):
         rows.setdefault(clip.place, []).append(clip)
     return dict(sorted(rows.items(), key=lambda row: len({clip.entry.success for clip in row[1]}) == 1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -68,3 +69,8 @@ def table(
 def bar(low: float, high: float, at: float | None = None) -> Markup:
     """A range within 0..1, with a mark in it; the number stands beside it, so it is not read aloud."""
     return render("bar.html", low=low, high=high, at=at)
+
+
+def breakable(name: str) -> Markup:
+    """A long name that may break between its words, and nowhere else."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_@-])", name))

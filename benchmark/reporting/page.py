@@ -20,19 +20,22 @@ from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.reporting.chart import chart_data
 from pvrbench.benchmark.reporting.clip import video_grid
 from pvrbench.benchmark.reporting.cost import costs_of
+from pvrbench.benchmark.reporting.looks import LooksReport, looks_section
 from pvrbench.benchmark.reporting.markup import render, table
 from pvrbench.benchmark.reporting.protocol import deviations, encoder_rows, protocol, provenance, title_of
 from pvrbench.benchmark.reporting.section import cost, curves, heat, legacy, pairs, ranking, readouts
 from pvrbench.benchmark.reporting.style import styles_of
 
 
-def page(
+def page(  # noqa: PLR0913 - what is shown, and where
     analysis: Analysis,
     records: Sequence[CellRecord],
     warnings: Sequence[str],
     video_dirs: Sequence[Path],
     page_dir: Path,
     run_names: Sequence[str] = (),
+    *,
+    looks: LooksReport | None = None,
 ) -> str:
     """The whole page.
 
@@ -43,6 +46,7 @@ def page(
         video_dirs: folders with videos and their descriptions; those that do not exist are skipped.
         page_dir: where the page will be, for links to videos that it does not include.
         run_names: names of the runs, for the title.
+        looks: of changed looks, where there are some.
     """
     costs = costs_of(analysis, records)
     sections = [
@@ -50,6 +54,7 @@ def page(
         ("ranking", "Ranking", ranking(analysis)),
         ("readouts", "Class token or patches", readouts(analysis)),
         ("tasks", "By task", heat(analysis)),
+        ("looks", "Changed looks", Markup("") if looks is None else looks_section(looks)),
         ("cost", "Success against cost", cost(costs)),
         ("pairs", "Paired differences", pairs(analysis)),
         ("checkpoints", "Maximum over checkpoints (legacy)", legacy(records)),

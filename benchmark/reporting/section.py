@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -14,7 +13,7 @@ from pvrbench.benchmark.analysis.ranking import conclusions, text_rows
 from pvrbench.benchmark.analysis.statistics import Analysis, Comparison, Contender, CurvePoint, Ranked
 from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.reporting.cost import Cost, cost_rows, measured_axes
-from pvrbench.benchmark.reporting.markup import bar, render, table
+from pvrbench.benchmark.reporting.markup import bar, breakable, render, table
 from pvrbench.benchmark.reporting.style import Style, labels_of, styles_of
 from pvrbench.encoders.readouts.catalog import READOUTS
 
@@ -177,7 +176,7 @@ def heat(analysis: Analysis) -> Markup:
     if not tasks:
         return Markup("")
     rates = {(point.contender, point.task, point.num_demos): point for point in analysis.points}
-    header = ("encoder · readout", *map(_breakable, tasks))
+    header = ("encoder · readout", *map(breakable, tasks))
 
     def grid(number: int) -> Markup:
         rows = [(labels[who], *(_heat_cell(rates.get((who, task, number))) for task in tasks)) for who in styles]
@@ -186,11 +185,6 @@ def heat(analysis: Analysis) -> Markup:
 
     numbers = sorted({point.num_demos for point in analysis.points})
     return render("heat.html", parts=[{"number": number, "grid": grid(number)} for number in numbers])
-
-
-def _breakable(name: str) -> Markup:
-    """A long name that may break between its words, and nowhere else."""
-    return Markup("<wbr>").join(re.split(r"(?<=[/_-])", name))
 
 
 def _heat_cell(point: CurvePoint | None) -> Markup:
