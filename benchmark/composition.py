@@ -11,6 +11,7 @@ from pvrbench.benchmark.catalog import unknown
 from pvrbench.benchmark.config import BenchmarkConfig, ConfigError, validate_config
 from pvrbench.benchmark.departures import departures
 from pvrbench.benchmark.overrides import read_overrides
+from pvrbench.benchmark.records.keys import NOMINAL
 
 
 def preset_names() -> list[str]:
@@ -62,6 +63,11 @@ def compose_config(overrides: Sequence[str], values: Mapping[str, object] | None
     check_end(preset_config)
     changes = read_overrides([text for text in overrides if not text.startswith("preset=")], BenchmarkConfig)
     given = validate_config(_merged(_merged(composed, changes), values))
+    if given.train_looks != (NOMINAL,) and "looks" not in {*changes, *values}:
+        raise ConfigError(
+            f"train_looks=[{','.join(given.train_looks)}] was given without looks: say under which looks the policies "
+            "are tried, such as looks=[nominal] or the same ones."
+        )
     return given.model_copy(update={"deviations": (*given.deviations, *departures(preset_config, given))})
 
 

@@ -24,7 +24,7 @@ from pvrbench.benchmark.limits import (
     RunName,
     Whole,
 )
-from pvrbench.benchmark.records.keys import Frozen
+from pvrbench.benchmark.records.keys import NOMINAL, Frozen
 from pvrbench.benchmark.records.schema import Deviation, Precision
 from pvrbench.envs.spec import MAX_STATES, DemoEnd
 from pvrbench.policies.spec import Regularisation, TrainSettings
@@ -156,7 +156,10 @@ class BenchmarkConfig(Frozen):
     """What happens to the encoders besides being read; `frozen` leaves them as they are."""
     adaptation_options: Mapping[str, Mapping[str, JsonValue]] = {}
     """For each adaptation, by its name, its options that differ from the catalog's."""
-    looks: Names = ("nominal",)
+    train_looks: Names = (NOMINAL,)
+    """How the scene looks in the demonstrations. Several looks take turns: of k looks, demonstration i of the pool has
+    the one at position i modulo k. Where it is not `nominal` alone, `looks` has to be given too."""
+    looks: Names = (NOMINAL,)
     """How the scene looks in the rollouts: looks such as `light/darker@2`, or sets such as `burns`. `nominal`, the
     simulator's own look, is always evaluated as well."""
     readouts: Names

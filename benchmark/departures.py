@@ -21,6 +21,7 @@ PROTOCOL_KEYS = (
         "success_rule",
         "demo_pool",
         "demo_end",
+        "train_looks",
     ),
     *("history", "fusion", "budget_dim", "head_options", "adaptation_options", "train", "engine.precision"),
 )

@@ -23,6 +23,7 @@ from pvrbench.benchmark.resolution import (
     horizon_of,
     looks_of,
     settings_of,
+    train_looks_of,
     with_end,
     with_preprocessing,
 )
@@ -53,6 +54,7 @@ class Job:
         heads: specs of the heads of the cells, by name.
         settings: protocol of each cell, by head name.
         cells: the cells, sorted by readout, head, number of demonstrations and seed.
+        train_looks: looks of the demonstrations, which take turns.
         needs_policies: whether the policies must be stored already, as for `pvrbench evaluate`.
         episodes: positions of the initial states that this round of the run evaluates, by cell; None where the job runs
             its cells to their end.
@@ -69,6 +71,7 @@ class Job:
     heads: Mapping[str, HeadSpec]
     settings: Mapping[str, Settings]
     cells: tuple[Cell, ...]
+    train_looks: tuple[str, ...] = (NOMINAL,)
     needs_policies: bool = False
     episodes: Mapping[Cell, tuple[int, ...]] | None = None
 
@@ -232,6 +235,7 @@ class _Expansion:
                 for name, own in settings.items()
             },
             cells=cells,
+            train_looks=train_looks_of(self.trained),
             needs_policies=self.is_evaluation,
         )
 
@@ -262,6 +266,9 @@ class _Expansion:
         Raises:
             ConfigError: the task cannot have a look that was named.
         """
+        for look in train_looks_of(self.trained):
+            if (reason := refusal_of_look(Look.parse(look), task)) is not None:
+                raise ConfigError(f"train_looks: {reason} Leave one of them out.")
         found: list[str] = []
         for look, is_named in self.looks.items():
             reason = refusal_of_look(Look.parse(look), task)

@@ -139,6 +139,11 @@ def _looks(config: BenchmarkConfig) -> list[str]:
         for name in dict.fromkeys(config.looks)
         if (row := LOOK_SETS.get(name))
     ]
+    if config.train_looks != (NOMINAL,):
+        notes.append(
+            f"Policies learn from demonstrations under {', '.join(config.train_looks)}, in turns, and are tried under "
+            "other looks too. Reports keep them apart from policies of other training looks."
+        )
     if NOMINAL not in config.looks:
         notes.append("The nominal look is evaluated as well: changed looks are reported against it.")
     return notes

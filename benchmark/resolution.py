@@ -69,7 +69,16 @@ def looks_of(config: BenchmarkConfig) -> dict[str, bool]:
     return {look: look in named for look in dict.fromkeys([NOMINAL, *found])}
 
 
-def look_named(text: str) -> str:
+def train_looks_of(config: BenchmarkConfig) -> tuple[str, ...]:
+    """The looks of the demonstrations in their shortest form, in the order in which they take turns.
+
+    Raises:
+        ConfigError: one is not there, or written in another way.
+    """
+    return tuple(look_named(name, "train_looks") for name in expand_looks(config.train_looks))
+
+
+def look_named(text: str, key: str = "looks") -> str:
     """A look's name in its shortest form, once its axis and level are known to be there.
 
     Raises:
@@ -78,12 +87,12 @@ def look_named(text: str) -> str:
     try:
         look = Look.parse(text)
     except ValueError as error:
-        raise ConfigError(f"looks: {error}") from error
+        raise ConfigError(f"{key}: {error}") from error
     if look.level > 0:
         row = looks()[look.axis]
         if look.level > row.num_levels:
             raise ConfigError(
-                f"looks: {text!r} asks for level {look.level} of {look.axis}, which has {row.num_levels}."
+                f"{key}: {text!r} asks for level {look.level} of {look.axis}, which has {row.num_levels}."
             )
     return str(look)
 
@@ -149,6 +158,7 @@ def settings_of(config: BenchmarkConfig, trained: BenchmarkConfig, task: TaskSpe
         success_rule=config.success_rule,
         demo_pool=trained.demo_pool,
         demo_end=trained.demo_end,
+        train_looks=train_looks_of(trained),
         history=trained.history,
         fusion=trained.fusion,
         budget_dim=trained.budget_dim,

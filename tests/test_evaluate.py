@@ -103,6 +103,20 @@ def test_nominal_rows_are_taken_over_and_whoever_sees_no_picture_does_the_same(
     assert "## Changed looks" in (tmp_path / "shifted" / "report" / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+def test_policies_learn_from_demonstrations_under_changed_looks(trained: Path, tmp_path: Path) -> None:
+    own = ["encoders=[pixels_7,oracle]", "readouts=[pooled]", "train_looks=[nominal,light/darker@3]", "looks=[nominal]"]
+    assert main(["run", *SMALL, *own, f"run_dir={tmp_path / 'varied'}"]) == 0
+    plain, varied = cells(trained), cells(tmp_path / "varied")
+    assert varied["pixels_7", "pooled"].settings.train_looks == ("nominal", "light/darker@3")
+    assert varied["pixels_7", "pooled"].digests.train_looks
+    assert varied["pixels_7", "pooled"].train_log["loss"] != plain["pixels_7", "pooled"].train_log["loss"]
+    # The oracle sees no picture, so it learns and does the same.
+    assert varied["oracle", "pooled"].episodes == plain["oracle", "pooled"].episodes
+    assert not varied["oracle", "pooled"].digests.train_looks
+    assert main(["report", str(trained), str(tmp_path / "varied"), f"output={tmp_path / 'report'}"]) == 2
+
+
 def test_a_killed_run_does_not_train_what_is_stored(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

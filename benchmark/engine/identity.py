@@ -30,6 +30,7 @@ NAMES: Mapping[str, str] = {
     "readout": "the code of the readout {readout}",
     "head": "the code of the head {head}",
     "look": "the code of the look {look}",
+    "train_looks": "the code of the looks of the demonstrations of {task}",
     "simulator": "the simulator of {task}",
     "renderer": "the OpenGL renderer",
 }
@@ -81,6 +82,7 @@ def digests_of(
         # Features that are not finite are told where they are trained on.
         encoder_probe=tuple(value if math.isfinite(value) else 0.0 for value in identity.probe),
         adaptation=component_digest(job.adaptation.entry_point, job.adaptation.options),
+        train_looks=train_looks_digest(job),
         look="" if job.view is None else look_digest(job.view.look, job.task),
         simulator=simulator_versions(job.task, job.config.render),
         renderer=gl_renderer().partition(" (")[0] if job.view is not None else "",
@@ -96,6 +98,13 @@ def digests_of(
         cell: common.model_copy(update={"readout": readouts[cell.readout], "head": heads[cell.head]})
         for cell in job.cells
     }
+
+
+def train_looks_digest(job: Job) -> str:
+    """Digest of the looks of a job's demonstrations; empty where they are nominal or not seen."""
+    if job.demo_view is None or job.train_looks == (NOMINAL,):
+        return ""
+    return digest_of([look_digest(look, job.task) for look in job.train_looks])
 
 
 def look_digest(name: str, task: TaskSpec) -> str:
@@ -141,6 +150,7 @@ def policy_digest(job: Job, cell: Cell, digests: Digests, encoder: TileEncoder) 
             "settings": settings,
             "view": None if view is None else [view.camera, view.image_px, view.render],
             "inputs": {name: getattr(digests, name) for name in OF_POLICY},
+            **({"train_looks": digests.train_looks} if digests.train_looks else {}),
             # What moves the last bits of the features, and with them the parameters.
             "features": encoder.key(""),
         }

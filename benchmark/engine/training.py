@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -45,16 +45,21 @@ def demo_indices(job: Job, demos: DemoSet) -> list[int]:
 
 
 def demo_frames(indices: Sequence[int], job: Job, view: View, context: RunContext, demos: DemoSet) -> Sequence[Array]:
-    """Pictures of some demonstrations."""
+    """Pictures of some demonstrations, each under the look whose turn it is."""
     num_frames = sum(demos.length(index) for index in indices)
     context.listener.stage(f"{job.task.name}: rendering demonstrations", num_frames)
-    return demos.frames(
-        view,
-        context.cache_dir / "frames",
-        indices,
-        num_workers=context.engine.num_workers,
-        on_progress=context.listener.advance,
-    )
+    drawn: dict[int, Array] = {}
+    for turn, look in enumerate(job.train_looks):
+        chosen = [index for index in indices if index % len(job.train_looks) == turn]
+        frames = demos.frames(
+            replace(view, look=look),
+            context.cache_dir / "frames",
+            chosen,
+            num_workers=context.engine.num_workers,
+            on_progress=context.listener.advance,
+        )
+        drawn |= dict(zip(chosen, frames, strict=True))
+    return [drawn[index] for index in indices]
 
 
 def features_of(

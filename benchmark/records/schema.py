@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from pvrbench.benchmark.records.keys import Cell, Count, Frozen, digest_of
+from pvrbench.benchmark.records.keys import NOMINAL, Cell, Count, Frozen, digest_of
 
 SCHEMA_VERSION = 3
 
@@ -73,6 +73,8 @@ class Settings(Frozen):
     """Demonstrations from which each seed draws its own nested subsets."""
     demo_end: str = Field(default="first_success", exclude_if=lambda value: value == "first_success")
     """Where demonstrations end: `first_success`, `hold_<steps>` or `full_horizon`; left out where it is the first."""
+    train_looks: tuple[str, ...] = Field(default=(NOMINAL,), exclude_if=lambda value: value == (NOMINAL,))
+    """Looks of the demonstrations, which take turns; left out where they are all nominal."""
     history: Count
     """Frames given to the head."""
     fusion: str
@@ -127,6 +129,8 @@ class Digests(Frozen):
     """The trained policy, which is stored under this name."""
     look: str = ""
     """Options and code of the look; empty for the nominal one."""
+    train_looks: str = Field(default="", exclude_if=lambda value: not value)
+    """Options and code of the looks of the demonstrations; left out where they are nominal."""
     simulator: Mapping[str, str]
     """Versions of the packages that make physics and pictures."""
     renderer: str = ""

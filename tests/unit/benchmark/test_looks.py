@@ -6,6 +6,7 @@ import pytest
 
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.config import ConfigError
+from pvrbench.benchmark.engine.identity import train_looks_digest
 from pvrbench.benchmark.plan import Plan, make_plan
 
 SMALL = ["preset=quickstart", "encoders=[pixels_7]", "baselines=[]"]
@@ -44,3 +45,27 @@ def test_a_look_that_a_task_cannot_have_is_refused_where_it_was_named_and_left_o
     assert not any(look.startswith("distractors") for look in looks_of(plan, "robosuite/pick_place_can"))
     assert "distractors@3" in looks_of(plan, "robosuite/lift")
     assert any("robosuite/pick_place_can cannot have the look distractors@3" in note for note in plan.notes)
+
+
+def test_training_looks_are_refused_without_saying_where_policies_are_tried() -> None:
+    with pytest.raises(ConfigError, match="was given without looks") as refused:
+        planned("tasks=[metaworld/assembly-v3]", "train_looks=[light/darker@2]")
+    assert "\n" not in str(refused.value)
+    with pytest.raises(ConfigError, match="train_looks: 'light/darker@7' asks for level 7"):
+        planned("tasks=[metaworld/assembly-v3]", "train_looks=[light/darker@7]", "looks=[nominal]")
+    with pytest.raises(ConfigError, match="train_looks: robosuite/pick_place_can cannot have the look distractors@1"):
+        planned("tasks=[robosuite/pick_place_can]", "train_looks=[distractors]", "looks=[nominal]")
+
+
+def test_training_looks_are_settings_of_their_own_and_nominal_ones_change_no_identity() -> None:
+    task = "tasks=[metaworld/assembly-v3]"
+    varied = planned(task, "train_looks=[nominal,light/darker]", "looks=[nominal]").jobs[0]
+    plain = planned(task, "looks=[nominal]").jobs[0]
+    assert varied.train_looks == ("nominal", "light/darker@1")
+    (name,) = varied.heads
+    assert varied.settings[name].of_training["train_looks"] == ["nominal", "light/darker@1"]
+    assert "train_looks" not in plain.settings[name].of_training
+    assert plain.settings[name].differences(varied.settings[name]) == ["train_looks"]
+    assert train_looks_digest(plain) == ""
+    assert train_looks_digest(varied)
+    assert any(item.of == "train_looks" for item in varied.settings[name].deviations)
