@@ -77,6 +77,15 @@ def test_every_link_of_a_clone_leads_somewhere(page: Path) -> None:
             assert anchor in anchors, target
 
 
+def test_every_page_is_linked_from_the_first() -> None:
+    """On the web page of the repository the site's contents are not there."""
+    docs = ROOT / "docs"
+    text = (docs / "index.md").read_text()
+    linked = {(docs / target).resolve() for target in re.findall(r"\]\(([^)#\s]+\.md)\)", text)}
+    pages = [page for page in PAGES if page.is_relative_to(docs) and page.name != "index.md"]
+    assert [page.name for page in pages if page not in linked] == []
+
+
 def test_the_page_of_presets_is_that_of_the_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs")
     written = importlib.import_module("reference").presets_page()
