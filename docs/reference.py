@@ -177,9 +177,8 @@ def catalog_page(kind: str) -> str:
     if kind == "tasks":
         columns = (("picture", _picture), *columns)
     rows = [[f"`{name}`", *(read(spec) for _, read in columns)] for name, spec in specs.items()]
-    return _page(
-        kind.capitalize(), INTRODUCTIONS.get(kind, ""), _table([kind[:-1], *(name for name, _ in columns)], rows)
-    )
+    title = kind.replace("_", " ").capitalize()
+    return _page(title, INTRODUCTIONS.get(kind, ""), _table([kind[:-1], *(name for name, _ in columns)], rows))
 
 
 def parity_table() -> str:
@@ -206,7 +205,9 @@ def presets_page() -> str:
     The page is committed, because a reader of the repository needs it as much as a reader of the site.
     """
     sections = ["<!-- written by `python docs/reference.py` -->", PRESETS]
-    configs = {name: compose_config([f"preset={name}"]) for name in preset_names()}
+    composed = ((name, compose_config([f"preset={name}"])) for name in preset_names())
+    # The project's own protocols come first.
+    configs = dict(sorted(composed, key=lambda item: bool(item[1].deviations)))
     values = {
         name: _flat(config.model_dump(mode="json", exclude=NOT_OF_A_PROTOCOL)) for name, config in configs.items()
     }
