@@ -11,6 +11,7 @@ from pvrbench.benchmark.analysis.cube import REFERENCES
 from pvrbench.benchmark.analysis.estimates import LEVEL, Interval, mean_interval
 from pvrbench.benchmark.analysis.layout import Array
 from pvrbench.benchmark.analysis.pairing import PairResult, compare_family, holm
+from pvrbench.benchmark.analysis.prediction import Prediction, predict
 from pvrbench.benchmark.records.imagination_schema import ErrorCurves, ImaginationRecord
 
 NUM_RESAMPLES = 1000
@@ -20,6 +21,9 @@ CONTROLS = ("simulator", "random_actions")
 
 # What the upper bound has to reach on a task, and what the oracle's latent has to be better by than random actions.
 ENOUGH_SOLVED, ENOUGH_BETTER = 0.8, 0.3
+
+# Over fewer encoders a correlation says nothing.
+FEWEST_ENCODERS = 4
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -102,12 +106,15 @@ class ImaginationAnalysis:
     Attributes:
         curves: error curves, by imaginer and task.
         success: planning success, references last, best first.
+        relations: how well a small error at the largest horizon predicts planning success, by kind of error; empty
+            where there are fewer than four encoders, or all are equally good.
         dropped: tasks on which planning says nothing about encoders, and why.
         warnings: what is missing or cannot be concluded.
     """
 
     curves: tuple[Curves, ...]
     success: tuple[Success, ...]
+    relations: Mapping[str, Prediction]
     dropped: Mapping[str, str]
     warnings: tuple[str, ...]
 
@@ -127,7 +134,31 @@ def analyse_imaginations(records: Sequence[ImaginationRecord]) -> ImaginationAna
     planned = {place: by_seed for place, by_seed in found.items() if all(each.episodes for each in by_seed.values())}
     dropped = _dropped(planned)
     success, warnings = _success(planned, dropped)
-    return ImaginationAnalysis(curves, success, dropped, warnings)
+    relations = relations_of([item for item in curves if item.task not in dropped], success)
+    return ImaginationAnalysis(curves, success, relations, dropped, warnings)
+
+
+def relations_of(curves: Sequence[Curves], success: Sequence[Success]) -> dict[str, Prediction]:
+    """How well minus the error at the largest horizon predicts planning success over those that compete.
+
+    Args:
+        curves: of the tasks that count.
+        success: of everyone.
+    """
+    rates = {item.who: item.overall.estimate for item in success if item.overall and not item.who.is_reference}
+    errors: dict[str, dict[Imaginer, list[float]]] = {"share": {}, "centimetres": {}}
+    for item in curves:
+        errors["share"].setdefault(item.who, []).append(item.share[-1].estimate)
+        if item.state_cm:
+            errors["centimetres"].setdefault(item.who, []).append(item.state_cm[-1].estimate)
+    found: dict[str, Prediction] = {}
+    for kind, by_who in errors.items():
+        both = sorted(rates.keys() & by_who.keys())
+        scores = -np.array([np.mean(by_who[who]) for who in both])
+        solved = np.array([rates[who] for who in both])
+        if len({who.encoder for who in both}) >= FEWEST_ENCODERS and np.ptp(scores) > 0 and np.ptp(solved) > 0:
+            found[kind] = predict(scores, solved, [who.encoder for who in both])
+    return found
 
 
 def curves_of(who: Imaginer, task: str, seeds: Sequence[Sequence[ErrorCurves]]) -> Curves:

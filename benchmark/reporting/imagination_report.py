@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from pvrbench.benchmark.analysis.imagination import (
     Success,
     analyse_imaginations,
 )
+from pvrbench.benchmark.analysis.prediction import Prediction
 from pvrbench.benchmark.records.imagination_schema import ImaginationRecord
 from pvrbench.benchmark.records.imagination_store import ImaginationStore
 from pvrbench.benchmark.records.store import RecordError
@@ -89,6 +90,7 @@ def imagination_page(
             for task, reason in analysis.dropped.items()
         ],
         success=_success_table(analysis.success),
+        relations=_relations_table(analysis.relations),
         sections=[_section(task, analysis, records) for task in tasks],
         protocol=_protocol(records),
         version=records[0].provenance.version,
@@ -130,6 +132,23 @@ def _success_table(success: Sequence[Success]) -> Markup | str:
     ]
     header = ("encoder · model", "rank", "success, %", *tasks)
     return table(header, rows, caption="Planning success with 95 % intervals", first_number=1)
+
+
+def _relations_table(relations: Mapping[str, Prediction]) -> Markup | str:
+    if not relations:
+        return ""
+    rows = [
+        (
+            kind,
+            _number(found.kendall),
+            _number(found.pearson),
+            f"{100 * found.violation.estimate:.0f}",
+            str(found.num_contenders),
+        )
+        for kind, found in relations.items()
+    ]
+    header = ("error", "Kendall", "Pearson", "MMRV, points", "contenders")
+    return table(header, rows, caption="Error and planning success", first_number=1)
 
 
 def _section(task: str, analysis: ImaginationAnalysis, records: Sequence[ImaginationRecord]) -> dict[str, object]:

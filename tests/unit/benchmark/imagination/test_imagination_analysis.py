@@ -19,13 +19,13 @@ NUM_PAIRS = 30
 
 
 def made_up(
-    encoder: str, rate: float, seed: int, model: str = "transformer", task: str = "suite/task"
+    encoder: str, rate: float, seed: int, model: str = "transformer", task: str = "suite/task", error: float = 0.38
 ) -> ImaginationRecord:
     rng = np.random.default_rng([seed, len(encoder), round(100 * rate)])
     curves = ErrorCurves(
         kind="expert",
         seed=1,
-        latent=(0.2, 0.3, 0.38),
+        latent=(0.2, 0.3, error),
         copied=(0.4, 0.6, 0.8),
         one_step=(0.2, 0.2, 0.2),
         spread=(0.0, 0.16, 0.27),
@@ -89,3 +89,14 @@ def test_a_task_whose_controls_fail_is_dropped_by_name() -> None:
     found = next(item for item in beside.success if item.who.encoder == "good")
     assert set(found.by_task) == {"suite/task (front)", "suite/other (front)"}
     assert found.overall == found.by_task["suite/other (front)"]
+
+
+def test_a_smaller_error_that_goes_with_success_is_told() -> None:
+    rates = {"a": 0.1, "bb": 0.4, "ccc": 0.7, "dddd": 0.95}
+    records = [made_up(encoder, rate, 0, error=0.8 - 0.5 * rate) for encoder, rate in rates.items()]
+    relations = analyse_imaginations(records).relations
+    # The outcomes are drawn, and two encoders happen to be equally good.
+    assert relations["share"].kendall.estimate > 0.9
+    # All have the same error in centimetres.
+    assert set(relations) == {"share"}
+    assert not analyse_imaginations(records[:3]).relations
