@@ -43,9 +43,10 @@ TRIVIAL = (
     *("encoders=[oracle,proprio]", f"cameras=[{','.join(CAMERAS)}]", "num_demos=[1]"),
     *("demo_pool=1", "num_episodes=1", "horizon=1", "train.num_updates=1", "image_px=32"),
 )
-# Two jobs of equal size that simulate, render and encode for minutes.
+# Two jobs of equal size that simulate, render and encode, for about one minute and two.
+EPISODES = (100, 250)
 LARGE = (
-    *("encoders=[pixels_7,pixels_14]", "num_demos=[5]", "demo_pool=5", "num_episodes=100", "horizon=150"),
+    *("encoders=[pixels_7,pixels_14]", "num_demos=[5]", "demo_pool=5", "horizon=150"),
     *("train.num_updates=200", "image_px=64", "readouts=[mean]"),
 )
 
@@ -123,15 +124,15 @@ def forecast_of(settings: Sequence[str], env: Mapping[str, str]) -> dict[str, fl
     return {"here_s": plan["forecast"]["seconds"], "jobs_s": plan["jobs_forecast"]["seconds"]}
 
 
-def pairs_of(count: int, env: Mapping[str, str], ray: Sequence[str]) -> list[dict[str, Any]]:
+def pairs_of(count: int, episodes: int, env: Mapping[str, str], ray: Sequence[str]) -> list[dict[str, Any]]:
     """Two local processes and two Ray workers in turn, so that what else the machine does meets both alike."""
     found: list[dict[str, Any]] = []
     for _ in range(count):
-        load = os.getloadavg()[0]
-        local = cost_of([*COMMON, *LARGE, "engine.num_workers=2"], env)
-        on_ray = cost_of([*COMMON, *LARGE, *ray], env)
+        load, large = os.getloadavg()[0], [*COMMON, *LARGE, f"num_episodes={episodes}"]
+        local = cost_of([*large, "engine.num_workers=2"], env)
+        on_ray = cost_of([*large, *ray], env)
         ratios = {f"{key.partition('_')[0]}_ratio": on_ray[key] / local[key] for key in local}
-        found.append({"local": local, "ray": on_ray, **ratios, "load_before": load})
+        found.append({"episodes": episodes, "local": local, "ray": on_ray, **ratios, "load_before": load})
     return found
 
 
@@ -152,7 +153,8 @@ def main() -> None:
         env = {**clusters.RAY_ENV, "PVRBENCH_CACHE": str(folder / "cache")}
         # Demonstrations, and the operating system's cache.
         cost_of([*trivial, "cameras=[default]", "looks=[nominal]"], env)
-        cost_of([*COMMON, *LARGE, "num_episodes=4"], env)
+        if "pairs" in parts:
+            cost_of([*COMMON, *LARGE, "num_episodes=4"], env)
         if "local" in parts:
             found["local_jobs"] = cost_of(trivial, env)
         if {"pairs", "ray"} & set(parts):
@@ -162,8 +164,11 @@ def main() -> None:
             try:
                 if "pairs" in parts:
                     # Of a machine that has learned nothing yet.
-                    found["forecast"] = forecast_of([*COMMON, *LARGE], {**env, "PVRBENCH_CACHE": str(folder / "new")})
-                    found["pairs"] = pairs_of(arguments.pairs, env, ray)
+                    new = {**env, "PVRBENCH_CACHE": str(folder / "new")}
+                    found["forecast"] = {
+                        size: forecast_of([*COMMON, *LARGE, f"num_episodes={size}"], new) for size in EPISODES
+                    }
+                    found["pairs"] = [pair for size in EPISODES for pair in pairs_of(arguments.pairs, size, env, ray)]
                 if "ray" in parts:
                     found["ray_jobs"] = cost_of([*trivial, *ray], env)
                     found["ray_jobs_apart"] = cost_of([*trivial, *ray, "cluster.shared_folder=false"], env)
