@@ -58,6 +58,8 @@ def make_probe_plan(config: BenchmarkConfig) -> ProbePlan:
         ConfigError: a camera or a combination cannot be had, options are given for a probe that is not asked for, or
             nothing is left to be probed.
     """
+    if config.train_looks != (NOMINAL,):
+        raise ConfigError("Probes measure features of nominal demonstrations. Leave train_looks out.")
     # The scene of the demonstrations is nominal; probes choose other looks themselves.
     plan = make_plan(config.model_copy(update={"looks": (NOMINAL,)}))
     wanted = {name: probes()[name] for name in dict.fromkeys(config.probes)}

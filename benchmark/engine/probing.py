@@ -19,7 +19,7 @@ from torch import Tensor
 from pvrbench.benchmark.engine.context import RunContext, load_task, open_context
 from pvrbench.benchmark.engine.features import FrameFeatures, NonFiniteError, TileEncoder, demo_features
 from pvrbench.benchmark.engine.hardware import cache_root
-from pvrbench.benchmark.engine.identity import component_digest, demonstrations_of, digests_of
+from pvrbench.benchmark.engine.identity import component_digest, demonstrations_of, digests_of, look_digest
 from pvrbench.benchmark.engine.listener import Listener
 from pvrbench.benchmark.engine.provenance import processor, provenance
 from pvrbench.benchmark.engine.resuming import recorded_before, refuse_changed_inputs, write_config
@@ -262,15 +262,19 @@ def _refuse_changes(item: ProbeJob, record: ProbeRecord, prepared: _Prepared, ru
         encoder=key.encoder,
         adaptation=key.adaptation,
     )
-    if record.probe != _probe_digest(item):
+    if record.probe != probe_digest(item):
         raise RecordError(
             f"The code of the probe {item.key.probe} changed after {run_dir} was recorded. Results of both must not be "
             "mixed: give this run a name of its own with name=..., or bring the old one back."
         )
 
 
-def _probe_digest(item: ProbeJob) -> str:
-    return component_digest(item.probe.entry_point, item.probe.options)
+def probe_digest(item: ProbeJob) -> str:
+    """Digest of what a probe measures: its code and options, and the pictures of the looks that it names."""
+    probe = item.probe
+    own = component_digest(probe.entry_point, probe.options)
+    looks = str(probe.options.get("looks", ""))
+    return digest_of([own, *(look_digest(look, item.job.task) for look in looks.split("+"))]) if looks else own
 
 
 def _probed(item: ProbeJob, prepared: _Prepared, context: RunContext) -> ProbeRecord:
@@ -290,7 +294,7 @@ def _probed(item: ProbeJob, prepared: _Prepared, context: RunContext) -> ProbeRe
         key=item.key,
         settings=item.settings,
         digests=digests,
-        probe=_probe_digest(item),
+        probe=probe_digest(item),
         provenance=provenance(where, gl, context.engine, item.job.encoder, demos),
         measures=findings.measures,
         notes=findings.notes,

@@ -6,8 +6,12 @@ import pytest
 
 from pvrbench.benchmark.composition import compose_config
 from pvrbench.benchmark.config import ConfigError
-from pvrbench.benchmark.engine.identity import train_looks_digest
+from pvrbench.benchmark.engine import identity
+from pvrbench.benchmark.engine.identity import look_digest, train_looks_digest
+from pvrbench.benchmark.engine.probing import probe_digest
 from pvrbench.benchmark.plan import Plan, make_plan
+from pvrbench.benchmark.probe_plan import make_probe_plan
+from pvrbench.envs.catalog import TASKS
 
 SMALL = ["preset=quickstart", "encoders=[pixels_7]", "baselines=[]"]
 
@@ -69,3 +73,35 @@ def test_training_looks_are_settings_of_their_own_and_nominal_ones_change_no_ide
     assert train_looks_digest(plain) == ""
     assert train_looks_digest(varied)
     assert any(item.of == "train_looks" for item in varied.settings[name].deviations)
+
+
+def test_a_look_is_identified_by_what_it_does_and_by_what_it_does_it_to() -> None:
+    assembly, lift = TASKS["metaworld/assembly-v3"], TASKS["robosuite/lift"]
+    found = [look_digest("table_texture/red_wood@1", task) for task in (assembly, lift)]
+    assert len({*found}) == 2
+    assert look_digest("light/darker@1", assembly) == look_digest("light/darker@1", lift)
+    assert look_digest("light/darker@1", assembly) != look_digest("light/brighter@1", assembly)
+    assert look_digest("nominal", assembly) == ""
+
+
+def test_a_probe_that_uses_looks_is_another_one_when_they_draw_other_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose_config(
+        [*SMALL, "tasks=[metaworld/assembly-v3]", "readouts=[grid_pca]", "probes=[correspondence,state_regression]"]
+    )
+
+    def digests() -> dict[str, str]:
+        return {item.probe.name: probe_digest(item) for item in make_probe_plan(config).jobs}
+
+    before = digests()
+    monkeypatch.setattr(identity, "LOOKS_VERSION", identity.LOOKS_VERSION + 1)
+    after = digests()
+    assert before["correspondence"] != after["correspondence"]
+    assert before["state_regression"] == after["state_regression"]
+
+
+def test_probes_measure_nominal_demonstrations() -> None:
+    config = compose_config(
+        [*SMALL, "tasks=[metaworld/assembly-v3]", "train_looks=[light/darker@2]", "looks=[nominal]"]
+    )
+    with pytest.raises(ConfigError, match="Probes measure features of nominal demonstrations"):
+        make_probe_plan(config)
