@@ -151,6 +151,8 @@ def settings_of(config: BenchmarkConfig, trained: BenchmarkConfig, task: TaskSpe
         preset=config.preset,
         render=config.render,
         image_px=config.image_px,
+        trained_render=trained.render if trained.render != config.render else "",
+        trained_image_px=trained.image_px if trained.image_px != config.image_px else 0,
         preprocessing=trained.preprocessing,
         num_episodes=config.num_episodes,
         episode_schedule=config.episode_schedule,

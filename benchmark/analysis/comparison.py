@@ -15,6 +15,7 @@ from pvrbench.benchmark.records.store import RecordStore, Refusal
 OF_TASK = ("horizon",)
 OF_HEAD = ("variant_of", "train", "head_options")
 OF_ADAPTATION = ("adaptation_options",)
+OF_POLICY_PICTURES = ("trained_render", "trained_image_px")
 
 # Up to so many files that were refused for the same reason are named; more are counted.
 MANY_FILES = 3
@@ -36,7 +37,7 @@ def load_runs(run_dirs: Sequence[Path], look: str | None = None) -> tuple[list[C
     """
     records, warnings = _read(run_dirs)
     records, other_looks = _of_look(records, look)
-    return _comparable(records), (*warnings, *other_looks)
+    return _comparable(records), (*warnings, *other_looks, *_renderers(records))
 
 
 def load_looks(run_dirs: Sequence[Path]) -> dict[str, list[CellRecord]]:
@@ -115,6 +116,18 @@ def _of_look(records: Sequence[CellRecord], look: str | None) -> tuple[list[Cell
     ]
 
 
+def _renderers(records: Sequence[CellRecord]) -> list[str]:
+    """A line where pictures were drawn by several renderers."""
+    encoders: dict[str, set[str]] = {}
+    for record in records:
+        if record.digests.renderer:
+            encoders.setdefault(record.digests.renderer, set()).add(record.cell.encoder)
+    if len(encoders) <= 1:
+        return []
+    shown = "; ".join(f"{name} ({', '.join(sorted(encoders[name]))})" for name in sorted(encoders))
+    return [f"Several renderers drew the pictures, in slightly different pixels: {shown}. Compare encoders on one."]
+
+
 def _complaints(refusals: Sequence[Refusal]) -> list[str]:
     """A line for each refused file, or for all that share a reason where these are many."""
     by_reason: dict[str, list[str]] = {}
@@ -168,6 +181,8 @@ def protocol_facts(settings: Settings, cell: Cell) -> dict[str, str]:
         for key in type(settings).model_fields
         if key not in (*OF_TASK, *OF_HEAD, *OF_ADAPTATION, "deviations")
     }
+    # Policies that were trained on these pictures are not compared with those that come from others.
+    found |= {key: str(getattr(settings, key) or "as evaluated") for key in OF_POLICY_PICTURES}
     found |= {"split": cell.split}
     found |= {f"{key} of {cell.task}": str(getattr(settings, key)) for key in OF_TASK}
     if settings.variant_of:
@@ -183,14 +198,29 @@ def protocol_facts(settings: Settings, cell: Cell) -> dict[str, str]:
 
 def facts(record: CellRecord) -> dict[str, str]:
     """Everything that must agree wherever two records both have it, under names that say whose it is."""
+    return facts_of_place(record) | facts_of_contender(record)
+
+
+def facts_of_contender(record: CellRecord) -> dict[str, str]:
+    """The content of the parts that contenders bring; one that was not recorded is left out."""
+    cell, digests = record.cell, record.digests
+    found = {f"digest of {cell.encoder}": digests.encoder[:16]}
+    for part in ("readout", "head", "adaptation"):
+        if digest := getattr(digests, part):
+            found[f"code of the {part} {getattr(cell, part)}"] = digest[:16]
+    return found
+
+
+def facts_of_place(record: CellRecord) -> dict[str, str]:
+    """The protocol, and the content of what contenders share: task, demonstrations, look."""
     cell, digests = record.cell, record.digests
     found = protocol_facts(record.settings, cell) | {"look": cell.look}
     if digests.look:
         found[f"look {cell.look} of {cell.task}"] = digests.look[:16]
+    found[f"training camera of {cell.task} ({cell.camera})"] = cell.train.camera
     found[f"initial_states of {cell.task}"] = digests.initial_states[:16]
     found[f"demos of {cell.task}"] = digests.demos[:16]
     found[f"simulator of {cell.task}"] = " ".join(
         f"{name}={version}" for name, version in sorted(digests.simulator.items())
     )
-    found[f"digest of {cell.encoder}"] = digests.encoder[:16]
     return found

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 3
 Precision = Literal["float32", "bfloat16"]
 
 # Settings that only an evaluation has. All others but the preset's name and its deviations make the policy.
-OF_EVALUATION = ("num_episodes", "episode_schedule", "horizon", "success_rule")
+OF_EVALUATION = ("num_episodes", "episode_schedule", "horizon", "success_rule", "trained_render", "trained_image_px")
 OF_READERS = ("preset", "deviations", "variant_of")
 
 
@@ -59,6 +59,10 @@ class Settings(Frozen):
     """How pictures are rendered, see `View`."""
     image_px: Count
     """Side of the rendered image in pixels."""
+    trained_render: Literal["", "full", "lean"] = Field(default="", exclude_if=lambda value: not value)
+    """How the pictures that the policy learnt from were rendered; left out where it is `render`."""
+    trained_image_px: Count = Field(default=0, exclude_if=lambda value: value == 0)
+    """Their side in pixels; left out where it is `image_px`."""
     preprocessing: Literal["full_frame", "official"]
     """`full_frame`, or `official` where encoders crop the image as their authors do."""
     num_episodes: Count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pvrbench.benchmark.analysis.comparison import ReportError, facts, incomparable, without_repeats
+from pvrbench.benchmark.analysis.comparison import ReportError, facts_of_place, incomparable, without_repeats
 from pvrbench.benchmark.analysis.ranking import conclusions, text_rows
 from pvrbench.benchmark.analysis.statistics import analyse
 from pvrbench.benchmark.records.keys import digest_of
@@ -71,13 +71,8 @@ def leaderboard(submissions: Mapping[str, Sequence[CellRecord]]) -> str:
 
 
 def protocol_digest(records: Sequence[CellRecord]) -> str:
-    """Hash over all that contenders of one table must share: every fact but the encoders', and the cells' axes."""
-    shared = {
-        (name, value)
-        for record in records
-        for name, value in facts(record).items()
-        if name != f"digest of {record.cell.encoder}"
-    }
+    """Hash over all that contenders of one table must share: the facts of their place, and the cells' axes."""
+    shared = {item for record in records for item in facts_of_place(record).items()}
     axes = {(record.cell.task, record.cell.camera, record.cell.num_demos, record.cell.seed) for record in records}
     return digest_of([sorted(shared), sorted(axes)])[:12]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pvrbench.benchmark.catalog import UnknownNameError, encoders, expand_tasks
-from pvrbench.benchmark.composition import check_end, compose_config, preset_names
+from pvrbench.benchmark.composition import check_end, compose_config, compose_evaluation, preset_names
 from pvrbench.benchmark.config import ConfigError, validate_config
 from pvrbench.benchmark.plan import make_plan
 from pvrbench.benchmark.plan_notes import peculiarities
@@ -274,6 +274,15 @@ def grid(images):
 def own_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_encoders.py").write_text(OWN_ENCODERS)
     monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_an_evaluation_on_other_pictures_says_which_ones_its_policies_learnt_from() -> None:
+    trained = compose_config([*SMALL, "image_px=64", "render=lean"])
+    given = compose_evaluation(trained, ["image_px=96", "render=full"])
+    before = next(iter(make_plan(trained).jobs[0].settings.values()))
+    after = next(iter(make_plan(given, trained).jobs[0].settings.values()))
+    assert (before.trained_image_px, before.trained_render) == (0, "")
+    assert (after.trained_image_px, after.trained_render) == (64, "lean")
 
 
 @pytest.mark.usefixtures("own_encoders")

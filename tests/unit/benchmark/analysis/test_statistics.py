@@ -323,6 +323,64 @@ def test_runs_merge_only_if_comparable(tmp_path: Path) -> None:
     assert incomparable(made_run({"one": 0.5})) == []
 
 
+def with_digests(records: list[CellRecord], **digests: str) -> list[CellRecord]:
+    """The records with other content hashes."""
+    return [
+        record.model_copy(update={"digests": record.digests.model_copy(update=digests)}).sealed() for record in records
+    ]
+
+
+@pytest.mark.parametrize("part", ["readout", "head", "adaptation"])
+def test_runs_with_other_code_of_the_same_part_are_not_ranked_together(tmp_path: Path, part: str) -> None:
+    first = write(tmp_path / "first", with_digests(made_run({"one": 0.5}), **{part: "before"}))
+    second = write(tmp_path / "second", with_digests(made_run({"two": 0.5}), **{part: "after"}))
+    named = {"readout": "mean", "head": "mlp", "adaptation": "frozen"}[part]
+    with pytest.raises(ReportError, match=f"not comparable: code of the {part} {named} is after and before"):
+        load_runs([first, second])
+    # Records of earlier versions do not say.
+    third = write(tmp_path / "third", made_run({"three": 0.5}))
+    assert len(load_runs([first, third])[0]) == 16
+
+
+def test_runs_under_other_code_of_the_same_look_are_not_ranked_together() -> None:
+    records = [
+        with_digests([record.model_copy(update={"cell": shifted(record.cell)})], look=look)[0]
+        for look, encoder in (("before", "one"), ("after", "two"))
+        for record in made_run({encoder: 0.5})
+    ]
+    assert incomparable(records) == [
+        f"look lighting:2 of {task} is after and before" for task in ("suite/one", "suite/two")
+    ]
+
+
+def test_policies_tried_elsewhere_are_not_ranked_with_those_that_were_trained_there() -> None:
+    (there, *_), (elsewhere, *_) = made_run({"one": 0.5}), made_run({"two": 0.5})
+    for update, told in (
+        ({"trained_image_px": 224}, "trained_image_px is 224 and as evaluated"),
+        ({"trained_render": "full"}, "trained_render is as evaluated and full"),
+    ):
+        other = elsewhere.model_copy(update={"settings": elsewhere.settings.model_copy(update=update)})
+        assert incomparable([there, other]) == [told]
+    train = elsewhere.cell.train.model_copy(update={"camera": "corner"})
+    other = elsewhere.model_copy(update={"cell": elsewhere.cell.model_copy(update={"train": train})})
+    (told,) = incomparable([there, other])
+    assert told.startswith(f"training camera of {there.cell.task} ({there.cell.camera}) is ")
+
+
+def shifted(cell: Cell) -> Cell:
+    """The cell under another look."""
+    return cell.model_copy(update={"evaluation": cell.evaluation.model_copy(update={"look": "lighting:2"})})
+
+
+def test_a_reader_is_warned_where_runs_drew_their_pictures_by_other_renderers(tmp_path: Path) -> None:
+    first = write(tmp_path / "first", with_digests(made_run({"one": 0.5}), renderer="llvmpipe"))
+    second = write(tmp_path / "second", with_digests(made_run({"two": 0.5}), renderer="H100"))
+    state = write(tmp_path / "state", made_run({"oracle": 1.0}))
+    assert load_runs([first, state])[1] == ()
+    (warning,) = load_runs([first, second, state])[1]
+    assert warning.startswith("Several renderers drew the pictures, in slightly different pixels: H100 (two); llvmpipe")
+
+
 def test_an_encoder_is_not_ranked_on_a_task_that_it_was_pretrained_on() -> None:
     seen = {"pretraining_tasks": ["suite/two", "suite/other"]}
     records = [
