@@ -16,6 +16,7 @@ from pvrbench.benchmark.config import EngineConfig
 from pvrbench.benchmark.records.schema import Provenance
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.weights.loading import origin
+from pvrbench.envs.makers import makers_of
 from pvrbench.envs.spec import LEAN_VERSION, RenderMode, TaskSpec
 
 PACKAGES = (
@@ -44,8 +45,8 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def simulator_versions(task: TaskSpec, render: RenderMode) -> dict[str, str]:
-    """Versions of all that makes a task's physics and pictures; `lean` pictures have one of their own."""
-    versions = package_versions(task.packages)
+    """Versions and hashes of all that makes a task's physics and pictures; `lean` pictures have one of their own."""
+    versions = makers_of(task)
     if render == "lean":
         simplifier = package_versions(["fast_simplification"])
         versions["lean"] = " ".join([str(LEAN_VERSION), *simplifier.values()])

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from pvrbench.common.files import PERMISSIONS, write_whole
+from pvrbench.envs.makers import makers_of
 from pvrbench.envs.spec import FIRST_SUCCESS, DemoEnd, TaskSpec
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def write_demos(
                     "env_version": version(task.packages[0]),
                     "type": 1,
                     "env_kwargs": dict(task.options),
-                    "packages": {name: version(name) for name in task.packages},
+                    "packages": makers_of(task),
                 }
             )
             data.attrs["schema"] = SCHEMA

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pvrbench.envs.demos.demo_file import Demo, DemoError, DemoFile, Manifest
+from pvrbench.envs.makers import makers_of
 from pvrbench.envs.pictures.frames import FrameFiles, load_frames
 from pvrbench.envs.spec import DemoEnd, TaskSpec, View
 
@@ -45,21 +45,21 @@ def check_identity(file: DemoFile, task: TaskSpec, noise: float, end: DemoEnd) -
     The noise of an imported file is not compared: its actions come from elsewhere.
 
     Raises:
-        DemoError: it is of another task, simulator version, task revision, action noise, end or horizon.
+        DemoError: it is of another task, simulator version, code or model, task revision, action noise, end or horizon.
     """
     found, path = file.manifest, file.path
     elsewhere = "set PVRBENCH_CACHE to another folder to collect anew"
     if found.task != task.name:
         raise DemoError(f"{path} holds demonstrations of {found.task!r}, not of {task.name!r}. Give the right file.")
     differing = [
-        f"{name} {found.packages.get(name)} there, {installed} here"
-        for name in task.packages
-        if found.packages.get(name) != (installed := version(name))
+        f"{name} {found.packages.get(name)} there, {here} here"
+        for name, here in makers_of(task).items()
+        # Files of earlier versions know nothing of code and models.
+        if found.packages.get(name, None if name in task.packages else here) != here
     ]
     if differing:
         raise DemoError(
-            f"{path} was collected in another simulator ({'; '.join(differing)}). "
-            f"Install those versions, or {elsewhere}."
+            f"{path} was collected in another simulator ({'; '.join(differing)}). Bring those back, or {elsewhere}."
         )
     if found.revision != task.revision:
         raise DemoError(

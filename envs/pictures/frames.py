@@ -12,7 +12,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import astuple
 from functools import cache
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
@@ -24,6 +23,7 @@ from pvrbench.common.files import PERMISSIONS, write_whole
 from pvrbench.common.reference import resolve
 from pvrbench.envs.base import Task, TaskEnv
 from pvrbench.envs.demos.demo_file import Demo, DemoError, DemoFile
+from pvrbench.envs.makers import makers_of
 from pvrbench.envs.pictures.context import gl_renderer
 from pvrbench.envs.processes import serve_parent
 from pvrbench.envs.spec import LEAN_VERSION, LOOKS_VERSION, TaskSpec, View
@@ -227,5 +227,5 @@ def frames_key(spec: TaskSpec, content: str, view: View) -> str:
     """Cache key of the images of some states, whose digest is `content`: all that determines their pixels."""
     # Drivers draw the same scene in slightly different pixels.
     made_by = [f"lean {LEAN_VERSION}", f"looks {LOOKS_VERSION}", gl_renderer()]
-    versions = [*(f"{name} {version(name)}" for name in spec.packages), *made_by]
+    versions = [*(f"{name} {maker}" for name, maker in makers_of(spec).items()), *made_by]
     return hashlib.sha256(repr([spec.name, content, astuple(view), versions]).encode()).hexdigest()

@@ -9,6 +9,7 @@ dataset name, whose actions are replayed by seed) or `expert` (`module:Class`, a
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable
 from typing import Any, cast
@@ -144,6 +145,12 @@ class GymnasiumEnv:
         """The environment's own observation of the present state."""
         return self._full.copy()
 
+    def model_digest(self) -> str:
+        """SHA-256 of the model as it was loaded."""
+        content = np.empty(mujoco.mj_sizeModel(self._model), np.uint8)
+        mujoco.mj_saveModel(self._model, None, content)
+        return hashlib.sha256(content.data).hexdigest()
+
     def scale_back(self, action: Array) -> Float32[Array, " A"]:
         """An action in the environment's own bounds, in [-1, 1]."""
         share = (action - self._action_low) / (self._action_high - self._action_low)
@@ -166,6 +173,14 @@ class GymnasiumTask:
     def make_env(self, view: View | None) -> GymnasiumEnv:
         """Makes an environment that renders `view`, or one that renders nothing (`None`)."""
         return GymnasiumEnv(self.spec, view)
+
+    def model_digest(self) -> str:
+        """SHA-256 of the model that the environment loads, whatever files it comes from."""
+        env = self.make_env(None)
+        try:
+            return env.model_digest()
+        finally:
+            env.close()
 
     def make_expert(self, env: TaskEnv, seed: int) -> Callable[[], Float32[Array, " A"]]:
         """The row's own expert, or the actions of the Minari episode that was recorded from the reset seed `seed`.
