@@ -72,6 +72,21 @@ def test_a_reloaded_policy_acts_as_when_it_was_trained(trained: Path, tmp_path: 
         assert again[name].episodes == record.episodes
 
 
+def test_an_evaluation_names_the_demonstrations_that_the_policy_learnt_from_whatever_is_there_now(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another user's cache: it holds no demonstrations.
+    monkeypatch.setenv("PVRBENCH_CACHE", str(tmp_path / "cache"))
+    command = ["evaluate", str(trained), "num_episodes=3", "encoders=[pixels_7]", f"run_dir={tmp_path / 'elsewhere'}"]
+    assert main(command) == 0
+    assert not (tmp_path / "cache" / "demos").exists()
+    before = cells(trained)
+    for name, record in cells(tmp_path / "elsewhere").items():
+        assert record.digests.demos == before[name].digests.demos
+        assert record.provenance.demos == before[name].provenance.demos
+    assert main(command) == 0
+
+
 def test_another_camera_and_look_are_places_of_their_own(trained: Path, tmp_path: Path) -> None:
     settings = ["cameras=[corner]", "looks=[light/darker@2]", "encoders=[pixels_7]", f"run_dir={tmp_path / 'dark'}"]
     assert main(["evaluate", str(trained), *settings]) == 0

@@ -19,6 +19,7 @@ from pvrbench.benchmark.engine.trainers import Trainers
 from pvrbench.benchmark.engine.video import VideoWriter
 from pvrbench.benchmark.records.keys import TrainKey
 from pvrbench.benchmark.records.parts import PartStore
+from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordStore
 from pvrbench.common.reference import resolve
 from pvrbench.envs.base import Task
@@ -34,7 +35,7 @@ class RunContext:
         cache_dir: root of demonstrations, frames and features.
         records: where records go.
         policies: where trained policies go, and are found again.
-        trained: names of the policies of another run that are evaluated here; none for a run that trains.
+        trained: a record of each policy of another run that is evaluated here; none for a run that trains.
         features: the feature cache.
         encoders: the loaded encoders.
         simulators: the running environments.
@@ -47,7 +48,7 @@ class RunContext:
     cache_dir: Path
     records: RecordStore
     policies: PolicyStore
-    trained: Mapping[TrainKey, str]
+    trained: Mapping[TrainKey, CellRecord]
     features: FeatureCache
     encoders: EncoderPool
     simulators: SharedSimulators
@@ -85,7 +86,7 @@ def open_context(
     cache_dir: Path,
     listener: Listener,
     policy_dir: Path,
-    trained: Mapping[TrainKey, str],
+    trained: Mapping[TrainKey, CellRecord],
 ) -> RunContext:
     """Makes what the jobs of a run share.
 
@@ -95,7 +96,7 @@ def open_context(
         cache_dir: root of demonstrations, frames and features.
         listener: hears of progress.
         policy_dir: the run that trained the policies.
-        trained: names of its policies, where it is another run.
+        trained: a record of each of its policies, where it is another run.
     """
     # New interpreters do not look into the current folder first: a `random.py` there is not the standard library's.
     # Packages of the simulators start one when they are imported.

@@ -18,6 +18,7 @@ from pvrbench.benchmark.engine.result import JobResult, summed
 from pvrbench.benchmark.engine.training import features_of, train
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import Cell
+from pvrbench.benchmark.records.schema import Digests
 from pvrbench.benchmark.records.state import ERRORS
 from pvrbench.common.files import describe_os_error, write_atomically
 from pvrbench.envs.demos.demo_set import DemoSet
@@ -50,23 +51,26 @@ def _run(job: Job, context: RunContext, parts: list[JobResult]) -> None:
         return
     task = load_task(job.task)
     states = task.initial_states(job.cells[0].split, job.config.num_episodes)
-    demos = demonstrations_of(job, context, task)
+    # A stored policy keeps the demonstrations that it learnt from; those of today are not asked for.
+    before = {cell: context.trained[cell.train] for cell in job.cells if cell.train in context.trained}
+    demos = None if len(before) == len(job.cells) else demonstrations_of(job, context, task)
     digests = digests_of(job, context, states, demos)
     keep_raw = not job.adaptation.keeps_features or any(job.readouts[cell.readout].raw_grid for cell in job.cells)
     encoder = context.encoders.tiles(job.encoder, job.adaptation, job.config.image_px, keep_raw=keep_raw)
     facts = context.encoders.facts(whole_encoder(job, context, encoder), job.config.image_px)
-    names = {
-        cell: context.trained.get(cell.train) or policy_digest(job, cell, digests[cell], encoder) for cell in job.cells
-    }
-    policies, timing = _policies(job, context, encoder, demos, names, parts)
+    for cell in job.cells:
+        trained = before[cell].digests if cell in before else digests[cell]
+        policy = trained.policy or policy_digest(job, cell, trained, encoder)
+        digests[cell] = digests[cell].model_copy(update={"demos": trained.demos, "policy": policy})
+    policies, timing = _policies(job, context, encoder, demos, digests, parts)
     recorder = Recorder(
         context=context,
         job=job,
         encoder=encoder,
         facts=facts,
-        digests={cell: found.model_copy(update={"policy": names[cell]}) for cell, found in digests.items()},
+        digests=digests,
         policies=policies,
-        demos=demos.manifest.summary(),
+        demos=before[job.cells[0]].provenance.demos if demos is None else demos.manifest.summary(),
         timing=timing,
     )
     try:
@@ -80,8 +84,8 @@ def _policies(
     job: Job,
     context: RunContext,
     encoder: TileEncoder,
-    demos: DemoSet,
-    names: Mapping[Cell, str],
+    demos: DemoSet | None,
+    digests: Mapping[Cell, Digests],
     parts: list[JobResult],
 ) -> tuple[dict[Cell, Policy], dict[Cell, dict[str, float]]]:
     """The policies of a job, stored ones and those trained now, and the seconds that training took."""
@@ -92,14 +96,14 @@ def _policies(
         readouts = readouts_of(job, context)
         for cell in job.cells:
             head, readout = job.heads[cell.head], readouts[cell.readout]
-            policy = context.policies.load(names[cell], head, readout, is_needed=job.needs_policies)
+            policy = context.policies.load(digests[cell].policy, head, readout, is_needed=job.needs_policies)
             if policy is not None:
                 policies[cell] = policy
     parts.append(JobResult(policies_loaded=len(policies)))
     missing = [cell for cell in job.cells if cell not in policies]
     if not missing:
         return policies, {}
-    if job.needs_policies:
+    if job.needs_policies or demos is None:
         raise PolicyStoreError(
             f"The policy of {missing[0].slug} is not in {context.policies.folder}: its run did not keep policies, or "
             "has not trained this one. Give the command of that run again."
@@ -113,5 +117,5 @@ def _policies(
     for cell, found in train(left, context, demos, features).items():
         policies[cell], timing[cell] = found.policy, {**shared, "train_s": found.seconds}
         if job.config.engine.keep_policies and found.policy.failure is None:
-            context.policies.save(names[cell], found.policy, cell, found.feature_shape, job.config.budget_dim)
+            context.policies.save(digests[cell].policy, found.policy, cell, found.feature_shape, job.config.budget_dim)
     return policies, timing

@@ -203,9 +203,8 @@ def prepare(site: RunSite, jobs: Sequence[Job], listener: Listener, *, frames: b
 
 def _context(site: RunSite, config: BenchmarkConfig, listener: Listener) -> RunContext:
     trained = {} if site.policy_dir is None else trained_records(site.policy_dir)
-    names = {key: record.digests.policy for key, record in trained.items()}
     cache_dir = cache_root(config.engine.cache_dir)
-    return open_context(config, site.run_dir, cache_dir, listener, site.policy_dir or site.run_dir, names)
+    return open_context(config, site.run_dir, cache_dir, listener, site.policy_dir or site.run_dir, trained)
 
 
 def trained_records(run_dir: Path) -> dict[TrainKey, CellRecord]:
