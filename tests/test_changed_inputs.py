@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from pvrbench.benchmark.cli import main
+from pvrbench.benchmark.records.store import RecordStore
 
 pytestmark = [pytest.mark.usefixtures("shared_cache"), pytest.mark.xdist_group("pipeline")]
 
@@ -104,6 +105,24 @@ def test_going_on_with_more_demonstrations_of_another_pool_is_refused(
     for more in ("num_demos=[2,3]", "encoders=[proprio]"):
         assert main([*settings, more]) == 2
         assert "The demonstrations of metaworld/assembly-v3 changed after" in capsys.readouterr().err
+
+
+def test_other_encoders_are_not_put_beside_records_of_other_code_or_another_renderer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["run", *SMALL, "readouts=[pooled]"]
+    assert main([*settings, "encoders=[oracle]", f"run_dir={tmp_path / 'run'}"]) == 0
+    ((record,), _) = RecordStore(tmp_path / "run").read()
+    for part, text in (
+        ("head", "The code of the head mlp changed after"),
+        ("readout", "The code of the readout pooled changed after"),
+        ("renderer", "The OpenGL renderer changed after"),
+    ):
+        store = RecordStore(tmp_path / part)
+        store.write(record.model_copy(update={"digests": record.digests.model_copy(update={part: "another"})}))
+        assert main([*settings, "encoders=[pixels_7]", f"run_dir={tmp_path / part}"]) == 2
+        assert text in capsys.readouterr().err
+        assert len(store.read()[0]) == 1
 
 
 def reorder(path: Path) -> None:

@@ -10,6 +10,7 @@ from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.provenance import simulator_versions
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import NOMINAL, Cell, TrainKey, digest_of
+from pvrbench.benchmark.records.probe_schema import ProbeKey
 from pvrbench.benchmark.records.schema import CellRecord, Digests
 from pvrbench.benchmark.records.store import RecordError
 from pvrbench.common.code import code_digest
@@ -36,11 +37,14 @@ NAMES: Mapping[str, str] = {
 }
 """How the inputs of a cell are named to the user."""
 
-OF_POLICY = ("demos", "encoder", "adaptation", "readout", "head")
-"""Inputs of the training alone."""
+OF_POLICY = ("demos", "encoder", "adaptation", "readout", "head", "renderer")
+"""Inputs of the training."""
 
-SHARED_BY_TASK = ("initial_states", "demos", "simulator")
+SHARED_BY_TASK = ("initial_states", "demos", "simulator", "renderer")
 """Inputs that all cells of a task share."""
+
+PARTS = ("encoder", "adaptation", "readout", "head")
+"""Inputs that cells share where they have the same one, by its name."""
 
 
 def demonstrations_of(job: Job, context: RunContext, task: Task) -> DemoSet:
@@ -160,8 +164,8 @@ def policy_digest(job: Job, cell: Cell, digests: Digests, encoder: TileEncoder) 
 def check_inputs(jobs: Sequence[Job], recorded: Sequence[CellRecord], context: RunContext) -> None:
     """Compares the inputs of what is recorded in a run's folder with what they are now.
 
-    Records of other cells than a job's are compared as well in what they share with it, its task or its encoder: all
-    records of a folder are reported together.
+    Records of other cells than a job's are compared as well in what they share with it, such as its task, its encoder
+    or its head: all records of a folder are reported together.
 
     Initial states are compared where the job has cells left to run, since they have to be made for that, and
     demonstrations where there are some.
@@ -176,23 +180,35 @@ def check_inputs(jobs: Sequence[Job], recorded: Sequence[CellRecord], context: R
     """
     for job in jobs:
         own = [record for record in recorded if record.cell in job.cells]
-        beside = [(record, names) for record in recorded if (names := _shared_inputs(record, job))]
+        # One cell of each kind stands for all.
+        cells = {(cell.readout, cell.head): cell for cell in job.cells}.values()
+        beside = [
+            (record, cell, names)
+            for record in recorded
+            for cell in cells
+            if (names := shared_inputs(record.cell, cell))
+        ]
         if not (own or beside) or job.encoder.modality == "expert":
             continue
         task, is_whole = load_task(job.task), len(own) == len(job.cells)
         states = None if is_whole else task.initial_states(job.cells[0].split, job.config.num_episodes)
-        is_there = demo_path(context.cache_dir, job.task).exists()
+        # Stored policies keep what they learnt from, whatever is in the cache.
+        is_there = not job.needs_policies and demo_path(context.cache_dir, job.task).exists()
         now = digests_of(job, context, states, demonstrations_of(job, context, task) if is_there else None)
         for record in own:
             refuse_changes(record, now[record.cell], context)
-        for record, names in beside:
-            refuse_changes(record, now[job.cells[0]], context, names)
+        for record, cell, names in beside:
+            refuse_changes(record, now[cell], context, names)
 
 
-def _shared_inputs(record: CellRecord, job: Job) -> tuple[str, ...]:
-    """The inputs that a record of another job's cell has in common with a job."""
-    same_task, same_encoder = record.cell.task == job.task.name, record.cell.encoder == job.encoder.name
-    return (*(SHARED_BY_TASK if same_task else ()), *(("encoder",) if same_encoder else ()))
+def shared_inputs(one: Cell | ProbeKey, other: Cell | ProbeKey) -> tuple[str, ...]:
+    """The inputs that two results have in common."""
+    parts = [part for part in PARTS if getattr(one, part, None) == getattr(other, part, "")]
+    if one.task != other.task:
+        return tuple(parts)
+    # What a look does depends on the task.
+    is_same_look = getattr(one, "look", None) == getattr(other, "look", "")
+    return (*SHARED_BY_TASK, *parts, *(("look",) if is_same_look else ()))
 
 
 def check_policies(jobs: Sequence[Job], trained: Mapping[TrainKey, CellRecord], context: RunContext) -> None:

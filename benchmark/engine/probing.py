@@ -19,7 +19,14 @@ from torch import Tensor
 from pvrbench.benchmark.engine.context import RunContext, load_task, open_context
 from pvrbench.benchmark.engine.features import FrameFeatures, NonFiniteError, TileEncoder, demo_features
 from pvrbench.benchmark.engine.hardware import cache_root
-from pvrbench.benchmark.engine.identity import component_digest, demonstrations_of, digests_of, look_digest
+from pvrbench.benchmark.engine.identity import (
+    NAMES,
+    component_digest,
+    demonstrations_of,
+    digests_of,
+    look_digest,
+    shared_inputs,
+)
 from pvrbench.benchmark.engine.listener import Listener
 from pvrbench.benchmark.engine.provenance import processor, provenance
 from pvrbench.benchmark.engine.resuming import recorded_before, refuse_changed_inputs, write_config
@@ -194,6 +201,8 @@ def run_probes(plan: ProbePlan, run_dir: Path, listener: Listener) -> ProbeResul
     config = fit_to_machine(plan.config)
     store = ProbeStore(run_dir)
     recorded = recorded_before(store, {item.key: item.settings for item in plan.jobs})
+    records = store.read()[0]
+    _refuse_other_settings(plan, records, run_dir)
     errors: dict[str, str] = {}
     num_recorded = 0
     with open_context(config, run_dir, cache_root(config.engine.cache_dir), listener, run_dir, {}) as context:
@@ -205,8 +214,9 @@ def run_probes(plan: ProbePlan, run_dir: Path, listener: Listener) -> ProbeResul
         for item in plan.jobs:
             item = replace(item, job=item.job.fitted(config))  # noqa: PLW2901 - the same job on this machine
             try:
+                for record in records:
+                    _refuse_changes(item, record, prepared, run_dir)
                 if item.key in recorded:
-                    _refuse_changes(item, recorded[item.key], prepared, run_dir)
                     continue
                 store.write(_probed(item, prepared, context))
                 num_recorded += 1
@@ -239,7 +249,7 @@ class _Prepared:
 
     def digests(self, job: Job) -> Digests:
         """The digests of a job's inputs."""
-        key = (job.name, repr(job.encoder))
+        key = (job.name, repr((job.encoder, job.adaptation)))
         if key not in self._digests:
             self._digests.clear()
             material = self.material(job)
@@ -252,17 +262,37 @@ class _Prepared:
         return self._digests[key]
 
 
+def _refuse_other_settings(plan: ProbePlan, records: Sequence[ProbeRecord], run_dir: Path) -> None:
+    """Refuses to put probes beside records that were made under other settings: both are reported together.
+
+    Raises:
+        RecordError: there are some.
+    """
+    planned = {item.key.probe: item.settings for item in plan.jobs}
+    for record in records:
+        here = planned.get(record.key.probe, plan.jobs[0].settings)
+        # Readouts are an encoder's own, and options a probe's.
+        own = {"readouts", *(() if record.key.probe in planned else ("options",))}
+        if names := [name for name in here.differences(record.settings) if name not in own]:
+            texts = [f"{name} ({record.settings.value(name)} there, {here.value(name)} here)" for name in names]
+            raise RecordError(
+                f"{run_dir} holds {record.key.slug} under other settings: {', '.join(texts)}. Give this run a name of "
+                "its own with name=..."
+            )
+
+
 def _refuse_changes(item: ProbeJob, record: ProbeRecord, prepared: _Prepared, run_dir: Path) -> None:
+    """Refuses to put a probe beside a record of which an input that both have has changed.
+
+    Raises:
+        RecordError: it has; the text names it.
+    """
     key = item.key
-    refuse_changed_inputs(
-        record.digests,
-        prepared.digests(item.job),
-        run_dir,
-        task=key.task,
-        encoder=key.encoder,
-        adaptation=key.adaptation,
-    )
-    if record.probe != probe_digest(item):
+    shared = (*NAMES,) if record.key == key else shared_inputs(record.key, key)
+    now = prepared.digests(item.job) if shared else record.digests
+    names = {"task": key.task, "encoder": key.encoder, "adaptation": key.adaptation}
+    refuse_changed_inputs(record.digests, now, run_dir, shared, **names)
+    if record.key.probe == key.probe and record.probe != probe_digest(item):
         raise RecordError(
             f"The code of the probe {item.key.probe} changed after {run_dir} was recorded. Results of both must not be "
             "mixed: give this run a name of its own with name=..., or bring the old one back."

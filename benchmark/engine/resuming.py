@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,19 +46,22 @@ def recorded_before(
     return found
 
 
-def refuse_changed_inputs(there: Digests, here: Digests, run_dir: Path, **names: str) -> None:
+def refuse_changed_inputs(
+    there: Digests, here: Digests, run_dir: Path, only: Collection[str] = tuple(NAMES), **names: str
+) -> None:
     """Compares the inputs of a record with today's.
 
     Args:
         there: digests of the record.
         here: digests of today.
         run_dir: the run, for the error text.
+        only: which inputs are compared.
         names: task, encoder and adaptation, for the error text.
 
     Raises:
         RecordError: an input changed; the text names it and what of it changed.
     """
-    for name in changed_inputs(there, here):
+    for name in (name for name in changed_inputs(there, here) if name in only):
         words = NAMES[name].format_map({"readout": "", "head": "", "look": "", **names})
         raise RecordError(
             f"{words[0].upper()}{words[1:]} changed after {run_dir} was recorded"

@@ -76,7 +76,9 @@ class SealedStore(Generic[R]):
             except RecordError as error:
                 refusals.append(Refusal(path, str(error)))
                 continue
-            found.setdefault(record.key.slug, record)
+            # A packed record lacks its pictures alone.
+            if found.setdefault(record.key.slug, record).digest != record.digest:
+                refusals.append(Refusal(path, f"holds other numbers of {record.key.slug}, which is recorded beside it"))
         return [found[slug] for slug in sorted(found)], refusals
 
     def pack(self) -> int:

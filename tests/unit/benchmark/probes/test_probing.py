@@ -85,6 +85,35 @@ def test_the_same_command_goes_on_and_another_protocol_is_refused(
     assert "under other settings: options" in capfd.readouterr().err
 
 
+def test_other_encoders_are_not_put_beside_records_of_another_protocol_or_of_other_inputs(
+    probed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    record = found(probed)["action_regression", "oracle"]
+    store = ProbeStore(tmp_path)
+    command = ["probe", *SETTINGS, "baselines=[]", "probes=[action_regression]", f"run_dir={tmp_path}"]
+    store.write(record)
+    assert main([*command, "image_px=48"]) == 2
+    assert "under other settings: image_px (32 there, 48 here)" in capfd.readouterr().err
+    store.write(record.model_copy(update={"digests": record.digests.model_copy(update={"demos": "others"})}))
+    assert main(command) == 2
+    assert "The demonstrations of metaworld/button-press-topdown-v3 changed after" in capfd.readouterr().err
+    store.write(record.model_copy(update={"probe": "others"}))
+    assert main(command) == 2
+    assert "The code of the probe action_regression changed after" in capfd.readouterr().err
+    assert len(found(tmp_path)) == 1
+
+
+def test_two_results_of_a_probe_in_one_folder_are_refused(probed: Path, tmp_path: Path) -> None:
+    record = found(probed)["action_regression", "oracle"]
+    store = ProbeStore(tmp_path)
+    store.write(record)
+    store.pack()
+    assert store.read() == ([record.sealed()], [])
+    store.write(record.model_copy(update={"notes": ("another",)}))
+    (refusal,) = store.read()[1]
+    assert "holds other numbers of action_regression" in refusal.reason
+
+
 def test_a_record_that_was_edited_is_refused(probed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = next(iter(sorted((probed / "probes").glob("*.json"))))
     (tmp_path / "probes").mkdir()
