@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pvrbench.benchmark.catalog import encoder_spec, unknown
+from pvrbench.benchmark.catalog import encoder_spec, own_name, unknown
 from pvrbench.benchmark.commands.pretraining import TrainingSettings, train_and_write
 from pvrbench.benchmark.commands.verb import Verb
 from pvrbench.encoders.zoo.pretraining.catalog import DISTILLATION, STUDENTS
@@ -37,7 +37,7 @@ class DistilSettings(TrainingSettings):
         if self.student not in STUDENTS:
             raise ValueError(unknown("student", self.student, STUDENTS, "pvrbench distil --help"))
         backbone = STUDENTS[self.student]
-        names = [encoder_spec(name, backbone.image_px).name for name in dict.fromkeys(self.teacher)]
+        names = [encoder_spec(own_name(name)[1], backbone.image_px).name for name in dict.fromkeys(self.teacher)]
         return replace(self.with_recipe(DISTILLATION), backbone=backbone, options={"teachers": "|".join(names)})
 
 

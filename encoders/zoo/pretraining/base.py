@@ -119,6 +119,10 @@ class Objective(nn.Module, ABC):
         del train, held_out
         return {}
 
+    def sources(self) -> dict[str, str]:
+        """Content hashes of what is learnt from besides the frames, by name; by default nothing."""
+        return {}
+
     def export(self) -> dict[str, Tensor]:
         """The weights of the encoder, named as in the network that loads them."""
         return {name: value.detach().clone() for name, value in self.backbone.state_dict().items()}

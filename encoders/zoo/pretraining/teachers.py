@@ -10,6 +10,7 @@ positions of it. The recipe is that of the zoo.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -23,6 +24,7 @@ from torch.nn import functional
 from pvrbench.common.reference import resolve
 from pvrbench.encoders.base import Encoder
 from pvrbench.encoders.catalog import ENCODERS
+from pvrbench.encoders.identity import identify
 from pvrbench.encoders.reference import spec_for
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.zoo.pretraining.backbone import build_backbone, class_token, patch_tokens
@@ -61,15 +63,21 @@ class Translator(nn.Module):
 
 
 class Teacher:
-    """A frozen encoder and the scale of its channels.
+    """A frozen encoder.
 
     Args:
         spec: its row.
         encoder: the encoder.
+        image_px: side in pixels of the frames that it will be given.
+
+    Raises:
+        EncoderFaultError: its features depend on more than the picture.
     """
 
-    def __init__(self, spec: EncoderSpec, encoder: Encoder) -> None:
+    def __init__(self, spec: EncoderSpec, encoder: Encoder, image_px: int) -> None:
         self.spec, self.encoder = spec, encoder
+        found = identify(encoder, image_px)
+        self.digest = hashlib.sha256(f"{found.weights} {found.preprocessing} {found.code}".encode()).hexdigest()
 
     @torch.no_grad()
     def grid(self, images: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B C S S"]:
@@ -109,6 +117,10 @@ class Distillation(Objective):
     def network(self) -> VisionTransformer:
         """The student as what it is."""
         return cast("VisionTransformer", self.backbone)
+
+    def sources(self) -> dict[str, str]:
+        """What each teacher is: weights, preprocessing and code."""
+        return {f"teacher {teacher.spec.name}": teacher.digest for teacher in self._teachers}
 
     def start_phase(self, phase: str, batches: Sequence[Batch]) -> None:
         """Measures mean and deviation of each teacher's channels."""
@@ -243,7 +255,7 @@ def load_teacher(name: str, student_params: int, image_px: int) -> Teacher:
     make = resolve(spec.entry_point)
     if not callable(make):
         raise PretrainingError(f"Teacher {name!r} cannot be loaded: {spec.entry_point} is not callable.")
-    return Teacher(spec, cast("Encoder", make(spec)))
+    return Teacher(spec, cast("Encoder", make(spec)), image_px)
 
 
 def load_distillation(spec: ObjectiveSpec, vocabulary: Vocabulary) -> Distillation:

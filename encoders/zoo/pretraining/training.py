@@ -115,7 +115,7 @@ class _Trainer:
             decay_groups(self.objective, spec.recipe.weight_decay), lr=0.0, betas=spec.recipe.betas
         )
         settings = {**settings_of(spec), "frames": frames.digest, "device": torch.device(device).type}
-        settings["precision"] = precision_of(device)
+        settings |= {"precision": precision_of(device), **self.objective.sources()}
         self.folder = RunFolder(folder, settings)
         self.spent_s, self.flops = 0.0, [0] * len(spec.recipe.phases)
         self._sum, self._since = torch.zeros((), device=device), 0

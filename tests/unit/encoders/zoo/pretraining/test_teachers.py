@@ -95,6 +95,36 @@ def test_an_interrupted_distillation_goes_on_to_the_same_weights(frames: Pretrai
     assert not any("teacher" in name for name in resumed)
 
 
+TEACHER = """
+import torch
+from torch import nn
+
+class Taught(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 256, 8, stride=8)
+        self.patches.load_state_dict(torch.load(WEIGHTS))
+
+    def forward(self, images):
+        return self.patches(images.permute(0, 3, 1, 2).float() / 255)
+"""
+
+
+def test_a_training_does_not_go_on_with_a_teacher_that_changed(
+    frames: PretrainingFrames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights.pt"
+    (tmp_path / "taught_by.py").write_text(TEACHER.replace("WEIGHTS", repr(str(weights))))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = student_of("taught_by:Taught", 2, batch_size=4, num_samples=8, eval_batches=1)
+    torch.save(torch.nn.Conv2d(3, 256, 8, stride=8).state_dict(), weights)
+    pretrain(spec, frames, tmp_path / "student")
+    pretrain(spec, frames, tmp_path / "student")
+    torch.save(torch.nn.Conv2d(3, 256, 8, stride=8).state_dict(), weights)
+    with pytest.raises(PretrainingError, match="was begun with teacher taught_by:Taught="):
+        pretrain(spec, frames, tmp_path / "student")
+
+
 def test_a_token_gives_the_positions_of_a_finer_grid() -> None:
     translator = Translator(8, 5, student_side=4, teacher_side=7)
     assert translator.fold == 2
