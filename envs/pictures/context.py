@@ -142,7 +142,7 @@ def _make_renderer(model: Any, view: View) -> Any:
     try:
         renderer = _Renderer(model, view.image_px, view.image_px)
     except Exception as error:
-        raise RenderError(f"Off-screen OpenGL does not work here ({error}). {gl_remedy()}") from error
+        raise RenderError(f"Off-screen OpenGL does not work here. {gl_remedy()} OpenGL said: {error}") from error
     if view.render == "lean":
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0

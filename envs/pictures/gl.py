@@ -113,7 +113,7 @@ def load_mujoco() -> Any:
         import mujoco
         import mujoco.gl_context  # loads the OpenGL library that MUJOCO_GL names
     except (ImportError, AttributeError, RuntimeError) as error:
-        raise RenderError(f"MuJoCo cannot load OpenGL ({error}). {gl_remedy()}") from error
+        raise RenderError(f"MuJoCo cannot load OpenGL. {gl_remedy()} OpenGL said: {error}") from error
     context: Any = mujoco.gl_context.GLContext
     if not hasattr(context, "_context"):
         # A context that could not be made has nothing to free; without this, Python prints a second error about it.

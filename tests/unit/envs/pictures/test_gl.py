@@ -33,7 +33,7 @@ def draw(settings: dict[str, str], before: str = "") -> subprocess.CompletedProc
     [
         ({"MUJOCO_GL": "foo"}, "MUJOCO_GL=foo cannot draw off screen"),
         ({"MUJOCO_GL": "disable"}, "MUJOCO_GL=disable cannot draw off screen"),
-        ({"MUJOCO_GL": "glfw"}, "MUJOCO_GL=glfw does not work on this machine. Unset MUJOCO_GL"),
+        ({"MUJOCO_GL": "glfw"}, "does not work here. MUJOCO_GL=glfw does not work on this machine. Unset MUJOCO_GL"),
         ({"PYOPENGL_PLATFORM": "osmesa"}, "PYOPENGL_PLATFORM=osmesa contradicts MUJOCO_GL=egl"),
         ({"MUJOCO_EGL_DEVICE_ID": "x"}, "MUJOCO_EGL_DEVICE_ID=x may name no device"),
         (
