@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +24,9 @@ def read_records(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     Columns: those of the cell (`task`, `camera`, `encoder`, `readout`, `head`, `num_demos`, `seed`), then `episode`
     (position of the initial state), `state_seed`, `success`, `num_steps`, `failure`, then `adaptation`, `look`,
     `instruction`, `split`, `preset`, `initial_states` (digest) and `record` (digest of the record). Rows are sorted by
-    cell and episode, whatever the order of the files. Files that are no sound records are left out with a warning.
-    Whether runs may be compared is not asked here: `pvrbench rank` does.
+    cell and episode, whatever the order of the files. Files that are no sound records are left out with a warning; a
+    record that is given several times is taken once. Whether runs may be compared is not asked here, but by
+    `pvrbench rank`.
 
     Args:
         path: a run's folder, a folder of record files, one record file, or several of these.
@@ -39,6 +41,7 @@ def read_records(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         records += found
         for refusal in refusals:
             warnings.warn(f"{refusal.path.name} was refused: it {refusal.reason}.", stacklevel=2)
+    records = _once(records)
     if not records:
         raise RecordError(f"There are no sound records in {', '.join(str(item) for item in paths)}.")
     rows = [
@@ -56,6 +59,16 @@ def _read(path: Path) -> tuple[list[CellRecord], Sequence[Refusal]]:
         return read_files([path])
     store = RecordStore(path)
     return store.read() if store.exists else read_files(sorted(path.glob("*.json")))
+
+
+def _once(records: Sequence[CellRecord]) -> list[CellRecord]:
+    """Each record once, however often it was given; a cell with several results is kept, with a warning."""
+    found = list({record.digest: record for record in records}.values())
+    counts = Counter((record.cell, record.settings.model_dump_json(exclude={"deviations"})) for record in found)
+    for (cell, _), count in counts.items():
+        if count > 1:
+            warnings.warn(f"There are {count} results of {cell.slug}; all their episodes are counted.", stacklevel=3)
+    return found
 
 
 def _cell(record: CellRecord) -> tuple[object, ...]:

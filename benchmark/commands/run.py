@@ -145,8 +145,8 @@ def show_plan(console: Console, plan: Plan) -> None:
     config = plan.config
     console.print(
         f"{len(plan.cells)} cells: {len({job.task.name for job in plan.jobs})} tasks, "
-        f"{len({job.encoder.name for job in plan.jobs})} encoders, N in {list(config.num_demos)}, "
-        f"{len(config.seeds)} seeds, {'' if config.episode_schedule == 'fixed' else 'at most '}"
+        f"{len({job.encoder.name for job in plan.jobs})} encoders, N in {sorted(set(config.num_demos))}, "
+        f"{len(set(config.seeds))} seeds, {'' if config.episode_schedule == 'fixed' else 'at most '}"
         f"{config.num_episodes} episodes each "
         f"({len(plan.cells) * config.num_episodes} episodes); "
         f"{config.image_px} px, {config.render} rendering, {config.split} states.",

@@ -12,6 +12,9 @@ from pvrbench.benchmark.commands.verb import UserPath, Verb, VerbSettings, print
 from pvrbench.benchmark.limits import Positive
 from pvrbench.benchmark.probes.spec import lacks
 
+# Side of the pictures on which an encoder is checked before it is scored; those of SPair-71k have all sizes.
+PROBE_PX = 224
+
 
 class SpairSettings(VerbSettings):
     """Settings of `pvrbench spair`."""
@@ -40,10 +43,13 @@ def spair(settings: SpairSettings) -> int:
     from pvrbench.benchmark.engine.encoder_pool import load_encoder
     from pvrbench.benchmark.engine.hardware import check_device
     from pvrbench.benchmark.probes.spair import read_spair, score_spair
+    from pvrbench.encoders.identity import check_deterministic
 
     check_device(settings.device)
     pairs = read_spair(settings.folder, settings.split, settings.num_pairs)
-    scores = score_spair(load_encoder(spec).to(settings.device), pairs)
+    encoder = load_encoder(spec).to(settings.device)
+    check_deterministic(encoder, PROBE_PX)
+    scores = score_spair(encoder, pairs)
     if settings.as_json:
         print_json([asdict(score) for score in scores])
         return 0

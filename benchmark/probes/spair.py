@@ -116,7 +116,7 @@ def score_spair(encoder: Encoder, pairs: Sequence[SpairPair], share: float = 0.1
         share: share of the target's box within which a point is right.
 
     Raises:
-        SpairError: the encoder gives no grid.
+        SpairError: the encoder gives no grid, or one that is not finite.
     """
     grids: dict[Path, tuple[Float[Tensor, "D h w"], tuple[int, int]]] = {}
     last_use = {path: number for number, pair in enumerate(pairs) for path in (pair.source, pair.target)}
@@ -151,4 +151,6 @@ def _grid(encoder: Encoder, path: Path) -> tuple[Float[Tensor, "D h w"], tuple[i
     grid = encoder.encode(torch.from_numpy(image)[None]).grid
     if grid is None:
         raise SpairError(f"{encoder.spec.name} gives no patch grid. Choose an encoder that does.")
+    if not torch.isfinite(grid).all():
+        raise SpairError(f"{encoder.spec.name} gives NaN or infinity for {path}. `pvrbench check-encoder` says more.")
     return grid[0].float().cpu(), (image.shape[0], image.shape[1])

@@ -127,6 +127,17 @@ def test_the_table_leaves_out_what_is_no_record_and_says_so(made_up_run: Path, t
         pvrbench.read_records(tmp_path)
 
 
+def test_the_table_counts_a_record_once_and_warns_of_two_results_of_a_cell(made_up_run: Path, tmp_path: Path) -> None:
+    once = pvrbench.read_records(made_up_run)
+    assert pvrbench.read_records([made_up_run, copied(made_up_run, tmp_path / "again")]).equals(once)
+    file = min((made_up_run / "records").glob("*.json"))
+    record = read_record(file)
+    episodes = tuple(item.model_copy(update={"success": not item.success}) for item in record.episodes)
+    RecordStore(tmp_path / "other").write(record.model_copy(update={"episodes": episodes}))
+    with pytest.warns(UserWarning, match=f"There are 2 results of {record.cell.slug}"):
+        assert len(pvrbench.read_records([made_up_run, tmp_path / "other"])) == len(once) + len(episodes)
+
+
 def test_importing_the_package_imports_no_pandas() -> None:
     code = "import sys, pvrbench; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

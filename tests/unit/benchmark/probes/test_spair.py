@@ -72,6 +72,29 @@ def test_the_command_prints_every_category(folder: Path, capfd: pytest.CaptureFi
     assert "nowhere holds no PairAnnotation/test" in capfd.readouterr().err
 
 
+FAULTY = """
+import torch
+
+def drawn_anew(images):
+    return torch.rand(len(images), 4, 4, 8)
+
+def broken(images):
+    return torch.full((len(images), 4, 4, 8), float("nan"))
+"""
+
+
+@pytest.mark.parametrize(("name", "told"), [("drawn_anew", "it draws random numbers"), ("broken", "NaN or infinity")])
+def test_an_encoder_without_sound_features_gets_no_score(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str, told: str
+) -> None:
+    (folder / "faulty_grids.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(str(folder))
+    assert main(["spair", f"faulty_grids:{name}", f"folder={folder}"]) != 0
+    captured = capfd.readouterr()
+    assert told in captured.err
+    assert "PCK" not in captured.out
+
+
 def test_some_pairs_are_evenly_spread(folder: Path) -> None:
     assert [pair.category for pair in read_spair(folder, "test", 1)] == ["cat"]
 
