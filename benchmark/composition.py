@@ -84,10 +84,11 @@ def compose_evaluation(trained: BenchmarkConfig, overrides: Sequence[str]) -> Be
     _check_keys(overrides)
     for override in overrides:
         key = override.partition("=")[0]
-        if key not in EVALUATION_KEYS and not key.startswith(("engine.", "cluster.")):
+        is_machine = key.startswith(("engine.", "cluster.")) and key != "engine.precision"
+        if key not in EVALUATION_KEYS and not is_machine:
             raise ConfigError(
                 f"{key} made the policies of this run and cannot be changed for their evaluation. "
-                f"An evaluation may change {', '.join(EVALUATION_KEYS)}, engine.* and cluster.*; "
+                f"An evaluation may change {', '.join(EVALUATION_KEYS)}, engine.* but engine.precision, and cluster.*; "
                 "train anew with `pvrbench run` for other settings."
             )
     named = {"name": None, "run_dir": None}

@@ -169,6 +169,16 @@ def test_a_policy_file_that_is_not_sound_is_named_and_nothing_is_evaluated(
     assert complaint in capsys.readouterr().err
 
 
+def test_a_configuration_that_is_not_that_of_the_records_is_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    config = json.loads((run_dir / "config.json").read_text())
+    (run_dir / "config.json").write_text(json.dumps({**config, "image_px": 48}))
+    assert main(["evaluate", str(run_dir), "encoders=[pixels_7]", "name=x"]) == 2
+    assert "is not the one of its records: image_px (32 in the records, 48 in config.json)" in capsys.readouterr().err
+
+
 def test_a_run_without_policies_says_so(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(run_dir / "policies")
@@ -176,7 +186,9 @@ def test_a_run_without_policies_says_so(trained: Path, tmp_path: Path, capsys: p
     assert "its run did not keep policies, or has not trained this one" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("setting", ["demo_pool=2", "train.num_updates=5", "history=2", "seed=3"])
+@pytest.mark.parametrize(
+    "setting", ["demo_pool=2", "train.num_updates=5", "history=2", "seed=3", "engine.precision=bfloat16"]
+)
 def test_what_made_the_policies_cannot_be_changed(
     trained: Path, capsys: pytest.CaptureFixture[str], setting: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import cast
 
 from pvrbench.benchmark.engine.context import RunContext, load_task
 from pvrbench.benchmark.engine.features import TileEncoder
@@ -11,7 +12,7 @@ from pvrbench.benchmark.engine.provenance import simulator_versions
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import NOMINAL, Cell, TrainKey, digest_of
 from pvrbench.benchmark.records.probe_schema import ProbeKey
-from pvrbench.benchmark.records.schema import CellRecord, Digests
+from pvrbench.benchmark.records.schema import CellRecord, Digests, Settings
 from pvrbench.benchmark.records.store import RecordError
 from pvrbench.common.code import code_digest
 from pvrbench.common.files import locked
@@ -215,15 +216,41 @@ def check_policies(jobs: Sequence[Job], trained: Mapping[TrainKey, CellRecord], 
     """Compares what stored policies read with what it was when they were trained.
 
     Raises:
-        RecordError: an encoder, adaptation, readout or head is another.
+        RecordError: an encoder, adaptation, readout or head is another, or the configuration of the run is not the one
+            that they were trained by.
     """
     for job in jobs:
         records = [(cell, trained[cell.train]) for cell in job.cells if cell.train in trained]
+        for cell, record in records:
+            _refuse_other_training(record.settings, job.settings[cell.head], context)
         if records and job.encoder.modality != "expert":
             now = digests_of(job, context, None, None)
             for cell, record in records:
                 here = now[cell].model_copy(update={"simulator": record.digests.simulator, "renderer": "", "look": ""})
                 refuse_changes(record, here, context)
+
+
+def _refuse_other_training(there: Settings, here: Settings, context: RunContext) -> None:
+    pictures = {"render": here.trained_render or here.render, "image_px": here.trained_image_px or here.image_px}
+    learnt, recorded = {**here.of_training, **pictures}, there.of_training
+    differing = [
+        f"{key} ({recorded.get(key)} in the records, {learnt.get(key)} in config.json)"
+        for key in sorted({*recorded, *learnt})
+        if _differs(recorded.get(key), learnt.get(key))
+    ]
+    if differing:
+        raise RecordError(
+            f"The config.json of the run in {context.policies.folder.parent} is not the one of its records: "
+            f"{', '.join(differing)}. Bring the old one back: give the command of that run again."
+        )
+
+
+def _differs(recorded: object, here: object) -> bool:
+    """Whether two values of a setting differ; options that earlier versions did not have are left aside."""
+    if isinstance(recorded, Mapping) and isinstance(here, Mapping):
+        there, now = cast("Mapping[str, object]", recorded), cast("Mapping[str, object]", here)
+        return any(there[key] != now[key] for key in there.keys() & now.keys())
+    return recorded != here
 
 
 def refuse_changes(
