@@ -125,7 +125,7 @@ def test_policies_learn_from_demonstrations_under_changed_looks(trained: Path, t
     plain, varied = cells(trained), cells(tmp_path / "varied")
     assert varied["pixels_7", "pooled"].settings.train_looks == ("nominal", "light/darker@3")
     assert varied["pixels_7", "pooled"].digests.train_looks
-    assert varied["pixels_7", "pooled"].train_log["loss"] != plain["pixels_7", "pooled"].train_log["loss"]
+    assert varied["pixels_7", "pooled"].train_log["losses"] != plain["pixels_7", "pooled"].train_log["losses"]
     # The oracle sees no picture, so it learns and does the same.
     assert varied["oracle", "pooled"].episodes == plain["oracle", "pooled"].episodes
     assert not varied["oracle", "pooled"].digests.train_looks
