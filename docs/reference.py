@@ -14,6 +14,7 @@ from pvrbench.benchmark.commands.help import default_text, help_of, kind_text, s
 from pvrbench.benchmark.commands.verbs import VERBS
 from pvrbench.benchmark.composition import compose_config, preset_names
 from pvrbench.encoders.rows.parity import PARITY, Parity, parity_of, statement
+from pvrbench.encoders.rows.zoo import ZOO_ENCODERS
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.envs.spec import LookSpec
 
@@ -65,14 +66,16 @@ def _parity(spec: EncoderSpec) -> str:
     if spec.weights is None and not spec.parts:
         return ""
     entry = parity_of(spec)
-    return "trained here" if entry is None else statement(entry, spec.name)
+    if entry is not None:
+        return statement(entry, spec.name)
+    return "trained here" if spec.name in ZOO_ENCODERS else "not compared"
 
 
 def _opened(spec: EncoderSpec) -> str:
     if spec.weights is None and not spec.parts:
         return ""
     entry = parity_of(spec)
-    return "opened" if entry is None or entry.is_opened else "never opened"
+    return "opened" if spec.name in ZOO_ENCODERS or (entry is not None and entry.is_opened) else "never opened"
 
 
 Column = tuple[str, Callable[[Any], object]]

@@ -160,6 +160,12 @@ def analyse(records: Sequence[CellRecord]) -> Analysis:
     outcomes = {contender: cube.outcomes(contender) for contender in complete}
     if any(record.settings.episode_schedule == SEQUENTIAL for record in records):
         return _analyse_sequentially(cube, outcomes, warnings)
+    early = sorted({record.settings.episode_schedule for record in records if record.stopped})
+    warnings += [
+        f"Schedule {name} ended evaluations early. The intervals and tests here are for a fixed number of episodes, "
+        "and need not hold."
+        for name in early
+    ]
     comparisons = _compare({who: values for who, values in outcomes.items() if not who.is_reference}, cube.weights)
     warnings += limits(cube, len(comparisons), {record.settings.demo_pool for record in records})
     has_ranks = len(cube.seeds) > 1

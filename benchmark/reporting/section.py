@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from pvrbench.benchmark import catalog
 from pvrbench.benchmark.analysis.estimates import Interval
 from pvrbench.benchmark.analysis.legacy import inflations, unevaluated
 from pvrbench.benchmark.analysis.letters import letters_of
@@ -15,7 +16,6 @@ from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.reporting.cost import Cost, cost_rows, measured_axes
 from pvrbench.benchmark.reporting.markup import bar, breakable, render, table
 from pvrbench.benchmark.reporting.style import Style, labels_of, styles_of
-from pvrbench.encoders.readouts.catalog import READOUTS
 
 # Of many contenders the figures show the best at first.
 MANY, SHOWN_AT_FIRST = 8, 6
@@ -146,8 +146,10 @@ def readouts(analysis: Analysis) -> Markup:
 
 
 def _patches_against_token(analysis: Analysis) -> list[tuple[str, ...]]:
+    known = catalog.readouts()
+
     def reads_patches(who: Contender) -> bool | None:
-        reads = READOUTS[who.readout].reads if who.readout in READOUTS else ()
+        reads = known[who.readout].reads if who.readout in known else ()
         return None if len(reads) != 1 else reads[0] == "grid"
 
     rows: list[tuple[str, ...]] = []

@@ -41,7 +41,7 @@ class Executor(Protocol):
 
         Args:
             jobs: the jobs; those of one task and view are neighbours.
-            run_job: does one in this process; faults of a job are in its result.
+            run_job: does one in this process, and only one at a time; faults of a job are in its result.
             listener: hears of what happens elsewhere; jobs in this process tell theirs.
         """
         ...
