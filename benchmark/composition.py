@@ -38,6 +38,9 @@ EVALUATION_KEYS = (
         "num_demos",
         "seeds",
         "looks",
+        "text_encoders",
+        "conditionings",
+        "wordings",
     ),
     *("num_episodes", "split", "episode_schedule", "horizon", "success_rule", "render", "image_px"),
 )

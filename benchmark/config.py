@@ -30,7 +30,12 @@ from pvrbench.envs.spec import MAX_STATES, DemoEnd
 from pvrbench.policies.spec import Regularisation, TrainSettings
 
 # The settings that name what cells are made of, beside encoders, numbers of demonstrations and seeds.
-AXES = ("tasks", "cameras", "looks", "adaptations", "readouts", "heads")
+AXES = (
+    *("tasks", "cameras", "looks", "adaptations", "readouts", "heads"),
+    *("text_encoders", "conditionings", "wordings"),
+)
+
+Conditioning = Literal["concat", "film"]
 
 # pydantic's text for a field that is not there; what it gives as input then is all that is.
 MISSING = "Field required"
@@ -162,6 +167,14 @@ class BenchmarkConfig(Frozen):
     looks: Names = (NOMINAL,)
     """How the scene looks in the rollouts: looks such as `light/darker@2`, or sets such as `burns`. `nominal`, the
     simulator's own look, is always evaluated as well."""
+    text_encoders: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """How instructions are embedded. With any, one policy learns all tasks of the run and is told which one is meant;
+    with none, each task has a policy of its own."""
+    conditionings: Annotated[tuple[Conditioning, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = ("concat",)
+    """How the embedding enters: `concat` beside the readout, or `film`, which scales and shifts the readout."""
+    wordings: Names = ("trained",)
+    """Instructions of the rollouts: `trained`, `paraphrases` (wordings that training never had), `swapped` (the
+    instruction of the next task), or a text of one's own in which `{object}` stands for the task's object."""
     readouts: Names
     """Readouts; those that an encoder has no features for are left out for it."""
     heads: Names

@@ -10,8 +10,10 @@ from pvrbench.benchmark.catalog import (
     expand_tasks,
     readouts,
     tasks,
+    text_encoders,
 )
 from pvrbench.benchmark.config import BenchmarkConfig, ConfigError
+from pvrbench.benchmark.instructions import check_alike, wordings_of
 from pvrbench.benchmark.plan_checks import check_config
 from pvrbench.benchmark.plan_notes import peculiarities
 from pvrbench.benchmark.records.keys import NOMINAL, Cell, EvalKey, TrainKey
@@ -30,10 +32,26 @@ from pvrbench.benchmark.resolution import (
 from pvrbench.encoders.adaptation.spec import AdaptationSpec, refusal
 from pvrbench.encoders.readouts.spec import ReadoutSpec, applies
 from pvrbench.encoders.spec import EncoderSpec
+from pvrbench.encoders.text.spec import TextEncoderSpec
 from pvrbench.encoders.weights.location import weights_present
 from pvrbench.envs.looks import refusal as refusal_of_look
 from pvrbench.envs.spec import Look, TaskSpec, View
 from pvrbench.policies.spec import HeadSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a policy is taught.
+
+    Attributes:
+        tasks: the tasks whose demonstrations it learns from.
+        text_encoder: how it is told which task is meant; None where it is not.
+        conditioning: how the embedding of an instruction enters.
+    """
+
+    tasks: tuple[TaskSpec, ...]
+    text_encoder: TextEncoderSpec | None = None
+    conditioning: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +62,8 @@ class Job:
 
     Attributes:
         config: how demonstrations, training and evaluation are done, and how the machine is used.
-        task: the evaluated task, whose demonstrations the policies learn from.
+        task: the evaluated task.
+        lesson: the tasks whose demonstrations the policies learn from, and how they are told which one is meant.
         horizon: control steps of an evaluation episode; demonstrations keep the task's own.
         demo_view: how pictures of the demonstrations are made; None where the encoder reads none.
         view: how pictures of the rollouts are made; None where the encoder reads none.
@@ -62,6 +81,7 @@ class Job:
 
     config: BenchmarkConfig
     task: TaskSpec
+    lesson: Lesson
     horizon: int
     demo_view: View | None
     view: View | None
@@ -80,7 +100,8 @@ class Job:
         """Task, camera, look where it is not nominal, and encoder, for readers."""
         place = self.cells[0].evaluation
         look = "" if place.look == NOMINAL else f", {place.look}"
-        return f"{self.task.name} ({place.camera}{look}) {self.encoder.name}"
+        told = f", {place.instruction!r}" if place.instruction else ""
+        return f"{self.task.name} ({place.camera}{look}{told}) {self.encoder.name}"
 
     def fitted(self, config: BenchmarkConfig) -> Job:
         """The job under a configuration whose engine was fitted to a machine."""
@@ -131,6 +152,11 @@ def make_plan(config: BenchmarkConfig, trained: BenchmarkConfig | None = None) -
     """
     expansion = _Expansion(config, trained)
     jobs = tuple(expansion.jobs())
+    if config.text_encoders and not config.engine.keep_policies:
+        raise ConfigError(
+            "With text_encoders the tasks share one trained policy, which engine.keep_policies=false does not keep. "
+            "Leave engine.keep_policies=true."
+        )
     if len({job.cells[0].evaluation.look for job in jobs}) > 1 and not config.engine.keep_policies:
         raise ConfigError(
             "Several looks share one trained policy, which engine.keep_policies=false does not keep. "
@@ -148,6 +174,10 @@ class _Expansion:
         check_config(config)
         self.notes: list[str] = []
         self.tasks = [with_end(tasks()[name], self.trained) for name in expand_tasks(config.tasks)]
+        self.text_encoders = [text_encoders()[name] for name in dict.fromkeys(config.text_encoders)]
+        self.taught = tuple(with_end(tasks()[name], self.trained) for name in expand_tasks(self.trained.tasks))
+        if self.text_encoders:
+            check_alike(self.taught)
         # By the name of the row: two names may stand for one.
         names = (*config.encoders, *config.baselines)
         named: dict[str, EncoderSpec] = {}
@@ -186,11 +216,23 @@ class _Expansion:
                             place = EvalKey(task=task.name, camera=camera, look=look, split=self.config.split)
                             for adaptation in self.adaptations:
                                 if self._can_be_adapted(spec, adaptation):
-                                    yield self._job(task, settings, train_camera, place, spec, adaptation)
+                                    for lesson, told in self._lessons(task, place):
+                                        yield self._job(task, lesson, settings, train_camera, told, spec, adaptation)
 
-    def _job(
+    def _lessons(self, task: TaskSpec, place: EvalKey) -> Iterator[tuple[Lesson, EvalKey]]:
+        """What policies are taught, and the place with the instructions that they are given there."""
+        if not self.text_encoders:
+            yield Lesson((task,)), place
+        for text_encoder in self.text_encoders:
+            for conditioning in dict.fromkeys(self.config.conditionings):
+                for wording in wordings_of(task, self.taught, self.config.wordings, text_encoder):
+                    told = place.model_copy(update={"instruction": wording.text, "wording": wording.kind})
+                    yield Lesson(self.taught, text_encoder, conditioning), told
+
+    def _job(  # noqa: PLR0913, PLR0917 - what is taught, where it is tried, and what sees it
         self,
         task: TaskSpec,
+        lesson: Lesson,
         settings: Mapping[str, Settings],
         train_camera: str,
         place: EvalKey,
@@ -201,12 +243,14 @@ class _Expansion:
         cells = tuple(
             Cell(
                 train=TrainKey(
-                    tasks=(task.name,),
+                    tasks=tuple(each.name for each in lesson.tasks),
                     camera=train_camera,
                     encoder=spec.name,
                     adaptation=adaptation.name,
                     readout=readout,
                     head=head,
+                    text_encoder=lesson.text_encoder.name if lesson.text_encoder else "",
+                    conditioning=lesson.conditioning,
                     num_demos=num_demos,
                     seed=seed,
                 ),
@@ -223,6 +267,7 @@ class _Expansion:
         return Job(
             config=config,
             task=task,
+            lesson=lesson,
             horizon=horizon_of(task, config),
             demo_view=demo_view if sees else None,
             view=view if sees else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pvrbench.benchmark.catalog import executors, heads, schedules
 from pvrbench.benchmark.config import BenchmarkConfig, ConfigError
+from pvrbench.benchmark.records.keys import FROZEN
 
 
 def check_config(config: BenchmarkConfig) -> None:
@@ -15,6 +16,7 @@ def check_config(config: BenchmarkConfig) -> None:
     """
     for name in {*heads()} & {*config.head_variants}:
         raise ConfigError(f"head_variants.{name} has the name of a head of the catalog. Give it another name.")
+    _check_instructions(config)
     executor, schedule = executors()[config.engine.executor], schedules()[config.episode_schedule]
     if config.num_episodes < schedule.fewest_episodes:
         raise ConfigError(
@@ -27,3 +29,18 @@ def check_config(config: BenchmarkConfig) -> None:
         raise ConfigError(f"episode_schedule={schedule.name} evaluates stored policies round by round. It needs {key}.")
     if schedule.spans_run and executor.is_remote and not config.cluster.follow:
         raise ConfigError(f"episode_schedule={schedule.name} hands in round after round. It needs cluster.follow=true.")
+
+
+def _check_instructions(config: BenchmarkConfig) -> None:
+    if not config.text_encoders and config.wordings != ("trained",):
+        raise ConfigError(
+            f"wordings={list(config.wordings)} are instructions, and no policy of this run is told any. "
+            "Name a text encoder with text_encoders=[...]."
+        )
+    trained = [name for name in config.adaptations if name != FROZEN]
+    if config.text_encoders and trained:
+        raise ConfigError(
+            f"text_encoders and adaptations=[{trained[0]}] do not go together: instructed policies read frozen "
+            "encoders. "
+            "Use adaptations=[frozen]."
+        )

@@ -10,6 +10,7 @@ from pvrbench.benchmark.records.keys import NOMINAL
 from pvrbench.encoders.spec import EncoderSpec
 from pvrbench.encoders.statement import is_uri, preprocessing_of
 from pvrbench.encoders.weights.location import absent_files, weights_dir
+from pvrbench.envs.instructed import instruction_of
 from pvrbench.envs.looks import LOOK_SETS
 from pvrbench.envs.spec import TaskSpec
 
@@ -27,6 +28,7 @@ def peculiarities(
     """
     return [
         *_early_end(config, trained),
+        *_scenes(config, tasks),
         *_seeds(trained),
         *_pretrained(encoders, tasks),
         *_little_room(tasks),
@@ -42,6 +44,18 @@ def peculiarities(
             if task.expert_success is not None
         ),
     ]
+
+
+def _scenes(config: BenchmarkConfig, tasks: Sequence[TaskSpec]) -> list[str]:
+    """Whether pictures tell the tasks apart, so that instructions add nothing."""
+    scenes = [instruction_of(task).scene for task in tasks]
+    if not config.text_encoders or len(set(scenes)) < len(scenes):
+        return []
+    text = (
+        "Each task of this run has a scene of its own, so the picture says what to do: this is multi-task training, "
+        "and says nothing about language."
+    )
+    return [text]
 
 
 def _early_end(config: BenchmarkConfig, trained: BenchmarkConfig) -> list[str]:

@@ -61,7 +61,7 @@ def make_probe_plan(config: BenchmarkConfig) -> ProbePlan:
     if config.train_looks != (NOMINAL,):
         raise ConfigError("Probes measure features of nominal demonstrations. Leave train_looks out.")
     # The scene of the demonstrations is nominal; probes choose other looks themselves.
-    plan = make_plan(config.model_copy(update={"looks": (NOMINAL,)}))
+    plan = make_plan(config.model_copy(update={"looks": (NOMINAL,), "text_encoders": (), "wordings": ("trained",)}))
     wanted = {name: probes()[name] for name in dict.fromkeys(config.probes)}
     _check_options(config, wanted)
     specs = {name: spec.with_options(config.probe_options.get(name, {})) for name, spec in wanted.items()}

@@ -101,6 +101,11 @@ class HandlingEnv(Protocol):
         ...
 
 
+def handled_in(env: TaskEnv) -> tuple[str, ...]:
+    """The objects that were moved or touched in this episode, in order; none where the environment knows of none."""
+    return env.handled() if isinstance(env, HandlingEnv) else ()
+
+
 class SimulationError(RuntimeError):
     """The simulator left the range in which its answers mean anything."""
 

@@ -36,6 +36,7 @@ class TrainJob:
         episodes: the demonstration that each frame belongs to. Frames of one demonstration are consecutive and in
             order.
         seed: seeds everything random in the training of this policy.
+        instructions: embedding of the instruction at the same instants; None where the head reads none.
         rows: the frames that are learnt from, whole demonstrations; None for all, in their order.
         trained_readout: a module that maps `B ...` features to `B D` vectors and belongs to the policy. Its parameters
             are trained with the head; one without parameters was fitted to the training demonstrations beforehand.
@@ -52,6 +53,7 @@ class TrainJob:
     actions: Float[Tensor, "F A"]
     episodes: Int[Tensor, " F"]
     seed: int
+    instructions: Float[Tensor, "F L"] | None = None
     rows: Int[Tensor, " T"] | None = None
     trained_readout: nn.Module | None = None
     regularisation: Regularisation = field(default_factory=Regularisation)
@@ -78,6 +80,14 @@ class Observation:
         index = torch.tensor(rows, device=self.features.device)
         instruction = None if self.instruction is None else self.instruction[index]
         return Observation(self.features[index], self.proprio[index], instruction)
+
+
+def side_inputs(
+    proprio: Float[Tensor, "B P"], instruction: Float[Tensor, "B L"] | None, *, use_proprio: bool
+) -> Float[Tensor, "B Q"]:
+    """What heads read beside the features: proprioception where it is used, then the instruction where there is one."""
+    read = proprio if use_proprio else proprio[:, :0]
+    return read if instruction is None else torch.cat([read, instruction], dim=1)
 
 
 @runtime_checkable

@@ -47,6 +47,7 @@ def train_heads(
 def _problem(job: TrainJob) -> str | None:
     """Why a job cannot be trained on, None where it can."""
     parts = {"features": job.features, "proprio": job.proprio, "actions": job.actions}
+    parts |= {} if job.instructions is None else {"instructions": job.instructions}
     for name, values in {**parts, "episodes": job.episodes}.items():
         if len(values) != len(job.features) or not len(values):
             raise ValueError(

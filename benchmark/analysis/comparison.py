@@ -37,7 +37,8 @@ def load_runs(run_dirs: Sequence[Path], look: str | None = None) -> tuple[list[C
     """
     records, warnings = _read(run_dirs)
     records, other_looks = _of_look(records, look)
-    return _comparable(records), (*warnings, *other_looks, *_renderers(records))
+    records, other_wordings = _of_training(records)
+    return _comparable(records), (*warnings, *other_looks, *other_wordings, *_renderers(records))
 
 
 def load_looks(run_dirs: Sequence[Path]) -> dict[str, list[CellRecord]]:
@@ -53,7 +54,7 @@ def load_looks(run_dirs: Sequence[Path]) -> dict[str, list[CellRecord]]:
     looks = sorted({record.cell.look for record in records} - {NOMINAL})
     if not looks or all(record.cell.look != NOMINAL for record in records):
         return {}
-    comparable = _comparable(records, across_looks=True)
+    comparable = _comparable(_of_training(records)[0], across_looks=True)
     return {look: [record for record in comparable if record.cell.look == look] for look in (NOMINAL, *looks)}
 
 
@@ -126,6 +127,17 @@ def _renderers(records: Sequence[CellRecord]) -> list[str]:
         return []
     shown = "; ".join(f"{name} ({', '.join(sorted(encoders[name]))})" for name in sorted(encoders))
     return [f"Several renderers drew the pictures, in slightly different pixels: {shown}. Compare encoders on one."]
+
+
+def _of_training(records: Sequence[CellRecord]) -> tuple[list[CellRecord], list[str]]:
+    """The records under the instructions of the training, and a line about the others; all where there are no such."""
+    chosen = [record for record in records if not record.cell.wording]
+    others = sorted({record.cell.wording for record in records} - {""})
+    if not chosen or not others:
+        return list(records), []
+    return chosen, [
+        f"Only results under the wordings of the training are shown. There are others: {', '.join(others)}."
+    ]
 
 
 def _complaints(refusals: Sequence[Refusal]) -> list[str]:

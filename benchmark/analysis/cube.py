@@ -10,11 +10,16 @@ import numpy as np
 from pvrbench.benchmark.analysis.comparison import ReportError
 from pvrbench.benchmark.analysis.estimates import log_weights
 from pvrbench.benchmark.analysis.layout import Array
-from pvrbench.benchmark.records.keys import FROZEN
+from pvrbench.benchmark.records.keys import FROZEN, Cell
 from pvrbench.benchmark.records.schema import CellRecord
 
 # Encoders that bound the scale rather than compete.
 REFERENCES = ("expert", "oracle", "proprio")
+
+
+def told_by(text_encoder: str, conditioning: str) -> str:
+    """How a policy is told what to do, for readers; empty where it is not."""
+    return f"{text_encoder}, {conditioning}" if text_encoder else ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,12 +30,20 @@ class Contender:
     readout: str
     head: str
     adaptation: str = FROZEN
+    told: str = ""
+
+    @classmethod
+    def of(cls, cell: Cell) -> Contender:
+        """The contender of a cell."""
+        told = told_by(cell.text_encoder, cell.conditioning)
+        return cls(cell.encoder, cell.readout, cell.head, cell.adaptation, told)
 
     @property
     def label(self) -> str:
         """Name in tables and figures."""
         adaptation = "" if self.adaptation == FROZEN else f" · {self.adaptation}"
-        return self.encoder if self.encoder in REFERENCES else f"{self.encoder} · {self.readout}{adaptation}"
+        name = self.encoder if self.encoder in REFERENCES else f"{self.encoder} · {self.readout}{adaptation}"
+        return f"{name} · {self.told}" if self.told else name
 
     @property
     def is_reference(self) -> bool:
@@ -60,7 +73,7 @@ class Cube:
         states: dict[str, set[tuple[int, int]]] = {}
         for record in sorted(records, key=lambda record: record.cell.slug):
             cell = record.cell
-            who = Contender(cell.encoder, cell.readout, cell.head, cell.adaptation)
+            who = Contender.of(cell)
             place = f"{cell.task} ({cell.camera})"
             cells = self.cells.setdefault((who, place, cell.num_demos), {})
             if cell.seed in cells:

@@ -13,8 +13,8 @@ from pvrbench.benchmark.records.schema import CellRecord
 from pvrbench.benchmark.records.store import RecordError, RecordStore, Refusal, read_files
 
 CELL_COLUMNS = ("task", "camera", "encoder", "readout", "head", "num_demos", "seed")
-FURTHER_COLUMNS = ("adaptation", "look", "instruction", "split")
-EPISODE_COLUMNS = ("episode", "state_seed", "success", "num_steps", "failure")
+FURTHER_COLUMNS = ("adaptation", "look", "instruction", "text_encoder", "conditioning", "wording", "split")
+EPISODE_COLUMNS = ("episode", "state_seed", "success", "num_steps", "failure", "handled")
 ORIGIN_COLUMNS = (*FURTHER_COLUMNS, "preset", "initial_states", "record")
 
 
@@ -22,8 +22,9 @@ def read_records(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     """Reads the records of one or more runs into a table, one row for each episode.
 
     Columns: those of the cell (`task`, `camera`, `encoder`, `readout`, `head`, `num_demos`, `seed`), then `episode`
-    (position of the initial state), `state_seed`, `success`, `num_steps`, `failure`, then `adaptation`, `look`,
-    `instruction`, `split`, `preset`, `initial_states` (digest) and `record` (digest of the record). Rows are sorted by
+    (position of the initial state), `state_seed`, `success`, `num_steps`, `failure`, `handled` (objects that were moved
+    or touched, in order, joined by `+`), then `adaptation`, `look`, `instruction`, `text_encoder`, `conditioning`,
+    `wording`, `split`, `preset`, `initial_states` (digest) and `record` (digest of the record). Rows are sorted by
     cell and episode, whatever the order of the files. Files that are no sound records are left out with a warning; a
     record that is given several times is taken once. Whether runs may be compared is not asked here, but by
     `pvrbench rank`.
@@ -45,7 +46,16 @@ def read_records(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     if not records:
         raise RecordError(f"There are no sound records in {', '.join(str(item) for item in paths)}.")
     rows = [
-        (*cell, episode.index, episode.seed, episode.success, episode.num_steps, episode.failure, *origin)
+        (
+            *cell,
+            episode.index,
+            episode.seed,
+            episode.success,
+            episode.num_steps,
+            episode.failure,
+            "+".join(episode.handled),
+            *origin,
+        )
         for record in records
         for cell, origin in [(_cell(record), _origin(record))]
         for episode in record.episodes

@@ -188,6 +188,7 @@ def plan(settings: PlanSettings) -> int:
         names = ", ".join(dict.fromkeys(cell.readout for cell in job.cells))
         place = job.cells[0].evaluation
         where = place.camera if place.look == NOMINAL else f"{place.camera}, {place.look}"
+        where += f", {place.instruction!r}" if place.instruction else ""
         table.add_row(job.task.name, where, job.encoder.name, names, str(len(job.cells)))
     console.print(table)
     console.print(f"Would be written to {made.config.output_dir}.")

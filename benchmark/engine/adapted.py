@@ -11,6 +11,7 @@ from pvrbench.benchmark.catalog import adaptations
 from pvrbench.benchmark.engine.context import RunContext
 from pvrbench.benchmark.engine.features import TileEncoder
 from pvrbench.benchmark.engine.hardware import available_mib
+from pvrbench.benchmark.engine.instructed import conditioned
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import FROZEN
 from pvrbench.encoders.adaptation.base import AdaptationError
@@ -31,7 +32,10 @@ COPIES_IN_TRAINING = 4
 
 def readouts_of(job: Job, context: RunContext) -> dict[str, Readout]:
     """The readouts of a job by name; where the encoder is trained, its rest comes before them."""
-    return {name: context.encoders.readout(job.encoder, job.adaptation, spec) for name, spec in job.readouts.items()}
+    return {
+        name: conditioned(context.encoders.readout(job.encoder, job.adaptation, spec), job)
+        for name, spec in job.readouts.items()
+    }
 
 
 def whole_encoder(job: Job, context: RunContext, shared: TileEncoder) -> TileEncoder:

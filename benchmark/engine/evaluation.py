@@ -17,6 +17,7 @@ from pvrbench.benchmark.engine.adapted import adapted_params, readouts_of
 from pvrbench.benchmark.engine.context import RunContext
 from pvrbench.benchmark.engine.encoder_pool import EncoderFacts
 from pvrbench.benchmark.engine.features import TileEncoder
+from pvrbench.benchmark.engine.instructed import told_of
 from pvrbench.benchmark.engine.look_pictures import picture_path, write_picture
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.provenance import processor, provenance
@@ -120,7 +121,7 @@ def _run_round(  # noqa: PLR0913, PLR0917 - what is evaluated, where, and what t
     context.listener.stage(f"{job.task.name}: {job.encoder.name}: evaluating", len(jobs))
     shown = {pictured, *(filmed if context.videos is not None else ())}
     kept = frozenset(episode for episode in jobs if (episode.contender, episode.index) in shown)
-    evaluation = Evaluation(contenders, jobs, rule, kept)
+    evaluation = Evaluation(contenders, jobs, rule, kept, told_of(job))
     with one_thread() if job.encoder.num_params < LARGE_ENCODER_PARAMS else nullcontext():
         evaluate(context.simulators.of(job.task, job.view), recorder.encoder, evaluation, take)
 

@@ -15,7 +15,7 @@ from pvrbench.benchmark.engine.identity import demonstrations_of, digests_of
 from pvrbench.benchmark.engine.provenance import processor, provenance
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.schema import CellRecord, Cost, Episode
-from pvrbench.envs.base import SimulationError, Task, TaskEnv
+from pvrbench.envs.base import SimulationError, Task, TaskEnv, handled_in
 from pvrbench.envs.processes import serve_parent
 from pvrbench.envs.spec import TaskSpec
 
@@ -85,7 +85,7 @@ def _run_share(share: _Share) -> list[Episode]:
 
 
 def _episode(task: Task, env: TaskEnv, share: _Share, index: int, seed: int) -> Episode:
-    success, step, failure = False, 0, None
+    success, step, failure, handled = False, 0, None, ()
     try:
         env.reset(seed)
         act = task.make_expert(env, seed)
@@ -93,6 +93,7 @@ def _episode(task: Task, env: TaskEnv, share: _Share, index: int, seed: int) -> 
             success = env.step(act()).success
             if success and not share.last_step:
                 break
+        handled = handled_in(env)
     except SimulationError as error:
         success, failure = False, str(error)
-    return Episode(index=index, seed=seed, success=success, num_steps=step, failure=failure)
+    return Episode(index=index, seed=seed, success=success, num_steps=step, failure=failure, handled=handled)

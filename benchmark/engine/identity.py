@@ -8,6 +8,7 @@ from typing import cast
 
 from pvrbench.benchmark.engine.context import RunContext, load_task
 from pvrbench.benchmark.engine.features import TileEncoder
+from pvrbench.benchmark.engine.instructed import text_digest
 from pvrbench.benchmark.engine.provenance import simulator_versions
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import NOMINAL, Cell, TrainKey, digest_of
@@ -20,6 +21,7 @@ from pvrbench.encoders.identity import EncoderIdentity
 from pvrbench.envs.base import InitialStates, Task
 from pvrbench.envs.demos.collection import collect_demos
 from pvrbench.envs.demos.demo_set import DemoSet, demo_path
+from pvrbench.envs.demos.demo_union import Demonstrations, DemoUnion
 from pvrbench.envs.looks import look_members
 from pvrbench.envs.pictures.context import gl_renderer
 from pvrbench.envs.spec import LOOKS_VERSION, Look, Scenery, TaskSpec
@@ -31,6 +33,7 @@ NAMES: Mapping[str, str] = {
     "adaptation": "the code of the adaptation {adaptation}",
     "readout": "the code of the readout {readout}",
     "head": "the code of the head {head}",
+    "text_encoder": "the text encoder {text_encoder} or the instructions of the training",
     "look": "the code of the look {look}",
     "train_looks": "the code of the looks of the demonstrations of {task}",
     "simulator": "the simulator of {task}",
@@ -48,9 +51,17 @@ PARTS = ("encoder", "adaptation", "readout", "head")
 """Inputs that cells share where they have the same one, by its name."""
 
 
-def demonstrations_of(job: Job, context: RunContext, task: Task) -> DemoSet:
+def demonstrations_of(job: Job, context: RunContext, task: Task) -> Demonstrations:
     """The demonstrations that a job's policies learn from, collected where they are missing."""
-    spec, wanted = job.task, job.config.demo_pool
+    pools = [
+        pool_of(spec, job.config.demo_pool, context, task if spec == job.task else load_task(spec))
+        for spec in job.lesson.tasks
+    ]
+    return pools[0] if len(pools) == 1 else DemoUnion(pools)
+
+
+def pool_of(spec: TaskSpec, wanted: int, context: RunContext, task: Task) -> DemoSet:
+    """The demonstrations of one task, collected where they are missing."""
     path = demo_path(context.cache_dir, spec)
 
     def are_there() -> bool:
@@ -68,7 +79,7 @@ def demonstrations_of(job: Job, context: RunContext, task: Task) -> DemoSet:
 
 
 def digests_of(
-    job: Job, context: RunContext, states: InitialStates | None, demos: DemoSet | None
+    job: Job, context: RunContext, states: InitialStates | None, demos: Demonstrations | None
 ) -> dict[Cell, Digests]:
     """The digests of the inputs of each cell, but for the policy.
 
@@ -88,6 +99,7 @@ def digests_of(
         encoder_probe=tuple(value if math.isfinite(value) else 0.0 for value in identity.probe),
         adaptation=component_digest(job.adaptation.entry_point, job.adaptation.options),
         train_looks=train_looks_digest(job),
+        text_encoder=text_digest(job.lesson),
         look="" if job.view is None else look_digest(job.view.look, job.task),
         simulator=simulator_versions(job.task, job.config.render),
         renderer=gl_renderer().partition(" (")[0] if job.view is not None else "",
@@ -156,6 +168,7 @@ def policy_digest(job: Job, cell: Cell, digests: Digests, encoder: TileEncoder) 
             "view": None if view is None else [view.camera, view.image_px, view.render],
             "inputs": {name: getattr(digests, name) for name in OF_POLICY},
             **({"train_looks": digests.train_looks} if digests.train_looks else {}),
+            **({"text_encoder": digests.text_encoder} if digests.text_encoder else {}),
             # What moves the last bits of the features, and with them the parameters.
             "features": encoder.key(""),
         }
@@ -194,7 +207,9 @@ def check_inputs(jobs: Sequence[Job], recorded: Sequence[CellRecord], context: R
         task, is_whole = load_task(job.task), len(own) == len(job.cells)
         states = None if is_whole else task.initial_states(job.cells[0].split, job.config.num_episodes)
         # Stored policies keep what they learnt from, whatever is in the cache.
-        is_there = not job.needs_policies and demo_path(context.cache_dir, job.task).exists()
+        is_there = not job.needs_policies and all(
+            demo_path(context.cache_dir, spec).exists() for spec in job.lesson.tasks
+        )
         now = digests_of(job, context, states, demonstrations_of(job, context, task) if is_there else None)
         for record in own:
             refuse_changes(record, now[record.cell], context)

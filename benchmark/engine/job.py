@@ -21,7 +21,7 @@ from pvrbench.benchmark.records.keys import Cell
 from pvrbench.benchmark.records.schema import Digests
 from pvrbench.benchmark.records.state import ERRORS
 from pvrbench.common.files import describe_os_error, write_atomically
-from pvrbench.envs.demos.demo_set import DemoSet
+from pvrbench.envs.demos.demo_union import Demonstrations
 from pvrbench.policies.base import Policy
 
 
@@ -84,7 +84,7 @@ def _policies(
     job: Job,
     context: RunContext,
     encoder: TileEncoder,
-    demos: DemoSet | None,
+    demos: Demonstrations | None,
     digests: Mapping[Cell, Digests],
     parts: list[JobResult],
 ) -> tuple[dict[Cell, Policy], dict[Cell, dict[str, float]]]:

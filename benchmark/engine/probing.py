@@ -22,9 +22,9 @@ from pvrbench.benchmark.engine.hardware import cache_root
 from pvrbench.benchmark.engine.identity import (
     NAMES,
     component_digest,
-    demonstrations_of,
     digests_of,
     look_digest,
+    pool_of,
     shared_inputs,
 )
 from pvrbench.benchmark.engine.listener import Listener
@@ -244,7 +244,7 @@ class _Prepared:
         if name not in self._material:
             self._material.clear()
             task = load_task(job.task)
-            self._material[name] = _Material(task, demonstrations_of(job, self._context, task))
+            self._material[name] = _Material(task, pool_of(job.task, job.config.demo_pool, self._context, task))
         return self._material[name]
 
     def digests(self, job: Job) -> Digests:

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pvrbench.benchmark.engine.features import FrameFeatures, TileEncoder
+from pvrbench.benchmark.engine.instructed import Told
 from pvrbench.benchmark.engine.lanes import EncoderLanes
 from pvrbench.benchmark.engine.processor import one_thread
 from pvrbench.benchmark.engine.simulator import Reply, SimulatorPool
@@ -84,6 +85,7 @@ class _Run:
     succeeded_at: int | None = None
     history: deque[Tensor] = field(default_factory=deque[Tensor])
     frames: list[UInt8[Array, "H W 3"]] | None = None
+    handled: tuple[str, ...] = ()
 
 
 class _Row(NamedTuple):
@@ -116,12 +118,14 @@ class Evaluation:
         jobs: every episode.
         rule: how episodes run.
         filmed: jobs whose frames are kept.
+        told: the instruction; None where policies are told nothing.
     """
 
     contenders: Sequence[EvaluatedPolicy]
     jobs: Sequence[EpisodeJob]
     rule: EvaluationRule
     filmed: frozenset[EpisodeJob] = frozenset()
+    told: Told | None = None
 
 
 def evaluate(
@@ -156,6 +160,7 @@ class _LockStep:
     ) -> None:
         self.pool, self.lanes, self.on_outcome = pool, lanes, on_outcome
         self.contenders, self.rule, self.filmed = evaluation.contenders, evaluation.rule, evaluation.filmed
+        self.told = evaluation.told
         self.waiting = deque(evaluation.jobs)
         self.running: dict[int, _Run] = {}
         self.ready: dict[int, Reply] = {}
@@ -230,7 +235,8 @@ class _LockStep:
                 if position not in features.faults
             ]
         is_last_step = self.rule.last_step
-        for row, actions in _actions(self.contenders, rows, [features for _, features in tiles], self.rule):
+        encoded = [features for _, features in tiles]
+        for row, actions in _actions(self.contenders, rows, encoded, self.rule, self.told):
             left = self.rule.horizon - row.run.num_steps
             within = actions if len(actions) <= left else actions[:left]
             self.pool.step(row.reply.slot, within, until_success=not is_last_step)
@@ -239,6 +245,7 @@ class _LockStep:
 def _observe(run: _Run, reply: Reply, frames: UInt8[Array, "slots H W 3"], rule: EvaluationRule) -> bool:
     """Takes note of an answer; True where the episode is over."""
     run.num_steps += reply.num_steps
+    run.handled = reply.handled
     if run.frames is not None and frames.size:
         run.frames.append(frames[reply.slot].copy())
     if rule.last_step:
@@ -257,12 +264,17 @@ def _outcome(run: _Run, rule: EvaluationRule, failure: str | None) -> Outcome:
         success=success,
         num_steps=min(run.num_steps, rule.horizon),
         failure=failure,
+        handled=run.handled,
     )
     return Outcome(run.job.contender, episode, run.frames)
 
 
 def _actions(
-    contenders: Sequence[EvaluatedPolicy], rows: Sequence[_Row], tiles: Sequence[FrameFeatures], rule: EvaluationRule
+    contenders: Sequence[EvaluatedPolicy],
+    rows: Sequence[_Row],
+    tiles: Sequence[FrameFeatures],
+    rule: EvaluationRule,
+    told: Told | None,
 ) -> Iterator[tuple[_Row, Array]]:
     """Chunks of actions `K A` for rows of some tiles; rows of one readout go through their policies together."""
     by_readout: dict[str, list[_Row]] = {}
@@ -275,9 +287,16 @@ def _actions(
         used = list(dict.fromkeys(indices))
         position = {contender: index for index, contender in enumerate(used)}
         vectors = _vectors(contenders[used[0]].readout, members, tiles)
+        features, instruction = (
+            vectors if rule.fusion == "none" else _fused(vectors, runs, rule.fusion, rule.history),
+            None,
+        )
+        if told is not None:
+            features, instruction = told.beside(features, told.now.to(vectors.device).expand(len(features), -1))
         observation = Observation(
-            features=vectors if rule.fusion == "none" else _fused(vectors, runs, rule.fusion, rule.history),
+            features=features,
             proprio=torch.from_numpy(np.array([row.reply.proprio for row in members])).to(vectors.device),
+            instruction=instruction,
         )
         found = act_together(
             [contenders[contender].policy for contender in used],

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from pvrbench.common.reference import resolve
-from pvrbench.envs.base import Array, Observation, SimulationError, Task, TaskEnv
+from pvrbench.envs.base import Array, Observation, SimulationError, Task, TaskEnv, handled_in
 from pvrbench.envs.spec import TaskSpec, View
 
 # Longest wait for an answer before the clock is read. A longer gap means that this process was suspended, stopped or in
@@ -41,6 +41,7 @@ class Reply:
         proprio: proprioception.
         state: privileged state.
         num_steps: control steps that were done: fewer than asked for where the episode came to its end before.
+        handled: objects that were moved or touched in this episode, in order.
         failure: why the simulator gave up on this episode, if it did.
         lost: True where the process died or hung, so that the episode has to begin anew.
         is_cause: True where the process was at work for this slot when it did; its companions are not to blame.
@@ -51,6 +52,7 @@ class Reply:
     proprio: Float32[Array, " P"]
     state: Float32[Array, " S"]
     num_steps: int = 0
+    handled: tuple[str, ...] = ()
     failure: str | None = None
     lost: bool = False
     is_cause: bool = False
@@ -317,6 +319,7 @@ def _answer(envs: dict[int, TaskEnv], slot: int, command: object, frames: UInt8[
         proprio=observation["proprio"],
         state=observation["state"],
         num_steps=num_steps,
+        handled=handled_in(env),
     )
 
 

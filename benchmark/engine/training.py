@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from pvrbench.benchmark.engine.adapted import most_processes, readouts_of, shift_of, tuning_of
 from pvrbench.benchmark.engine.context import RunContext
 from pvrbench.benchmark.engine.features import FrameFeatures, NonFiniteError, TileEncoder, demo_features
+from pvrbench.benchmark.engine.instructed import told_of
 from pvrbench.benchmark.plan import Job
 from pvrbench.benchmark.records.keys import Cell
 from pvrbench.encoders.readouts.base import Readout
 from pvrbench.encoders.readouts.fusion import fuse, history_indices
 from pvrbench.envs.base import Array
-from pvrbench.envs.demos.demo_set import DemoSet
+from pvrbench.envs.demos.demo_union import Demonstrations, task_index
 from pvrbench.envs.spec import View
 from pvrbench.policies.base import Policy, TrainJob, UntrainedPolicy
 
@@ -39,12 +40,14 @@ class Trained:
     feature_shape: tuple[int, ...] = ()
 
 
-def demo_indices(job: Job, demos: DemoSet) -> list[int]:
+def demo_indices(job: Job, demos: Demonstrations) -> list[int]:
     """The demonstrations that the cells of a job train on."""
     return sorted({index for cell in job.cells for index in demos.subset(cell.num_demos, cell.seed)})
 
 
-def demo_frames(indices: Sequence[int], job: Job, view: View, context: RunContext, demos: DemoSet) -> Sequence[Array]:
+def demo_frames(
+    indices: Sequence[int], job: Job, view: View, context: RunContext, demos: Demonstrations
+) -> Sequence[Array]:
     """Pictures of some demonstrations, each under the look whose turn it is."""
     num_frames = sum(demos.length(index) for index in indices)
     context.listener.stage(f"{job.task.name}: rendering demonstrations", num_frames)
@@ -63,14 +66,14 @@ def demo_frames(indices: Sequence[int], job: Job, view: View, context: RunContex
 
 
 def features_of(
-    job: Job, context: RunContext, encoder: TileEncoder, demos: DemoSet
+    job: Job, context: RunContext, encoder: TileEncoder, demos: Demonstrations
 ) -> dict[int, FrameFeatures | NonFiniteError]:
     """Features of the demonstrations that the cells train on, by index: encoded, or read from the caches."""
     return features_at(demo_indices(job, demos), job, context, encoder, demos)
 
 
 def features_at(
-    indices: Sequence[int], job: Job, context: RunContext, encoder: TileEncoder, demos: DemoSet
+    indices: Sequence[int], job: Job, context: RunContext, encoder: TileEncoder, demos: Demonstrations
 ) -> dict[int, FrameFeatures | NonFiniteError]:
     """Features of some demonstrations, by index: encoded, or read from the caches."""
     num_frames = sum(demos.length(index) for index in indices)
@@ -87,7 +90,7 @@ def features_at(
 
 
 def train(
-    job: Job, context: RunContext, demos: DemoSet, features: Mapping[int, FrameFeatures | NonFiniteError]
+    job: Job, context: RunContext, demos: Demonstrations, features: Mapping[int, FrameFeatures | NonFiniteError]
 ) -> dict[Cell, Trained]:
     """Trains the policies of all cells; those with one readout and network in one batched computation.
 
@@ -95,7 +98,7 @@ def train(
     """
     sound = {index: found for index, found in features.items() if isinstance(found, FrameFeatures)}
     trained = {cell: Trained(policy) for cell, policy in _untrained(job, demos, features).items()}
-    readouts = readouts_of(job, context)
+    readouts, told = readouts_of(job, context), told_of(job)
     context.listener.stage(f"{job.task.name}: {job.encoder.name}: training {len(job.cells)} heads", len(job.cells))
     for name, members in groupby(job.cells, key=lambda cell: cell.readout):
         cells = [cell for cell in members if cell not in trained]
@@ -103,12 +106,16 @@ def train(
             continue
         readout = readouts[name]
         table = _table(job, readout, demos, sound)
+        inputs, instructions = table.features, None
+        if told is not None:
+            inputs, instructions = told.beside(table.features, told.trained[table.tasks])
         stages = _trained_readouts(job, readout, cells, table, demos)
         for names in _alike(job):
             chosen = [cell for cell in cells if cell.head in names]
             jobs = [
                 TrainJob(
-                    features=table.features,
+                    features=inputs,
+                    instructions=instructions,
                     proprio=table.proprio,
                     actions=table.actions,
                     episodes=table.episodes,
@@ -148,7 +155,7 @@ def _alike(job: Job) -> list[list[str]]:
 
 
 def _untrained(
-    job: Job, demos: DemoSet, features: Mapping[int, FrameFeatures | NonFiniteError]
+    job: Job, demos: Demonstrations, features: Mapping[int, FrameFeatures | NonFiniteError]
 ) -> dict[Cell, UntrainedPolicy]:
     failed: dict[Cell, UntrainedPolicy] = {}
     for cell in job.cells:
@@ -170,6 +177,7 @@ class _Table:
         proprio: proprioception.
         actions: the expert's actions.
         episodes: the demonstration of each row.
+        tasks: its task, by its place among those that are learned.
         rows: rows of each demonstration, by its index.
     """
 
@@ -177,6 +185,7 @@ class _Table:
     proprio: Tensor
     actions: Tensor
     episodes: Tensor
+    tasks: Tensor
     rows: Mapping[int, Tensor]
 
     def rows_of(self, indices: Sequence[int]) -> Tensor:
@@ -184,7 +193,7 @@ class _Table:
         return torch.cat([self.rows[index] for index in indices])
 
 
-def _table(job: Job, readout: Readout, demos: DemoSet, features: Mapping[int, FrameFeatures]) -> _Table:
+def _table(job: Job, readout: Readout, demos: Demonstrations, features: Mapping[int, FrameFeatures]) -> _Table:
     vectors: list[Tensor] = []
     rows: dict[int, Tensor] = {}
     start = 0
@@ -201,12 +210,13 @@ def _table(job: Job, readout: Readout, demos: DemoSet, features: Mapping[int, Fr
         proprio=torch.from_numpy(np.concatenate([demo.proprio for demo in chosen])),
         actions=torch.from_numpy(np.concatenate([demo.actions for demo in chosen])),
         episodes=torch.cat([torch.full((len(own),), index) for index, own in rows.items()]),
+        tasks=torch.cat([torch.full((len(own),), task_index(demos, index)) for index, own in rows.items()]),
         rows=rows,
     )
 
 
 def _trained_readouts(
-    job: Job, readout: Readout, cells: Sequence[Cell], table: _Table, demos: DemoSet
+    job: Job, readout: Readout, cells: Sequence[Cell], table: _Table, demos: Demonstrations
 ) -> dict[tuple[int, int], nn.Module | None]:
     """The stage between readout and head by number of demonstrations and seed; all heads start from the same."""
     return {

@@ -35,6 +35,10 @@ class TrainKey(Frozen):
     """What is taken from the encoder's features."""
     head: str
     """Behaviour-cloning head."""
+    text_encoder: str = Field(default="", exclude_if=lambda value: not value)
+    """How instructions are embedded; left out where the policy takes none."""
+    conditioning: str = Field(default="", exclude_if=lambda value: not value)
+    """How the embedding enters the policy: `concat` or `film`; left out where there is none."""
     num_demos: Count
     """Demonstrations of each task; smaller training sets are prefixes of larger ones."""
     seed: Count
@@ -48,6 +52,8 @@ class EvalKey(Frozen):
     """The task, by catalog name."""
     instruction: str = ""
     """Language instruction that the policy is given; empty for policies that take none."""
+    wording: str = Field(default="", exclude_if=lambda value: not value)
+    """What that instruction is: `paraphrase`, `swapped` or `given`; left out where it is the one of the training."""
     camera: str
     """Camera of the rollouts."""
     look: str = NOMINAL
@@ -137,6 +143,21 @@ class Cell(Frozen):
         return self.train.head
 
     @property
+    def text_encoder(self) -> str:
+        """The text encoder."""
+        return self.train.text_encoder
+
+    @property
+    def conditioning(self) -> str:
+        """How the embedding of the instruction enters."""
+        return self.train.conditioning
+
+    @property
+    def wording(self) -> str:
+        """What the instruction of the rollouts is."""
+        return self.evaluation.wording
+
+    @property
     def num_demos(self) -> int:
         """Demonstrations of each task."""
         return self.train.num_demos
@@ -168,6 +189,9 @@ class Cell(Frozen):
             "train_camera": (self.train.camera, self.camera),
             "adaptation": (self.adaptation, FROZEN),
             "look": (self.look, NOMINAL),
+            "text_encoder": (self.text_encoder, ""),
+            "conditioning": (self.conditioning, ""),
+            "wording": (self.wording, ""),
             "instruction": (self.instruction, ""),
         }
         return values | {name: value for name, (value, usual) in unusual.items() if value != usual}

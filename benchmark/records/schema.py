@@ -129,6 +129,8 @@ class Digests(Frozen):
     """Options and code of the readout."""
     head: str = ""
     """Code of the head; its options are in the settings."""
+    text_encoder: str = Field(default="", exclude_if=lambda value: not value)
+    """Weights and code of the text encoder, and the instructions of the training; left out where there is none."""
     policy: str = ""
     """The trained policy, which is stored under this name."""
     look: str = ""
@@ -196,6 +198,8 @@ class Episode(Frozen):
     """Control steps until the first success or the horizon."""
     failure: str | None = None
     """Why it was given up (the simulator failed, or the encoder gave NaN); such an episode counts as not solved."""
+    handled: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """Objects that were moved or touched, in order; left out where there are none, or the task knows of none."""
 
 
 class CheckpointScore(Frozen):

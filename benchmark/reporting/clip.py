@@ -14,6 +14,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from pvrbench.benchmark.analysis.cube import told_by
 from pvrbench.benchmark.analysis.statistics import Contender
 from pvrbench.benchmark.records.keys import FROZEN, NOMINAL, Count
 from pvrbench.benchmark.reporting.markup import render
@@ -37,6 +38,9 @@ class _Entry(BaseModel):
     camera: str
     look: str = NOMINAL
     adaptation: str = FROZEN
+    text_encoder: str = ""
+    conditioning: str = ""
+    instruction: str = ""
     encoder: str
     readout: str
     head: str
@@ -57,14 +61,17 @@ class Clip:
     @property
     def contender(self) -> Contender:
         """Who acts."""
-        return Contender(self.entry.encoder, self.entry.readout, self.entry.head, self.entry.adaptation)
+        entry = self.entry
+        told = told_by(entry.text_encoder, entry.conditioning)
+        return Contender(entry.encoder, entry.readout, entry.head, entry.adaptation, told)
 
     @property
     def place(self) -> str:
         """What is the same for all clips in a row."""
         entry = self.entry
         look = "" if entry.look == NOMINAL else f", {entry.look}"
-        where = f"{entry.task} ({entry.camera}{look}), N = {entry.num_demos}, training seed {entry.seed}"
+        told = f", {entry.instruction!r}" if entry.instruction else ""
+        where = f"{entry.task} ({entry.camera}{look}{told}), N = {entry.num_demos}, training seed {entry.seed}"
         return f"{where}, initial state {entry.episode_index}"
 
     @property
@@ -77,7 +84,8 @@ class Clip:
     def label(self) -> str:
         """Who acts, and how it ends."""
         entry = self.entry
-        return f"{entry.encoder} · {entry.readout} ({entry.head}): {'solved' if entry.success else 'not solved'}"
+        told = f" · {self.contender.told}" if self.contender.told else ""
+        return f"{entry.encoder} · {entry.readout}{told} ({entry.head}): {'solved' if entry.success else 'not solved'}"
 
 
 def read_clips(folders: Iterable[Path]) -> tuple[list[Clip], list[str]]:

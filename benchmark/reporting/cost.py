@@ -37,7 +37,7 @@ def costs_of(analysis: Analysis, records: Sequence[CellRecord]) -> list[Cost]:
     cells: dict[Contender, list[CellRecord]] = {}
     for record in records:
         cell = record.cell
-        cells.setdefault(Contender(cell.encoder, cell.readout, cell.head, cell.adaptation), []).append(record)
+        cells.setdefault(Contender.of(cell), []).append(record)
     return [
         Cost(item.contender, item.score.estimate, _values(cells[item.contender]))
         for item in analysis.ranking

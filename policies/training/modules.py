@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from pvrbench.policies.base import Observation, Policy, State, TrainedPolicy, Training, TrainJob
+from pvrbench.policies.base import Observation, Policy, State, TrainedPolicy, Training, TrainJob, side_inputs
 from pvrbench.policies.spec import HeadSpec, TrainSettings, Tuning
 from pvrbench.policies.training.log import checkpoint_updates, failure_of, loss_log
 from pvrbench.policies.training.normalization import Scaling
@@ -76,8 +76,9 @@ class ModulePolicy(TrainedPolicy, ABC):
         vectors = observation.features[row : row + 1].clone()
         if self.trained_readout is not None:
             vectors = cast("Tensor", self.trained_readout(vectors))
-        proprio = observation.proprio[row : row + 1]
-        return self.module.normalize(torch.cat([vectors, proprio], dim=1) if self.use_proprio else vectors)
+        told = None if observation.instruction is None else observation.instruction[row : row + 1]
+        side = side_inputs(observation.proprio[row : row + 1], told, use_proprio=self.use_proprio)
+        return self.module.normalize(torch.cat([vectors, side], dim=1))
 
     def export(self) -> tuple[Mapping[str, Tensor], Mapping[str, JsonValue]]:
         """Tensors and description, see `pvrbench.policies.base.Policy`."""

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from pvrbench.policies.base import Observation, State, TrainedPolicy, Training
+from pvrbench.policies.base import Observation, State, TrainedPolicy, Training, side_inputs
 from pvrbench.policies.heads.network import Layer, Output
 from pvrbench.policies.row_products import affine, aligned_width, apply_by_row, padded_columns
 from pvrbench.policies.training.normalization import Scaling
@@ -141,8 +141,9 @@ def _act_sorted(
     width = first.inputs.mean.shape[0]
     inputs = vectors.new_zeros(len(vectors), aligned_width(width))
     inputs[:, : vectors.shape[1]] = vectors
-    if first.use_proprio:
-        inputs[:, vectors.shape[1] : width] = observation.proprio
+    if vectors.shape[1] < width:
+        side = side_inputs(observation.proprio, observation.instruction, use_proprio=first.use_proprio)
+        inputs[:, vectors.shape[1] : width] = side
     for policy, start, end in members:
         mean, std, *batch_norm = policy.affine_maps
         own = inputs[start:end].sub_(mean).div_(std)

@@ -22,7 +22,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from pvrbench.policies.base import Policy, Training, TrainJob
+from pvrbench.policies.base import Policy, Training, TrainJob, side_inputs
 from pvrbench.policies.heads.network import ACTIVATIONS, Layer, NetworkOptions, Output, forward, initial_layers
 from pvrbench.policies.row_products import ALIGNED_FLOATS
 from pvrbench.policies.spec import HeadSpec, TrainSettings
@@ -91,7 +91,8 @@ class StackedHead:
             sizes = [settings.batch_size * vectors.shape[1], *(part.numel() for part in parts)]
             readout_sizes = sizes if parts else []
             vectors = cast("Tensor", job.trained_readout(vectors))
-        num_inputs = vectors.shape[1] + (job.proprio.shape[1] if settings.use_proprio else 0)
+        side = side_inputs(job.proprio[:1], _first(job.instructions), use_proprio=settings.use_proprio)
+        num_inputs = vectors.shape[1] + side.shape[1]
         widths = [num_inputs, *self.options.hidden, self.output.width(job.actions.shape[1])]
         members = [settings.batch_size * width for width in widths]
         members += [first * second for first, second in pairwise(widths)]
@@ -106,7 +107,12 @@ def _shape(job: TrainJob) -> object:
             type(job.trained_readout),
             tuple((name, tuple(value.shape)) for name, value in job.trained_readout.state_dict().items()),
         )
-    return tuple(job.features.shape[1:]), job.proprio.shape[1], job.actions.shape[1], readout
+    told = None if job.instructions is None else job.instructions.shape[1]
+    return tuple(job.features.shape[1:]), job.proprio.shape[1], told, job.actions.shape[1], readout
+
+
+def _first(instructions: Tensor | None) -> Tensor | None:
+    return None if instructions is None else instructions[:1]
 
 
 class _Stack:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pvrbench.policies.base import TrainJob
+from pvrbench.policies.base import TrainJob, side_inputs
 from pvrbench.policies.spec import TrainSettings
 from pvrbench.policies.training.normalization import Scaling, action_scaling, input_scaling
 from pvrbench.policies.training.tuning import random_shift, read_all
@@ -24,7 +24,7 @@ class TrainingSet:
     Attributes:
         features: of F frames, not scaled; shared by the heads that read them.
         rows: the frames of the transitions.
-        proprio: of the transitions, scaled.
+        proprio: of the transitions, scaled; the instruction stands behind it.
         actions: of the transitions, scaled.
         inputs: scaling of what enters the head, readout and proprioception one after the other.
         action_scaling: scaling of actions.
@@ -66,7 +66,7 @@ def training_set(job: TrainJob, settings: TrainSettings, *, is_trained: bool, is
     readout = job.trained_readout
     rows = torch.arange(len(job.features), device=job.features.device) if job.rows is None else job.rows
     features, actions = job.features, job.actions[rows]
-    proprio = job.proprio[rows] if settings.use_proprio else job.proprio.new_zeros(len(rows), 0)
+    proprio = side_inputs(job.proprio, job.instructions, use_proprio=settings.use_proprio)[rows]
     if readout is not None and job.tuning is not None:
         # The trained part of the encoder starts at the frozen one, whose features are what is scaled.
         vectors = read_all(readout, features, rows)
@@ -110,7 +110,7 @@ def jobs_on(jobs: Sequence[TrainJob], device: str) -> list[TrainJob]:
     there = {
         id(part): part.to(device)
         for job in jobs
-        for part in (job.features, job.proprio, job.actions, job.episodes, job.rows)
+        for part in (job.features, job.proprio, job.actions, job.episodes, job.instructions, job.rows)
         if part is not None
     }
     return [
@@ -120,6 +120,7 @@ def jobs_on(jobs: Sequence[TrainJob], device: str) -> list[TrainJob]:
             proprio=there[id(job.proprio)],
             actions=there[id(job.actions)],
             episodes=there[id(job.episodes)],
+            instructions=None if job.instructions is None else there[id(job.instructions)],
             rows=None if job.rows is None else there[id(job.rows)],
             trained_readout=None if job.trained_readout is None else copy.deepcopy(job.trained_readout).to(device),
         )
