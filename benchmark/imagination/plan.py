@@ -72,6 +72,7 @@ def make_imagination_plan(config: BenchmarkConfig) -> ImaginationPlan:
     needs_oracle = [ORACLE] if bare else []
     everyone = tuple(dict.fromkeys((*config.encoders, *named, *needs_oracle)))
     update = {"looks": (NOMINAL,), "encoders": everyone, "baselines": (), "readouts": ("mean",), "heads": ("mlp",)}
+    update |= {"text_encoders": (), "wordings": ("trained",)}
     plan = make_plan(config.model_copy(update=update))
     wanted = {*config.encoders, *named}
     jobs: list[ImaginationJob] = []
