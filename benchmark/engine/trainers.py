@@ -109,7 +109,7 @@ def _own_rows(jobs: Sequence[TrainJob]) -> list[TrainJob]:
     """The jobs with no more rows of the tables that they share than they learn from: that is what is sent."""
     tables: dict[tuple[int, ...], list[TrainJob]] = {}
     for job in jobs:
-        parts = (job.features, job.proprio, job.actions, job.episodes)
+        parts = (job.features, job.proprio, job.actions, job.episodes, job.instructions)
         tables.setdefault(tuple(id(part) for part in parts), []).append(job)
     cut: dict[int, TrainJob] = {}
     for sharing in tables.values():
@@ -121,10 +121,17 @@ def _own_rows(jobs: Sequence[TrainJob]) -> list[TrainJob]:
         first = sharing[0]
         features, proprio, actions = first.features[kept], first.proprio[kept], first.actions[kept]
         episodes = first.episodes[kept]
+        told = None if first.instructions is None else first.instructions[kept]
         for job, rows in zip(sharing, wanted, strict=True):
             renumbered = torch.searchsorted(kept, rows)
             cut[id(job)] = replace(
-                job, features=features, proprio=proprio, actions=actions, episodes=episodes, rows=renumbered
+                job,
+                features=features,
+                proprio=proprio,
+                actions=actions,
+                episodes=episodes,
+                instructions=told,
+                rows=renumbered,
             )
     return [cut[id(job)] for job in jobs]
 

@@ -54,7 +54,7 @@ def test_the_number_of_processes_changes_no_bit() -> None:
 
 
 def test_a_process_is_sent_the_rows_that_its_heads_learn_from() -> None:
-    table = _job(0, 90)
+    table = replace(_job(0, 90), instructions=torch.arange(180.0).reshape(90, 2))
     jobs = [replace(table, rows=rows) for rows in (torch.arange(50, 90), torch.arange(60, 70), torch.arange(50, 55))]
     cut = _own_rows(jobs)
     assert all(len(job.features) == 40 for job in cut)
@@ -62,7 +62,7 @@ def test_a_process_is_sent_the_rows_that_its_heads_learn_from() -> None:
     for job, small in zip(jobs, cut, strict=True):
         assert job.rows is not None
         assert small.rows is not None
-        for name in ("features", "proprio", "actions", "episodes"):
+        for name in ("features", "proprio", "actions", "episodes", "instructions"):
             assert torch.equal(getattr(job, name)[job.rows], getattr(small, name)[small.rows])
     assert _own_rows([table]) == [table]
 
