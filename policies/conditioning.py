@@ -59,7 +59,7 @@ class Film(nn.Module):
         """What the head reads, from rows of `joined`."""
         size = math.prod(self._shape)
         told = rows[:, size:]
-        vectors = (self._read(rows[:, :size].unflatten(1, self._shape)) - self.mean) / self.std
+        vectors = (self._read(rows[:, :size].reshape(-1, *self._shape)) - self.mean) / self.std
         return vectors * (1 + self.scale(told)) + self.shift(told)
 
     def _read(self, features: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def test_one_policy_learns_all_tasks_and_is_tried_in_each() -> None:
     cells = plan_of("text_encoders=[one_hot]").cells
     names = tuple(f"language/touch_{colour}" for colour in ("red", "green", "blue", "yellow"))
     assert {cell.train.tasks for cell in cells} == {names}
-    assert len({cell.train for cell in cells}) == 1
+    assert len(dict.fromkeys(cell.train for cell in cells)) == 1
     assert [(cell.task, cell.instruction, cell.wording) for cell in cells] == [
         (name, f"touch the {name.rpartition('_')[2]} cube", "") for name in names
     ]
@@ -28,14 +28,14 @@ def test_one_policy_learns_all_tasks_and_is_tried_in_each() -> None:
 
 def test_without_a_text_encoder_each_task_has_a_policy_of_its_own() -> None:
     cells = plan_of().cells
-    assert len({cell.train for cell in cells}) == len(cells) == 4
+    assert len(dict.fromkeys(cell.train for cell in cells)) == len(cells) == 4
     assert all((cell.instruction, cell.text_encoder, cell.conditioning) == ("", "", "") for cell in cells)
 
 
 def test_text_encoders_conditionings_and_wordings_are_axes() -> None:
     axes = "text_encoders=[one_hot,constant]", "conditionings=[concat,film]", "wordings=[trained,paraphrases,swapped]"
     cells = plan_of(*axes).cells
-    assert len({cell.train for cell in cells}) == 4
+    assert len(dict.fromkeys(cell.train for cell in cells)) == 4
     assert len(cells) == 4 * 4 * 5
     blue = {(cell.wording, cell.instruction) for cell in cells if cell.task == "language/touch_blue"}
     assert ("swapped", "touch the yellow cube") in blue
