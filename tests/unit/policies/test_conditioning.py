@@ -53,7 +53,7 @@ def error_of(policy: Policy, job: TrainJob) -> float:
 @pytest.mark.parametrize("kind", ["concat", "film"])
 @pytest.mark.parametrize("head", ["mlp", "gmm"])
 def test_an_instruction_decides_what_is_done_and_a_constant_one_cannot(head: str, kind: str) -> None:
-    settings = replace(SETTINGS, num_updates=150, batch_size=32)
+    settings = replace(SETTINGS, num_updates=300, batch_size=32)
     told, blind = (made_up(kind, embeddings)[0] for embeddings in (torch.eye(2), torch.ones(2, 1)))
     errors = [error_of(train_heads(HEADS[head], [job], settings)[0], job) for job in (told, blind)]
     assert errors[0] < 0.9 * errors[1]
