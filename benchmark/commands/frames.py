@@ -70,9 +70,14 @@ def evaluated_tasks() -> frozenset[str]:
 
 
 def pretraining_tasks() -> tuple[str, ...]:
-    """All tasks of the suites that no shipped protocol evaluates."""
-    evaluated = evaluated_tasks()
-    return tuple(name for name in TASKS if name.startswith(SUITES) and name not in evaluated)
+    """All tasks of the suites whose environments no shipped protocol evaluates, under whatever name."""
+    evaluated = {_environment(name) for name in evaluated_tasks()}
+    return tuple(name for name in TASKS if name.startswith(SUITES) and _environment(name) not in evaluated)
+
+
+def _environment(name: str) -> tuple[str, object]:
+    spec = TASKS[name]
+    return spec.entry_point, spec.options.get("environment", name)
 
 
 def default_round() -> tuple[str, ...]:

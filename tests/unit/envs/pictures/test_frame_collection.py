@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ from pvrbench.envs.pictures.scene_variation import (
     vary,
 )
 from pvrbench.envs.simulators.metaworld import load_task
-from pvrbench.envs.spec import MAX_STATES, View
+from pvrbench.envs.spec import MAX_STATES, TaskSpec, View
 
 RECIPE = FrameRecipe(
     tasks=("metaworld/push-v3", "metaworld/window-open-v3"), num_clips=3, frames_per_clip=3, stride=4, image_px=32
@@ -105,6 +105,16 @@ def test_neither_tasks_nor_states_are_evaluated_anywhere() -> None:
     seeds = {clip.seed for clip in plan_clips(FrameRecipe(tasks=chosen, num_clips=200))}
     assert min(seeds) >= FIRST_SEED
     assert max(FIRST_SEEDS.values()) + MAX_STATES <= FIRST_SEED
+
+
+def test_an_evaluated_environment_is_not_shown_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, of in (
+        ("metaworld/assembly-own", "metaworld/assembly-v3"),
+        ("metaworld/sweep-own", "metaworld/sweep-v3"),
+    ):
+        monkeypatch.setitem(cast("dict[str, TaskSpec]", TASKS), name, replace(TASKS[of], name=name))
+    assert "metaworld/assembly-own" not in pretraining_tasks()
+    assert "metaworld/sweep-own" in pretraining_tasks()
 
 
 def test_every_suite_has_a_fifth_of_the_clips() -> None:
