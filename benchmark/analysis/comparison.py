@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pvrbench.benchmark.records.keys import NOMINAL, Cell
@@ -16,6 +16,9 @@ OF_TASK = ("horizon",)
 OF_HEAD = ("variant_of", "train", "head_options")
 OF_ADAPTATION = ("adaptation_options",)
 OF_POLICY_PICTURES = ("trained_render", "trained_image_px")
+
+# What instructions can be, in the order in which a report prefers them.
+_WORDINGS = ("", "paraphrase", "swapped", "given")
 
 # Up to so many files that were refused for the same reason are named; more are counted.
 MANY_FILES = 3
@@ -130,14 +133,32 @@ def _renderers(records: Sequence[CellRecord]) -> list[str]:
 
 
 def _of_training(records: Sequence[CellRecord]) -> tuple[list[CellRecord], list[str]]:
-    """The records under the instructions of the training, and a line about the others; all where there are no such."""
-    chosen = [record for record in records if not record.cell.wording]
-    others = sorted({record.cell.wording for record in records} - {""})
-    if not chosen or not others:
-        return list(records), []
+    """The records under the instructions of the training, else under one other instruction for each task.
+
+    Returns:
+        The records, and a line about the others.
+    """
+    kinds = sorted({record.cell.wording for record in records}, key=_WORDINGS.index)
+    of_kind = [record for record in records if record.cell.wording == kinds[0]] if kinds else []
+    told = {task: min(texts) for task, texts in _instructions(of_kind).items()}
+    chosen = [record for record in of_kind if record.cell.evaluation.instruction == told[record.cell.task]]
+    if len(chosen) == len(records):
+        return chosen, []
+    names = {record.cell.slug for record in chosen}
+    left = {record.cell.wording or "trained" for record in records if record.cell.slug not in names}
+    others = ", ".join(sorted(left))
+    shown = "of the training" if not kinds[0] else "; ".join(f"{text!r}" for text in sorted(set(told.values())))
     return chosen, [
-        f"Only results under the wordings of the training are shown. There are others: {', '.join(others)}."
+        f"Only results under the wordings {shown} are shown. There are others ({others}), which read_records returns."
     ]
+
+
+def _instructions(records: Sequence[CellRecord]) -> Mapping[str, set[str]]:
+    """What policies were told, by task."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        found.setdefault(record.cell.task, set()).add(record.cell.evaluation.instruction)
+    return found
 
 
 def _complaints(refusals: Sequence[Refusal]) -> list[str]:
